@@ -1,0 +1,44 @@
+# livemigrate: PGXS build of the extension. The project's own targets are in project.mk.
+#
+#   make, make install       as with every PGXS extension; PG_CONFIG=... picks the server
+#   make check               everything testable; installs what it needs with apt first
+#   make demo                a migration of a live database on this machine
+#
+# sql/ holds the extension's scripts (livemigrate--*.sql) and the pg_regress inputs side by side,
+# because pg_regress of PostgreSQL 15 has no --expecteddir: expected/ at the root means sql/ at the
+# root. DATA and REGRESS name which is which.
+
+PG_CONFIG ?= pg_config
+PROJECT_TARGETS = deps check extension conventions unit-test regress-test tap-test demo \
+                  format format-check lint fuzz
+
+# These must work before a server package, and so PGXS, is there; and PGXS has a `check` of its own.
+ifneq (,$(filter $(PROJECT_TARGETS),$(MAKECMDGOALS)))
+include project.mk
+else
+
+EXTENSION    = livemigrate
+MODULE_big   = livemigrate
+DATA         = $(wildcard sql/livemigrate--*.sql)
+SOURCES      = $(wildcard src/*.cpp src/*/*.cpp)
+OBJS         = $(SOURCES:.cpp=.o)
+REGRESS      = $(filter-out livemigrate--%,$(sort $(notdir $(basename $(wildcard sql/*.sql)))))
+REGRESS_OPTS = --temp-instance=./tmp_check/regress --temp-config=test/regress.conf
+TAP_TESTS    = 1
+PROVE_TESTS  = test/t/*.pl
+PROVE_FLAGS  = -I test/perl
+
+PG_CPPFLAGS  = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
+               -isystem $(shell $(PG_CONFIG) --includedir) \
+               -DPGDLLEXPORT='__attribute__((visibility("default")))'
+PG_CXXFLAGS  = -std=c++20 -MMD -MP -fvisibility=hidden -Wall -Wextra -Wshadow -Wno-register \
+               $(WERROR)
+SHLIB_LINK   = $(libpq) -lsimdjson -lstdc++
+EXTRA_CLEAN  = $(OBJS:.o=.d) tmp_check
+override with_llvm := no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+-include $(OBJS:.o=.d)
+
+endif

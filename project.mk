@@ -1,0 +1,107 @@
+# The project's own targets; included by the Makefile when one of them is asked for.
+#
+#   deps          what all of this needs, with apt; quick when it is there
+#   check         deps, then the five below
+#   extension     build without warnings, install
+#   conventions   the rules of CONTRIBUTING.md that a script can check
+#   unit-test     GoogleTest on src/core
+#   regress-test  pg_regress on the installed extension
+#   tap-test      TAP on the installed extension; PROVE_TESTS=test/t/001_x.pl for one file
+#   demo          deps, extension, then a migration on this machine
+#   format, format-check, lint, fuzz    clang tools; FUZZ_SECONDS for each fuzz target
+
+SHELL          = /bin/bash
+JOBS          ?= $(shell nproc)
+PROVE_JOBS    ?= 2
+PROVE_TESTS   ?= test/t/*.pl
+BUILD_DIR     ?= build
+FUZZ_DIR      ?= build-fuzz
+FUZZ_SECONDS  ?= 60
+CLANG_FORMAT  ?= clang-format
+CLANG_TIDY    ?= clang-tidy
+
+CXX_FILES      = $(sort $(shell find $(wildcard src test bench) -name '*.cpp' -o -name '*.hpp'))
+LINT_FLAGS     = -std=c++20 -Isrc -Wno-register -isystem $$($(PG_CONFIG) --includedir-server) \
+                 -isystem $$($(PG_CONFIG) --includedir)
+
+# A parallel build, unless the caller has said how parallel.
+submake        = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+suites         = extension conventions unit-test regress-test tap-test
+
+export PG_CONFIG PROVE_JOBS PROVE_TESTS
+
+.PHONY: $(PROJECT_TARGETS)
+
+deps:
+	@tools/install_deps.sh
+
+# Every suite runs, whatever the others said, so that one run shows everything; but without the
+# extension there is nothing to test.
+check: deps
+	@failed=; \
+	for suite in $(suites); do \
+	    echo "== $$suite"; \
+	    $(MAKE) --no-print-directory $$suite && continue; \
+	    failed="$$failed $$suite"; \
+	    if [ $$suite = extension ]; then break; fi; \
+	done; \
+	if [ -n "$$failed" ]; then echo "== check FAILED:$$failed"; exit 1; fi; \
+	echo "== check passed: $(suites)"
+
+# Root's rights are taken only where the server's directories need them.
+extension:
+	@$(submake) all WERROR=-Werror
+	@if [ -w "$$($(PG_CONFIG) --pkglibdir)" ]; then sudo=; else sudo=sudo; fi; \
+	$$sudo $(MAKE) --no-print-directory install PG_CONFIG='$(PG_CONFIG)' WERROR=-Werror
+
+conventions:
+	@test/conventions.sh
+
+unit-test:
+	@cmake -S . -B $(BUILD_DIR) >$(BUILD_DIR).log 2>&1 || { cat $(BUILD_DIR).log; exit 1; }; \
+	rm $(BUILD_DIR).log
+	@cmake --build $(BUILD_DIR) --parallel $(JOBS)
+	@ctest --test-dir $(BUILD_DIR) --output-on-failure --progress --parallel $(JOBS)
+
+regress-test:
+	@test/server_tests.sh regress
+
+tap-test:
+	@test/server_tests.sh tap
+
+demo: deps
+	@$(MAKE) --no-print-directory extension
+	@demo/run.sh
+
+format:
+	@$(CLANG_FORMAT) -i $(CXX_FILES)
+
+format-check:
+	@$(CLANG_FORMAT) --dry-run -Werror $(CXX_FILES)
+
+lint:
+	@if ! command -v $(CLANG_TIDY) >/dev/null; then \
+	    echo "lint: $(CLANG_TIDY) is not installed, nothing checked"; exit 0; fi; \
+	printf '%s\n' $(filter src/%.cpp,$(CXX_FILES)) | \
+	    xargs -P $(JOBS) -I {} $(CLANG_TIDY) --quiet --warnings-as-errors='*' {} -- $(LINT_FLAGS)
+
+fuzz:
+	@CXX=clang++ cmake -S . -B $(FUZZ_DIR) -DLIVEMIGRATE_FUZZ=ON \
+	    -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
+	@cmake --build $(FUZZ_DIR) --parallel $(JOBS)
+	@for source in test/fuzz/*_fuzzer.cpp; do \
+	    name=$$(basename $$source .cpp); \
+	    mkdir -p $(FUZZ_DIR)/corpus/$$name; \
+	    echo "== $$name"; \
+	    $(FUZZ_DIR)/$$name -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        $(FUZZ_DIR)/corpus/$$name $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; \
+	done
+
+# Goals of PGXS named beside one of these ("make deps all"): one after the other, each by itself.
+pgxs_goals     = $(filter-out $(PROJECT_TARGETS),$(MAKECMDGOALS))
+ifneq (,$(pgxs_goals))
+.NOTPARALLEL:
+.PHONY: $(pgxs_goals)
+$(pgxs_goals):
+	@$(MAKE) --no-print-directory $@
+endif

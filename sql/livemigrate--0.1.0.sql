@@ -1,0 +1,332 @@
+/* livemigrate--0.1.0.sql: the SQL surface. Contract: names, arguments and columns never change. */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION livemigrate" to load this file. \quit
+
+-- ---------------------------------------------------------------------------------------------
+-- State. Only src/control/catalog writes here, and each transition in one place of it.
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE migration (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name name NOT NULL,
+  owner oid NOT NULL,
+  source text NOT NULL,              -- conninfo, maybe with a password: never shown
+  source_redacted text NOT NULL,
+  requested_plugin text NOT NULL,
+  plugin text,
+  wal2json_numeric_option boolean,
+  pause_after text[] NOT NULL,
+  table_jobs int NOT NULL,
+  index_jobs int NOT NULL,
+  split_bytes bigint NOT NULL,
+  include_tables text[],
+  exclude_tables text[] NOT NULL,
+  exclude_table_data text[] NOT NULL,
+  roles boolean NOT NULL,
+  restore_owner boolean NOT NULL,
+  restore_privileges boolean NOT NULL,
+  on_existing text NOT NULL,
+  options jsonb NOT NULL,
+
+  stage text NOT NULL DEFAULT 'preflight',
+  stage_ended boolean NOT NULL DEFAULT false,
+  state text NOT NULL DEFAULT 'running',
+  requested_state text,              -- 'paused': what a session asked the coordinator for
+  message text,
+  hint text,
+  attempts int NOT NULL DEFAULT 0,
+  next_attempt_at timestamptz,
+  last_error text,
+  last_error_sqlstate text,
+  last_error_detail text,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  stage_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended_at timestamptz,
+  cleaned_up_at timestamptz,
+
+  source_system_identifier text,
+  source_timeline int,
+  source_version int,
+  source_encoding text,
+  source_database text,
+  slot_name name,
+  slot_created boolean NOT NULL DEFAULT false,
+  publications text[] NOT NULL DEFAULT '{}',
+  publications_created boolean NOT NULL DEFAULT false,
+  origin_name text,
+  snapshot_lsn pg_lsn,
+  snapshot_name text,                -- exported; only while snapshot_held
+  endpos pg_lsn,
+  spool_token text,
+  dsm_handle bigint,                 -- of the running coordinator
+
+  -- As of the last time a coordinator ended or a stage did; live values are in shared memory.
+  source_lsn pg_lsn,
+  received_lsn pg_lsn,
+  flushed_lsn pg_lsn,
+  transactions_applied bigint NOT NULL DEFAULT 0,
+  changes_applied bigint NOT NULL DEFAULT 0,
+  changes_skipped bigint NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX migration_active_name ON migration (name)
+  WHERE state NOT IN ('done', 'aborted');
+
+CREATE TABLE table_copy (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  id int NOT NULL,
+  source_oid oid NOT NULL,
+  schema_name name NOT NULL,
+  table_name name NOT NULL,
+  relkind "char" NOT NULL,
+  persistence "char" NOT NULL,
+  pages bigint NOT NULL,
+  bytes bigint NOT NULL,
+  rows_estimate bigint NOT NULL,
+  filenode oid NOT NULL,
+  replica_identity "char" NOT NULL,  -- pg_class.relreplident
+  identity_usable boolean NOT NULL,  -- UPDATE and DELETE can be replicated
+  copy_data boolean NOT NULL,
+  state text NOT NULL DEFAULT 'pending', -- pending, copying, done, skipped
+  snapshot_lsn pg_lsn,               -- what the copied rows are consistent with
+  parts int NOT NULL DEFAULT 1,
+  bytes_done bigint NOT NULL DEFAULT 0,
+  rows_done bigint NOT NULL DEFAULT 0,
+  started_at timestamptz,
+  finished_at timestamptz,
+  error text,
+  PRIMARY KEY (migration, id),
+  UNIQUE (migration, schema_name, table_name)
+);
+
+CREATE TABLE copy_part (
+  migration int NOT NULL,
+  id int NOT NULL,                   -- order in which to start
+  table_id int,                      -- NULL: large objects
+  part int NOT NULL,
+  condition text NOT NULL,           -- on ctid; for large objects on the oid
+  bytes bigint NOT NULL,
+  state text NOT NULL DEFAULT 'pending', -- pending, copying, done
+  worker int,
+  rows_done bigint,
+  bytes_done bigint,
+  started_at timestamptz,
+  finished_at timestamptz,
+  PRIMARY KEY (migration, id),
+  FOREIGN KEY (migration) REFERENCES migration ON DELETE CASCADE
+);
+
+CREATE TABLE schema_job (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  id int NOT NULL,                   -- dump order
+  phase int NOT NULL,                -- jobs of a phase run side by side
+  kind text NOT NULL,
+  schema_name name,
+  table_name name,
+  object_name name,
+  sql text NOT NULL,
+  bytes bigint NOT NULL DEFAULT 0,
+  state text NOT NULL DEFAULT 'pending', -- pending, running, done, skipped
+  worker int,
+  started_at timestamptz,
+  finished_at timestamptz,
+  error text,
+  PRIMARY KEY (migration, id)
+);
+
+CREATE TABLE event (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  severity text NOT NULL,            -- info, notice, warning, error
+  stage text NOT NULL,
+  message text NOT NULL,
+  detail text
+);
+
+CREATE TABLE conflict (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  kind text NOT NULL,
+  schema_name name,
+  table_name name,
+  key text,
+  xid bigint,
+  end_lsn pg_lsn,
+  sqlstate text,
+  message text,
+  resolution text
+);
+
+-- ---------------------------------------------------------------------------------------------
+-- Calls
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION migration_check(
+  source text, plugin text DEFAULT 'auto',
+  OUT check_id text, OUT severity text, OUT object text, OUT message text, OUT fix text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_check';
+
+CREATE FUNCTION migration_start(
+  source text, migration name DEFAULT 'main', plugin text DEFAULT 'auto',
+  pause_after text[] DEFAULT '{}', table_jobs int DEFAULT 4, index_jobs int DEFAULT 4,
+  split_tables_larger_than text DEFAULT '1 GB', include_tables text[] DEFAULT NULL,
+  exclude_tables text[] DEFAULT '{}', exclude_table_data text[] DEFAULT '{}',
+  roles boolean DEFAULT true, owner boolean DEFAULT false, privileges boolean DEFAULT false,
+  on_existing text DEFAULT 'error', options jsonb DEFAULT '{}')
+RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_start';
+
+CREATE FUNCTION migration_pause(migration name DEFAULT NULL)
+RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_pause';
+
+CREATE FUNCTION migration_resume(migration name DEFAULT NULL, pause_after text[] DEFAULT NULL)
+RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_resume';
+
+CREATE FUNCTION set_endpos(endpos pg_lsn DEFAULT NULL, migration name DEFAULT NULL)
+RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_set_endpos';
+
+CREATE FUNCTION copy_sequences(migration name DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_copy_sequences';
+
+-- A procedure cannot both commit and carry SET search_path: everything it runs is qualified.
+CREATE PROCEDURE migration_wait(
+  stage text DEFAULT 'done', timeout interval DEFAULT NULL, migration name DEFAULT NULL)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'livemigrate_migration_wait';
+
+CREATE FUNCTION compare_schema(
+  migration name DEFAULT NULL, OUT object text, OUT source text, OUT target text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_compare_schema';
+
+CREATE FUNCTION compare_data(
+  migration name DEFAULT NULL, tables text[] DEFAULT NULL,
+  OUT relation text, OUT source_rows bigint, OUT target_rows bigint,
+  OUT source_checksum text, OUT target_checksum text, OUT equal boolean)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_compare_data';
+
+CREATE FUNCTION migration_abort(migration name DEFAULT NULL)
+RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_abort';
+
+CREATE FUNCTION migration_cleanup(migration name DEFAULT NULL)
+RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_cleanup';
+
+-- ---------------------------------------------------------------------------------------------
+-- What can be seen
+-- ---------------------------------------------------------------------------------------------
+
+-- The running workers of a migration, from shared memory.
+CREATE FUNCTION live_workers(
+  migration int,
+  OUT kind text, OUT pid int, OUT what text, OUT since timestamptz, OUT task bigint,
+  OUT task_bytes bigint, OUT task_rows bigint)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_live_workers';
+
+-- How far apply has committed, from the replication origin; NULL before there is one.
+CREATE FUNCTION origin_progress(origin text)
+RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_origin_progress';
+
+CREATE VIEW migrations AS
+SELECT m.name AS migration, m.stage, m.stage_ended, m.state, m.message, m.hint,
+       m.source_redacted AS source, pg_catalog.pg_get_userbyid(m.owner) AS owner,
+       m.requested_plugin, m.plugin, m.pause_after, m.table_jobs, m.index_jobs,
+       m.split_bytes AS split_tables_larger_than, m.include_tables, m.exclude_tables,
+       m.exclude_table_data, m.roles, m.restore_owner, m.restore_privileges, m.on_existing,
+       m.options, m.source_version, m.source_encoding, m.source_database, m.slot_name,
+       m.publications, m.origin_name, m.snapshot_lsn, m.endpos, m.attempts, m.last_error,
+       m.last_error_sqlstate, m.last_error_detail, m.started_at, m.stage_started_at, m.ended_at,
+       m.cleaned_up_at
+FROM livemigrate.migration m;
+
+CREATE VIEW workers AS
+SELECT m.name AS migration, w.kind, w.pid, w.what, w.since
+FROM livemigrate.migration m
+CROSS JOIN LATERAL livemigrate.live_workers(m.id) w
+WHERE m.dsm_handle IS NOT NULL;
+
+CREATE VIEW table_progress AS
+WITH running AS (
+  SELECT p.migration, p.table_id, pg_catalog.sum(w.task_bytes) AS bytes,
+         pg_catalog.sum(w.task_rows) AS rows
+  FROM livemigrate.migration m
+  CROSS JOIN LATERAL livemigrate.live_workers(m.id) w
+  JOIN livemigrate.copy_part p
+    ON p.migration OPERATOR(pg_catalog.=) m.id AND p.id OPERATOR(pg_catalog.=) w.task
+   AND p.state OPERATOR(pg_catalog.=) 'copying'
+  WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'copy'
+  GROUP BY p.migration, p.table_id)
+SELECT m.name AS migration, t.schema_name, t.table_name, t.state, t.parts,
+       (SELECT pg_catalog.count(*) FROM livemigrate.copy_part p
+        WHERE p.migration OPERATOR(pg_catalog.=) t.migration
+          AND p.table_id OPERATOR(pg_catalog.=) t.id
+          AND p.state OPERATOR(pg_catalog.=) 'done')::int AS parts_done,
+       t.bytes AS bytes_total,
+       t.bytes_done OPERATOR(pg_catalog.+) COALESCE(r.bytes, 0)::bigint AS bytes_done,
+       t.rows_estimate AS rows_total,
+       t.rows_done OPERATOR(pg_catalog.+) COALESCE(r.rows, 0)::bigint AS rows_done,
+       t.snapshot_lsn, t.started_at, t.finished_at, t.error
+FROM livemigrate.table_copy t
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) t.migration
+LEFT JOIN running r ON r.migration OPERATOR(pg_catalog.=) t.migration
+                   AND r.table_id OPERATOR(pg_catalog.=) t.id;
+
+CREATE VIEW index_progress AS
+SELECT m.name AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
+       j.bytes AS table_bytes, j.started_at, j.finished_at, j.error
+FROM livemigrate.schema_job j
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) j.migration;
+
+CREATE VIEW events AS
+SELECT e.at, m.name AS migration, e.severity, e.stage, e.message, e.detail, e.id
+FROM livemigrate.event e
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) e.migration;
+
+CREATE VIEW conflicts AS
+SELECT c.at, m.name AS migration, c.kind, c.schema_name, c.table_name, c.key, c.xid, c.end_lsn,
+       c.sqlstate, c.message, c.resolution, c.id
+FROM livemigrate.conflict c
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration;
+
+-- One row per migration: the one named, else all that are not cleaned up, else the last one.
+CREATE FUNCTION migration_status(
+  migration name DEFAULT NULL,
+  OUT migration name, OUT stage text, OUT state text, OUT message text, OUT hint text,
+  OUT plugin text, OUT slot_name name, OUT snapshot_lsn pg_lsn, OUT source_lsn pg_lsn,
+  OUT received_lsn pg_lsn, OUT flushed_lsn pg_lsn, OUT applied_lsn pg_lsn, OUT endpos pg_lsn,
+  OUT replay_lag interval, OUT lag_bytes bigint, OUT spool_bytes bigint, OUT tables_total int,
+  OUT tables_done int, OUT bytes_total bigint, OUT bytes_done bigint, OUT rows_done bigint,
+  OUT indexes_total int, OUT indexes_done int, OUT transactions_applied bigint,
+  OUT changes_applied bigint, OUT changes_skipped bigint, OUT copy_bytes_per_second float8,
+  OUT changes_per_second float8, OUT eta interval, OUT started_at timestamptz,
+  OUT stage_started_at timestamptz, OUT attempts int, OUT last_error text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_status';
+
+-- Nothing for PUBLIC: the source's conninfo and the progress of a migration are its owner's.
+REVOKE ALL ON ALL TABLES IN SCHEMA livemigrate FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA livemigrate FROM PUBLIC;

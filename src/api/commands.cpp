@@ -1,0 +1,237 @@
+// migration_check, migration_start, migration_pause, migration_resume, set_endpos, copy_sequences.
+
+#include "pg/prelude.hpp"
+
+#include "api/arguments.hpp"
+#include "api/sql_function.hpp"
+#include "api/named_migration.hpp"
+#include "api/start_options.hpp"
+#include "control/advisory_lock.hpp"
+#include "control/catalog.hpp"
+#include "control/commit_actions.hpp"
+#include "control/shared_memory.hpp"
+#include "control/table_selection.hpp"
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+#include "source/connection.hpp"
+#include "stage/preflight.hpp"
+#include "stage/sequences.hpp"
+
+namespace livemigrate::api {
+
+namespace {
+
+using control::Migration;
+
+[[noreturn]] void
+ThrowWrongState(const Migration &migration, const std::string &what, const std::string &hint) {
+    throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                "cannot " + what + " migration \"" + migration.settings.name + "\": it is " +
+                    std::string(StateName(migration.state)))
+        .Hint(hint);
+}
+
+Datum
+Check(FunctionCallInfo fcinfo) {
+    MigrationSettings settings;
+    settings.source = RequiredText(fcinfo, 0, "source");
+    source::CheckConninfo(settings.source);
+    settings.name = "main";
+    settings.requested_plugin = RequiredText(fcinfo, 1, "plugin");
+    CheckPluginChoice(settings.requested_plugin);
+    const stage::PreflightResult result = stage::RunPreflight(settings);
+    std::vector<std::vector<pg::SqlValue>> rows;
+    for (const stage::CheckRow &row : result.rows) {
+        rows.push_back({row.check_id, row.severity,
+                        row.object.empty() ? std::nullopt : pg::SqlValue(row.object), row.message,
+                        row.fix.empty() ? std::nullopt : pg::SqlValue(row.fix)});
+    }
+    return ReturnRows(fcinfo, rows);
+}
+
+// A second migration of the name, or a second one into this database, would write the same tables.
+void
+CheckNoOther(const MigrationSettings &settings) {
+    const pg::SqlResult others =
+        pg::Query("SELECT name, stage, state FROM livemigrate.migration "
+                  "WHERE state NOT IN ('done', 'aborted') ORDER BY id");
+    for (const pg::SqlRow &row : others.rows) {
+        const std::string name = pg::Text(row, 0);
+        const std::string detail = "Migration \"" + name + "\" is " + pg::Text(row, 2) +
+                                   " in stage " + pg::Text(row, 1) + ".";
+        if (name == settings.name) {
+            throw Error(sqlstate::kDuplicateObject,
+                        "migration \"" + name + "\" exists already and has not ended")
+                .Detail(detail)
+                .Hint("SELECT livemigrate.migration_resume(" + QuoteLiteral(name) +
+                      "); goes on with it, SELECT livemigrate.migration_abort(" +
+                      QuoteLiteral(name) + "); ends it.");
+        }
+    }
+}
+
+Datum
+Start(FunctionCallInfo fcinfo) {
+    const StartRequest request = ReadStartRequest(fcinfo);
+    CheckNoOther(request.settings);
+    const stage::PreflightResult result = stage::RunPreflight(request.settings);
+    stage::ThrowOnErrors(result);
+    for (const stage::CheckRow &row : result.rows) {
+        if (row.severity == "warning") {
+            Notice(row.message, row.fix);
+        }
+    }
+    const int32_t id = control::InsertMigration(request.settings, request.options_json,
+                                                result.plugin, result.wal2json_numeric_option);
+    control::RecordEvent(id, "info", Stage::kPreflight, "migration started",
+                         "by " + std::string(pg::Call([] {
+                             return GetUserNameFromId(GetUserId(), false);
+                         })));
+    control::StartCoordinatorAtCommit(id, GetUserId());
+    return ReturnName(request.settings.name);
+}
+
+Datum
+Pause(FunctionCallInfo fcinfo) {
+    Migration migration = LoadNamed(TextArgument(fcinfo, 0));
+    if (migration.state == State::kPaused) {
+        Notice("migration \"" + migration.settings.name + "\" is paused already",
+               "SELECT livemigrate.migration_resume();");
+        if (CoordinatorRuns(migration)) {
+            // At a pause point changes are still being buffered: that ends, too.
+            control::RequestPause(migration.id);
+        }
+        return ReturnName(migration.settings.name);
+    }
+    if (migration.state != State::kRunning && migration.state != State::kRetrying) {
+        ThrowWrongState(migration, "pause",
+                        "SELECT stage, state, message, hint FROM livemigrate.migration_status();");
+    }
+    if (CoordinatorRuns(migration)) {
+        control::RequestPause(migration.id);
+        control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
+    } else {
+        control::TransitionTo(migration, State::kPaused);
+        control::SetMessage(migration.id,
+                            "paused in stage " + std::string(StageName(migration.stage)),
+                            "SELECT livemigrate.migration_resume();");
+    }
+    return ReturnName(migration.settings.name);
+}
+
+Datum
+Resume(FunctionCallInfo fcinfo) {
+    const auto pause_after = TextArrayArgument(fcinfo, 1);
+    Migration migration = LoadNamed(TextArgument(fcinfo, 0));
+    if (pause_after) {
+        control::SetPauseAfter(migration.id, ParseStages(*pause_after));
+    }
+    const bool runs = CoordinatorRuns(migration);
+    if (runs && (migration.state == State::kRunning || migration.state == State::kRetrying)) {
+        if (migration.pause_requested) {
+            control::ClearPauseRequest(migration.id);
+        } else {
+            Notice("migration \"" + migration.settings.name + "\" is running already");
+        }
+        control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
+        return ReturnName(migration.settings.name);
+    }
+    control::ClearPauseRequest(migration.id);
+    control::ClearError(migration.id);
+    if (migration.state != State::kRunning) {
+        control::TransitionTo(migration, State::kRunning);
+    }
+    control::SetMessage(migration.id, "resuming");
+    // One that still holds the snapshot goes on; if it is just leaving, a new one takes over.
+    control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
+    control::StartCoordinatorAtCommit(migration.id, migration.owner);
+    return ReturnName(migration.settings.name);
+}
+
+// Everything committed on the source before the call lies before the position returned. The message
+// makes the source's WAL go on beyond it, so that an idle source gets there, too.
+Lsn
+CurrentSourcePosition(const Migration &migration) {
+    source::Connection source =
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    const pg::SqlResult result = source.Query("SELECT pg_catalog.pg_current_wal_insert_lsn()");
+    source.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', 'endpos')");
+    return pg::Position(result.rows.at(0), 0);
+}
+
+Lsn
+AppliedPosition(const Migration &migration) {
+    if (migration.origin_name.empty()) {
+        return Lsn{};
+    }
+    const Lsn origin{pg::Call([&]() -> XLogRecPtr {
+        const RepOriginId id = replorigin_by_name(migration.origin_name.c_str(), true);
+        return id == InvalidRepOriginId ? 0 : replorigin_get_progress(id, false);
+    })};
+    return std::max(origin, migration.snapshot_lsn);
+}
+
+Datum
+SetEndpos(FunctionCallInfo fcinfo) {
+    const std::optional<Lsn> wanted = LsnArgument(fcinfo, 0);
+    Migration migration = LoadNamed(TextArgument(fcinfo, 1));
+    if (migration.stage >= Stage::kCutover ||
+        (migration.stage == Stage::kStreaming && migration.stage_ended)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "endpos " + migration.endpos.ToString() + " is reached already")
+            .Hint("CALL livemigrate.migration_wait();");
+    }
+    const Lsn endpos = wanted ? *wanted : CurrentSourcePosition(migration);
+    if (!endpos.valid()) {
+        throw Error(sqlstate::kInvalidParameterValue, "endpos must not be 0/0");
+    }
+    const Lsn applied = AppliedPosition(migration);
+    if (endpos < applied) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "endpos " + endpos.ToString() + " lies before what is applied")
+            .Detail("Changes up to " + applied.ToString() + " are applied already.")
+            .Hint("SELECT livemigrate.set_endpos();");
+    }
+    control::SetEndpos(migration.id, endpos);
+    control::RecordEvent(migration.id, "info", migration.stage,
+                         "endpos set to " + endpos.ToString());
+    control::PublishEndposAtCommit(migration.id, migration.dsm_handle, endpos);
+    control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
+    return LSNGetDatum(endpos.value);
+}
+
+Datum
+CopySequences(FunctionCallInfo fcinfo) {
+    const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    if (migration.stage < Stage::kSchema ||
+        (migration.stage == Stage::kSchema && !migration.stage_ended)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the target's sequences do not exist yet")
+            .Hint("CALL livemigrate.migration_wait('schema');");
+    }
+    source::Connection source =
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    const TableFilter filter = control::FilterOf(migration.settings);
+    const stage::SequenceReport report =
+        stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {
+            return filter.Selects(schema, name);
+        });
+    for (const std::string &warning : report.warnings) {
+        pg::Call([&] { ereport(WARNING, (errmsg("%s", warning.c_str()))); });
+    }
+    control::RecordEvent(migration.id, "info", migration.stage,
+                         std::to_string(report.set) + " sequences set");
+    return Int64GetDatum(static_cast<int64>(report.set));
+}
+
+} // namespace
+
+} // namespace livemigrate::api
+
+LIVEMIGRATE_FUNCTION(livemigrate_migration_check, Check)
+LIVEMIGRATE_FUNCTION(livemigrate_migration_start, Start)
+LIVEMIGRATE_FUNCTION(livemigrate_migration_pause, Pause)
+LIVEMIGRATE_FUNCTION(livemigrate_migration_resume, Resume)
+LIVEMIGRATE_FUNCTION(livemigrate_set_endpos, SetEndpos)
+LIVEMIGRATE_FUNCTION(livemigrate_copy_sequences, CopySequences)

@@ -1,0 +1,112 @@
+// compare_schema and compare_data.
+
+#include "pg/prelude.hpp"
+
+#include "api/arguments.hpp"
+#include "api/named_migration.hpp"
+#include "api/sql_function.hpp"
+#include "control/table_selection.hpp"
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+#include "stage/compare.hpp"
+#include "stage/compare_schema.hpp"
+
+namespace livemigrate::api {
+
+namespace {
+
+using control::Migration;
+
+// Tables with rows of their own; a target that turned one into something else is read whole.
+std::vector<stage::ComparedTable>
+TablesToCompare(const Migration &migration,
+                const std::optional<std::vector<std::string>> &patterns) {
+    TableFilter wanted;
+    if (patterns) {
+        wanted.include = ParseTablePatterns(*patterns);
+    }
+    const pg::SqlResult extension_tables =
+        pg::Query("SELECT pg_catalog.to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL");
+    const bool has_hypertables = extension_tables.Scalar() == "t";
+    std::vector<stage::ComparedTable> tables;
+    for (const CopyTable &table : control::LoadTables(migration.id)) {
+        if (table.relkind != 'r' || !table.copy_data ||
+            !wanted.Selects(table.schema, table.name)) {
+            continue;
+        }
+        stage::ComparedTable compared;
+        compared.schema = table.schema;
+        compared.name = table.name;
+        compared.target_only =
+            !has_hypertables ||
+            pg::Query("SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = $1::name "
+                      "AND table_name = $2::name",
+                      {table.schema, table.name})
+                .rows.empty();
+        tables.push_back(std::move(compared));
+    }
+    if (patterns && tables.empty()) {
+        throw Error(sqlstate::kUndefinedTable, "no table of the migration matches")
+            .Hint("SELECT schema_name, table_name FROM livemigrate.table_progress;");
+    }
+    return tables;
+}
+
+void
+CheckHasTables(const Migration &migration) {
+    if (migration.stage < Stage::kSchema) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the target's tables do not exist yet")
+            .Hint("CALL livemigrate.migration_wait('schema');");
+    }
+}
+
+Datum
+CompareDataRows(FunctionCallInfo fcinfo) {
+    const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    CheckHasTables(migration);
+    const std::vector<stage::ComparedTable> tables =
+        TablesToCompare(migration, TextArrayArgument(fcinfo, 1));
+    std::vector<std::vector<pg::SqlValue>> rows;
+    for (const stage::TableComparison &result :
+         stage::CompareData(migration.settings.source, tables)) {
+        if (!result.detail.empty()) {
+            Notice(result.relation + ": " + result.detail);
+        }
+        auto count = [](int64_t number) {
+            return number < 0 ? std::nullopt : pg::SqlValue(std::to_string(number));
+        };
+        auto text = [](const std::string &value) {
+            return value.empty() ? std::nullopt : pg::SqlValue(value);
+        };
+        rows.push_back({result.relation, count(result.source_rows), count(result.target_rows),
+                        text(result.source_checksum), text(result.target_checksum),
+                        pg::BoolText(result.equal)});
+    }
+    return ReturnRows(fcinfo, rows);
+}
+
+Datum
+CompareSchemaRows(FunctionCallInfo fcinfo) {
+    const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    CheckHasTables(migration);
+    const TableFilter filter = control::FilterOf(migration.settings);
+    std::vector<std::vector<pg::SqlValue>> rows;
+    for (const stage::SchemaDifference &difference : stage::CompareSchema(
+             migration.settings.source, [&](const std::string &schema, const std::string &name) {
+                 return filter.Selects(schema, name);
+             })) {
+        auto text = [](const std::string &value) {
+            return value.empty() ? std::nullopt : pg::SqlValue(value);
+        };
+        rows.push_back({difference.object, text(difference.source), text(difference.target)});
+    }
+    return ReturnRows(fcinfo, rows);
+}
+
+} // namespace
+
+} // namespace livemigrate::api
+
+LIVEMIGRATE_FUNCTION(livemigrate_compare_data, CompareDataRows)
+LIVEMIGRATE_FUNCTION(livemigrate_compare_schema, CompareSchemaRows)

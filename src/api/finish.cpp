@@ -1,0 +1,202 @@
+// migration_abort and migration_cleanup.
+
+#include "pg/prelude.hpp"
+
+#include "api/arguments.hpp"
+#include "api/named_migration.hpp"
+#include "api/sql_function.hpp"
+#include "control/advisory_lock.hpp"
+#include "control/catalog.hpp"
+#include "control/shared_memory.hpp"
+#include "control/work_directory.hpp"
+#include "core/sql_text.hpp"
+#include "pg/wait.hpp"
+#include "source/connection.hpp"
+
+#include <csignal>
+#include <vector>
+
+namespace livemigrate::api {
+
+namespace {
+
+using control::LockClass;
+using control::LockStrength;
+using control::Migration;
+
+// A coordinator in the middle of a long statement does not see the request: end the process.
+void
+TerminateIfBusy(int32_t id, pid_t coordinator) {
+    constexpr int kAttempts = 40;
+    for (int attempt = 0; attempt < kAttempts; attempt++) {
+        if (control::TryAcquire(id, LockClass::kCoordinator, LockStrength::kExclusive)) {
+            control::Release(id, LockClass::kCoordinator, LockStrength::kExclusive);
+            return;
+        }
+        pg::SleepOnLatch(std::chrono::milliseconds(50));
+    }
+    if (coordinator != 0) {
+        kill(coordinator, SIGTERM);
+    }
+}
+
+// Makes the coordinator leave and keeps others out until the end of the transaction. Before the
+// migration's row is locked: the coordinator may want that to finish what it is doing.
+void
+StopCoordinator(int32_t id) {
+    const std::optional<Migration> migration = control::LoadMigration(id);
+    if (migration && migration->dsm_handle != 0) {
+        if (const auto segment = control::SharedSegment::Attach(migration->dsm_handle, id)) {
+            segment->state().stop.store(1);
+            const pid_t coordinator = segment->state().coordinator_pid.load();
+            pg::WakeProcess(coordinator);
+            TerminateIfBusy(id, coordinator);
+        }
+    }
+    control::AcquireForTransaction(id, LockClass::kCoordinator, LockStrength::kExclusive);
+    control::AcquireForTransaction(id, LockClass::kWorkers, LockStrength::kExclusive);
+}
+
+// The statements that remove what the migration made on the source, each fit for running as it is.
+std::vector<std::string>
+SourceCleanup(const Migration &migration) {
+    std::vector<std::string> statements;
+    if (migration.slot_created && !migration.slot_name.empty()) {
+        statements.push_back("SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM "
+                             "pg_catalog.pg_replication_slots WHERE slot_name = " +
+                             QuoteLiteral(migration.slot_name));
+    }
+    if (migration.publications_created) {
+        for (const char *suffix : {"", "_insert"}) {
+            statements.push_back("DROP PUBLICATION IF EXISTS " +
+                                 QuoteIdentifier(SlotName(migration.settings.name) + suffix));
+        }
+    }
+    return statements;
+}
+
+// A walsender may live a moment longer than its connection, and the slot is in use that long.
+void
+RunOnSource(source::Connection &source, const std::string &statement) {
+    constexpr int kAttempts = 50;
+    for (int attempt = 1;; attempt++) {
+        try {
+            source.Query(statement);
+            return;
+        } catch (const Error &error) {
+            if (error.sqlstate() != sqlstate::kObjectInUse || attempt == kAttempts) {
+                throw;
+            }
+        }
+        pg::SleepOnLatch(std::chrono::milliseconds(100));
+    }
+}
+
+// True when nothing is left on the source. Otherwise says what to run there.
+bool
+CleanSource(const Migration &migration) {
+    const std::vector<std::string> statements = SourceCleanup(migration);
+    if (statements.empty()) {
+        return true;
+    }
+    try {
+        source::Connection source =
+            source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+        for (const std::string &statement : statements) {
+            RunOnSource(source, statement);
+        }
+        return true;
+    } catch (const Error &error) {
+        if (error.sqlstate() == sqlstate::kQueryCanceled) {
+            throw;
+        }
+        std::string sql;
+        for (const std::string &statement : statements) {
+            sql += (sql.empty() ? "" : " ") + statement + ";";
+        }
+        const std::string hint = "Run on the source, or call migration_cleanup() again later: " +
+                                 sql;
+        Notice("could not clean up the source: " + error.message(), hint);
+        control::SetMessage(migration.id, "the source is not cleaned up: " + error.message(),
+                            hint);
+        control::RecordEvent(migration.id, "warning", migration.stage,
+                             "could not clean up the source: " + error.message(), sql);
+        return false;
+    }
+}
+
+void
+CleanTarget(const Migration &migration) {
+    if (!migration.origin_name.empty()) {
+        const std::string origin = migration.origin_name;
+        pg::Call([&] { replorigin_drop_by_name(origin.c_str(), true, false); });
+    }
+    control::WorkDirectory(MyDatabaseId, migration.id).Remove();
+    control::SetDsmHandle(migration.id, std::nullopt);
+}
+
+void
+CleanUp(const Migration &migration) {
+    if (migration.cleaned_up) {
+        return;
+    }
+    const bool source_clean = CleanSource(migration);
+    if (!migration.slot_created && !migration.slot_name.empty()) {
+        Notice("replication slot \"" + migration.slot_name +
+                   "\" was there before the migration and is left on the source",
+               "When it is not needed any more, run on the source: SELECT "
+               "pg_drop_replication_slot(" +
+                   QuoteLiteral(migration.slot_name) + ");");
+    }
+    CleanTarget(migration);
+    if (source_clean) {
+        control::MarkCleanedUp(migration.id);
+        control::RecordEvent(migration.id, "info", migration.stage, "cleaned up");
+    }
+}
+
+Datum
+Abort(FunctionCallInfo fcinfo) {
+    const int32_t id = control::ResolveMigration(TextArgument(fcinfo, 0), true);
+    StopCoordinator(id);
+    std::optional<Migration> migration = control::LoadMigration(id, true);
+    if (!migration) {
+        throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
+    }
+    if (migration->state == State::kDone) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "migration \"" + migration->settings.name + "\" is done")
+            .Hint("SELECT livemigrate.migration_cleanup();");
+    }
+    if (migration->state != State::kAborted) {
+        control::TransitionTo(*migration, State::kAborted);
+        control::SetMessage(id, "aborted in stage " + std::string(StageName(migration->stage)));
+    }
+    CleanUp(*migration);
+    return ReturnName(migration->settings.name);
+}
+
+Datum
+Cleanup(FunctionCallInfo fcinfo) {
+    Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    if (!HasEnded(migration.state)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "migration \"" + migration.settings.name + "\" has not ended: it is " +
+                        std::string(StateName(migration.state)))
+            .Hint("CALL livemigrate.migration_wait(); or, to give it up: SELECT "
+                  "livemigrate.migration_abort();");
+    }
+    // The coordinator marks the migration done and leaves; its last workers may be on their way.
+    control::AcquireForTransaction(migration.id, LockClass::kCoordinator,
+                                   LockStrength::kExclusive);
+    control::AcquireForTransaction(migration.id, LockClass::kWorkers, LockStrength::kExclusive);
+    CleanUp(migration);
+    return ReturnName(migration.settings.name);
+}
+
+} // namespace
+
+} // namespace livemigrate::api
+
+LIVEMIGRATE_FUNCTION(livemigrate_migration_abort, Abort)
+LIVEMIGRATE_FUNCTION(livemigrate_migration_cleanup, Cleanup)

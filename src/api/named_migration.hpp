@@ -1,0 +1,18 @@
+// The migration that a call is about.
+#pragma once
+
+#include "control/catalog.hpp"
+
+#include <optional>
+#include <string>
+
+namespace livemigrate::api {
+
+// Loads it and locks its row until the end of the transaction. See control::ResolveMigration for
+// what a missing name means, and for the errors.
+control::Migration LoadNamed(const std::optional<std::string> &name, bool ended_too = false);
+
+// Whether a coordinator process has the migration in hand.
+bool CoordinatorRuns(const control::Migration &migration);
+
+} // namespace livemigrate::api

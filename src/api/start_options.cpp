@@ -1,0 +1,222 @@
+#include "api/start_options.hpp"
+
+#include "api/arguments.hpp"
+#include "core/error.hpp"
+#include "core/output_plugin.hpp"
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+#include "source/connection.hpp"
+
+#include <functional>
+#include <map>
+
+namespace livemigrate::api {
+
+namespace {
+
+constexpr int kMaxJobs = 32;
+
+int
+ReadJobs(FunctionCallInfo fcinfo, int index, const char *name) {
+    const int jobs = IntArgument(fcinfo, index).value_or(4);
+    if (jobs < 1 || jobs > kMaxJobs) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    std::string("argument \"") + name + "\" is out of range: " +
+                        std::to_string(jobs))
+            .Hint("Give a number from 1 to " + std::to_string(kMaxJobs) + ".");
+    }
+    return jobs;
+}
+
+uint64_t
+ReadSize(const std::string &text) {
+    const pg::SqlResult result = pg::Query("SELECT pg_catalog.pg_size_bytes($1)", {text});
+    const auto bytes = pg::Number<int64_t>(result.rows.at(0), 0);
+    if (bytes < 0) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "argument \"split_tables_larger_than\" must not be negative")
+            .Hint("Give a size such as '1 GB', or '0' to split no table.");
+    }
+    return static_cast<uint64_t>(bytes);
+}
+
+OnExisting
+ReadOnExisting(const std::string &text) {
+    static const std::pair<const char *, OnExisting> kChoices[] = {
+        {"error", OnExisting::kError},
+        {"truncate", OnExisting::kTruncate},
+        {"skip_schema", OnExisting::kSkipSchema}};
+    for (const auto &[name, choice] : kChoices) {
+        if (text == name) {
+            return choice;
+        }
+    }
+    throw Error(sqlstate::kInvalidParameterValue,
+                "unknown value for argument \"on_existing\": \"" + text + "\"")
+        .Hint("Valid values are error, truncate and skip_schema.");
+}
+
+// One key of `options`: its JSON type and what to do with its value as text.
+struct OptionRule {
+    const char *type;
+    std::function<void(MigrationSettings &, const std::string &)> apply;
+};
+
+const std::map<std::string, OptionRule> &
+OptionRules() {
+    static const auto *rules = new std::map<std::string, OptionRule>{
+        {"apply_jobs",
+         {"number",
+          [](MigrationSettings &settings, const std::string &value) {
+              settings.apply_jobs = std::atoi(value.c_str());
+              if (settings.apply_jobs < 1 || settings.apply_jobs > kMaxJobs) {
+                  throw Error(sqlstate::kInvalidParameterValue,
+                              "option \"apply_jobs\" is out of range: " + value)
+                      .Hint("Give a whole number from 1 to " + std::to_string(kMaxJobs) + ".");
+              }
+          }}},
+        {"database_settings",
+         {"boolean",
+          [](MigrationSettings &settings, const std::string &value) {
+              settings.database_settings = value == "true";
+          }}},
+        {"existing_slot",
+         {"string",
+          [](MigrationSettings &settings, const std::string &value) {
+              if (!IsSlotName(value)) {
+                  throw Error(sqlstate::kInvalidParameterValue,
+                              "option \"existing_slot\" is not a slot name: \"" + value + "\"")
+                      .Hint("SELECT slot_name FROM pg_replication_slots; on the source shows "
+                            "them.");
+              }
+              settings.existing_slot = value;
+          }}},
+        {"insert_only_tables",
+         {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadTableList
+        {"publication",
+         {"string",
+          [](MigrationSettings &settings, const std::string &value) {
+              settings.publication = value;
+          }}},
+        {"unlogged",
+         {"boolean",
+          [](MigrationSettings &settings, const std::string &value) {
+              settings.unlogged = value == "true";
+          }}},
+    };
+    return *rules;
+}
+
+std::string
+KnownOptions() {
+    std::string names;
+    for (const auto &[name, rule] : OptionRules()) {
+        names += (names.empty() ? "" : ", ") + name;
+    }
+    return names;
+}
+
+void
+ReadTableList(const std::string &json, MigrationSettings &settings) {
+    const pg::SqlResult result =
+        pg::Query("SELECT pg_catalog.jsonb_typeof(e), e #>> '{}' FROM "
+                  "pg_catalog.jsonb_array_elements($1::jsonb->'insert_only_tables') AS e "
+                  "WHERE pg_catalog.jsonb_typeof($1::jsonb->'insert_only_tables') = 'array'",
+                  {json});
+    for (const pg::SqlRow &row : result.rows) {
+        if (pg::Text(row, 0) != "string") {
+            throw Error(sqlstate::kInvalidParameterValue,
+                        "option \"insert_only_tables\" must be an array of strings");
+        }
+        settings.insert_only_tables.push_back(pg::Text(row, 1));
+    }
+}
+
+void
+ReadOptions(const std::string &json, MigrationSettings &settings) {
+    const pg::SqlResult kind = pg::Query("SELECT pg_catalog.jsonb_typeof($1::jsonb)", {json});
+    if (kind.Scalar() != "object") {
+        throw Error(sqlstate::kInvalidParameterValue, "options must be a JSON object")
+            .Hint("For example: options => '{\"apply_jobs\": 2}'");
+    }
+    const pg::SqlResult keys =
+        pg::Query("SELECT key, pg_catalog.jsonb_typeof(value), value #>> '{}' "
+                  "FROM pg_catalog.jsonb_each($1::jsonb)",
+                  {json});
+    for (const pg::SqlRow &row : keys.rows) {
+        const std::string name = pg::Text(row, 0);
+        const auto rule = OptionRules().find(name);
+        if (rule == OptionRules().end()) {
+            throw Error(sqlstate::kInvalidParameterValue, "unknown option \"" + name + "\"")
+                .Hint("Valid options are: " + KnownOptions() + ".");
+        }
+        if (pg::Text(row, 1) != rule->second.type) {
+            throw Error(sqlstate::kInvalidParameterValue,
+                        "option \"" + name + "\" must be a JSON " + rule->second.type);
+        }
+        rule->second.apply(settings, pg::Text(row, 2));
+    }
+    ReadTableList(json, settings);
+    if (settings.publication && !settings.existing_slot) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "option \"publication\" goes with option \"existing_slot\"")
+            .Hint("Without it the migration makes a publication of its own.");
+    }
+}
+
+void
+CheckPatterns(const MigrationSettings &settings) {
+    if (settings.include_tables) {
+        ParseTablePatterns(*settings.include_tables);
+    }
+    ParseTablePatterns(settings.exclude_tables);
+    ParseTablePatterns(settings.exclude_table_data);
+    ParseTablePatterns(settings.insert_only_tables);
+}
+
+} // namespace
+
+void
+CheckPluginChoice(const std::string &plugin) {
+    if (plugin != "auto") {
+        try {
+            ParsePlugin(plugin);
+        } catch (const Error &) {
+            throw Error(sqlstate::kInvalidParameterValue, "unknown plugin \"" + plugin + "\"")
+                .Hint("Valid plugins are auto, pgoutput and wal2json.");
+        }
+    }
+}
+
+StartRequest
+ReadStartRequest(FunctionCallInfo fcinfo) {
+    StartRequest request;
+    MigrationSettings &settings = request.settings;
+    settings.source = RequiredText(fcinfo, 0, "source");
+    source::CheckConninfo(settings.source);
+    settings.name = RequiredText(fcinfo, 1, "migration");
+    if (settings.name.empty()) {
+        throw Error(sqlstate::kInvalidParameterValue, "a migration's name must not be empty");
+    }
+    settings.requested_plugin = RequiredText(fcinfo, 2, "plugin");
+    CheckPluginChoice(settings.requested_plugin);
+    settings.pause_after =
+        ParseStages(TextArrayArgument(fcinfo, 3).value_or(std::vector<std::string>()));
+    settings.table_jobs = ReadJobs(fcinfo, 4, "table_jobs");
+    settings.index_jobs = ReadJobs(fcinfo, 5, "index_jobs");
+    settings.split_bytes = ReadSize(RequiredText(fcinfo, 6, "split_tables_larger_than"));
+    settings.include_tables = TextArrayArgument(fcinfo, 7);
+    settings.exclude_tables = TextArrayArgument(fcinfo, 8).value_or(std::vector<std::string>());
+    settings.exclude_table_data =
+        TextArrayArgument(fcinfo, 9).value_or(std::vector<std::string>());
+    settings.roles = BoolArgument(fcinfo, 10).value_or(true);
+    settings.owner = BoolArgument(fcinfo, 11).value_or(false);
+    settings.privileges = BoolArgument(fcinfo, 12).value_or(false);
+    settings.on_existing = ReadOnExisting(RequiredText(fcinfo, 13, "on_existing"));
+    request.options_json = TextArgument(fcinfo, 14).value_or("{}");
+    ReadOptions(request.options_json, settings);
+    CheckPatterns(settings);
+    return request;
+}
+
+} // namespace livemigrate::api

@@ -1,0 +1,403 @@
+#include "control/catalog.hpp"
+
+#include "core/conninfo.hpp"
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+
+namespace livemigrate::control {
+
+namespace {
+
+using pg::Query;
+using pg::SqlResult;
+using pg::SqlValue;
+using pg::BoolText;
+using pg::Flag;
+using pg::Number;
+using pg::Position;
+using pg::Text;
+using Row = pg::SqlRow;
+
+SqlValue
+OrNull(const std::string &text) {
+    return text.empty() ? std::nullopt : SqlValue(text);
+}
+
+SqlValue
+OrNull(Lsn lsn) {
+    return lsn.valid() ? SqlValue(lsn.ToString()) : std::nullopt;
+}
+
+std::vector<std::string>
+StageNames(const std::vector<Stage> &stages) {
+    std::vector<std::string> names;
+    for (const Stage stage : stages) {
+        names.emplace_back(StageName(stage));
+    }
+    return names;
+}
+
+// text[] columns are read one element a row, so that no array text is parsed here.
+std::vector<std::string>
+LoadArray(int32_t id, const char *column) {
+    const SqlResult result =
+        Query(std::string("SELECT e FROM livemigrate.migration m, pg_catalog.unnest(m.") + column +
+                  ") WITH ORDINALITY AS u(e, n) WHERE m.id = $1::int ORDER BY n",
+              {std::to_string(id)});
+    std::vector<std::string> elements;
+    for (const Row &row : result.rows) {
+        elements.push_back(Text(row, 0));
+    }
+    return elements;
+}
+
+OnExisting
+ParseOnExisting(const std::string &text) {
+    if (text == "truncate") {
+        return OnExisting::kTruncate;
+    }
+    return text == "skip_schema" ? OnExisting::kSkipSchema : OnExisting::kError;
+}
+
+const char *
+OnExistingName(OnExisting on_existing) {
+    switch (on_existing) {
+    case OnExisting::kTruncate:
+        return "truncate";
+    case OnExisting::kSkipSchema:
+        return "skip_schema";
+    case OnExisting::kError:
+        break;
+    }
+    return "error";
+}
+
+void
+LoadOptions(int32_t id, MigrationSettings &settings) {
+    const SqlResult result =
+        Query("SELECT options->>'apply_jobs', options->>'existing_slot', options->>'publication', "
+              "options->>'database_settings', options->>'unlogged' "
+              "FROM livemigrate.migration WHERE id = $1::int",
+              {std::to_string(id)});
+    const Row &row = result.rows.at(0);
+    if (row[0]) {
+        settings.apply_jobs = Number<int>(row, 0);
+    }
+    settings.existing_slot = row[1];
+    settings.publication = row[2];
+    settings.database_settings = Text(row, 3) == "true";
+    settings.unlogged = Text(row, 4) != "false";
+    const SqlResult accepted = Query(
+        "SELECT e FROM livemigrate.migration m, "
+        "pg_catalog.jsonb_array_elements_text(m.options->'insert_only_tables') WITH ORDINALITY "
+        "AS u(e, n) WHERE m.id = $1::int ORDER BY n",
+        {std::to_string(id)});
+    for (const Row &element : accepted.rows) {
+        settings.insert_only_tables.push_back(Text(element, 0));
+    }
+}
+
+void
+LoadSettings(int32_t id, MigrationSettings &settings) {
+    const SqlResult result =
+        Query("SELECT name, source, requested_plugin, table_jobs, index_jobs, split_bytes, roles, "
+              "restore_owner, restore_privileges, on_existing, include_tables IS NOT NULL "
+              "FROM livemigrate.migration WHERE id = $1::int",
+              {std::to_string(id)});
+    const Row &row = result.rows.at(0);
+    settings.name = Text(row, 0);
+    settings.source = Text(row, 1);
+    settings.requested_plugin = Text(row, 2);
+    settings.table_jobs = Number<int>(row, 3);
+    settings.index_jobs = Number<int>(row, 4);
+    settings.split_bytes = Number<uint64_t>(row, 5);
+    settings.roles = Flag(row, 6);
+    settings.owner = Flag(row, 7);
+    settings.privileges = Flag(row, 8);
+    settings.on_existing = ParseOnExisting(Text(row, 9));
+    if (Flag(row, 10)) {
+        settings.include_tables = LoadArray(id, "include_tables");
+    }
+    settings.exclude_tables = LoadArray(id, "exclude_tables");
+    settings.exclude_table_data = LoadArray(id, "exclude_table_data");
+    settings.pause_after = ParseStages(LoadArray(id, "pause_after"));
+    LoadOptions(id, settings);
+}
+
+void
+Update(int32_t id, const std::string &assignments, std::vector<SqlValue> parameters) {
+    parameters.insert(parameters.begin(), std::to_string(id));
+    Query("UPDATE livemigrate.migration SET " + assignments + " WHERE id = $1::int", parameters);
+}
+
+} // namespace
+
+int32_t
+InsertMigration(const MigrationSettings &settings, const std::string &options_json, Plugin plugin,
+                bool wal2json_numeric_option) {
+    const SqlResult result = Query(
+        "INSERT INTO livemigrate.migration (name, owner, source, source_redacted, "
+        "requested_plugin, plugin, wal2json_numeric_option, pause_after, table_jobs, index_jobs, "
+        "split_bytes, include_tables, exclude_tables, exclude_table_data, roles, restore_owner, "
+        "restore_privileges, on_existing, options, message) VALUES ($1::name, "
+        "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user), $2, $3, $4, $5, "
+        "$6::boolean, $7::text[], $8::int, $9::int, $10::bigint, $11::text[], $12::text[], "
+        "$13::text[], $14::boolean, $15::boolean, $16::boolean, $17, $18::jsonb, $19) "
+        "RETURNING id",
+        {settings.name, settings.source, RedactConninfo(settings.source),
+         settings.requested_plugin, std::string(PluginName(plugin)),
+         BoolText(wal2json_numeric_option), TextArrayLiteral(StageNames(settings.pause_after)),
+         std::to_string(settings.table_jobs), std::to_string(settings.index_jobs),
+         std::to_string(settings.split_bytes),
+         settings.include_tables ? SqlValue(TextArrayLiteral(*settings.include_tables))
+                                 : std::nullopt,
+         TextArrayLiteral(settings.exclude_tables), TextArrayLiteral(settings.exclude_table_data),
+         BoolText(settings.roles), BoolText(settings.owner), BoolText(settings.privileges),
+         OnExistingName(settings.on_existing), options_json, "waiting for its coordinator"});
+    return Number<int32_t>(result.rows.at(0), 0);
+}
+
+std::optional<Migration>
+LoadMigration(int32_t id, bool lock) {
+    const SqlResult result = Query(
+        std::string("SELECT id, owner, stage, stage_ended, state, requested_state IS NOT NULL, "
+                    "attempts, cleaned_up_at IS NOT NULL, plugin, wal2json_numeric_option, "
+                    "source_system_identifier, source_version, source_encoding, slot_name, "
+                    "slot_created, publications_created, origin_name, snapshot_lsn, "
+                    "snapshot_name, endpos, spool_token, dsm_handle "
+                    "FROM livemigrate.migration WHERE id = $1::int") +
+            (lock ? " FOR UPDATE" : ""),
+        {std::to_string(id)});
+    if (result.rows.empty()) {
+        return std::nullopt;
+    }
+    const Row &row = result.rows[0];
+    Migration migration;
+    migration.id = Number<int32_t>(row, 0);
+    migration.owner = Number<uint32_t>(row, 1);
+    migration.stage = ParseStage(Text(row, 2));
+    migration.stage_ended = Flag(row, 3);
+    migration.state = ParseState(Text(row, 4));
+    migration.pause_requested = Flag(row, 5);
+    migration.attempts = Number<int>(row, 6);
+    migration.cleaned_up = Flag(row, 7);
+    if (row[8]) {
+        migration.plugin = ParsePlugin(*row[8]);
+    }
+    migration.wal2json_numeric_option = Flag(row, 9);
+    migration.source_system_identifier = Text(row, 10);
+    migration.source_version = Number<int>(row, 11);
+    migration.source_encoding = Text(row, 12);
+    migration.slot_name = Text(row, 13);
+    migration.slot_created = Flag(row, 14);
+    migration.publications_created = Flag(row, 15);
+    migration.origin_name = Text(row, 16);
+    migration.snapshot_lsn = Position(row, 17);
+    migration.snapshot_name = Text(row, 18);
+    migration.endpos = Position(row, 19);
+    migration.spool_token = Text(row, 20);
+    migration.dsm_handle = Number<uint32_t>(row, 21);
+    migration.publications = LoadArray(id, "publications");
+    LoadSettings(id, migration.settings);
+    return migration;
+}
+
+int32_t
+ResolveMigration(const std::optional<std::string> &name, bool ended_too) {
+    if (name) {
+        const SqlResult result = Query("SELECT id FROM livemigrate.migration WHERE name = $1::name "
+                                       "ORDER BY state IN ('done', 'aborted'), id DESC LIMIT 1",
+                                       {*name});
+        if (result.rows.empty()) {
+            throw Error(sqlstate::kUndefinedObject, "migration \"" + *name + "\" does not exist")
+                .Hint("SELECT migration, stage, state FROM livemigrate.migrations;");
+        }
+        return Number<int32_t>(result.rows[0], 0);
+    }
+    const SqlResult active = Query("SELECT id, name FROM livemigrate.migration "
+                                   "WHERE state NOT IN ('done', 'aborted') ORDER BY id");
+    if (active.rows.size() == 1) {
+        return Number<int32_t>(active.rows[0], 0);
+    }
+    if (active.rows.size() > 1) {
+        std::string names;
+        for (const Row &row : active.rows) {
+            names += (names.empty() ? "" : ", ") + Text(row, 1);
+        }
+        throw Error(sqlstate::kInvalidParameterValue, "several migrations have not ended")
+            .Detail("They are: " + names + ".")
+            .Hint("Give the name of the one you mean, for example: migration => " +
+                  QuoteLiteral(Text(active.rows[0], 1)));
+    }
+    if (ended_too) {
+        const SqlResult ended = Query("SELECT id FROM livemigrate.migration "
+                                      "ORDER BY cleaned_up_at IS NOT NULL, id DESC LIMIT 1");
+        if (!ended.rows.empty()) {
+            return Number<int32_t>(ended.rows[0], 0);
+        }
+    }
+    throw Error(sqlstate::kUndefinedObject,
+                ended_too ? "there is no migration" : "there is no migration that has not ended")
+        .Hint("Start one: SELECT livemigrate.migration_start('host=... dbname=... user=...');");
+}
+
+void
+TransitionTo(Migration &migration, State state) {
+    if (migration.state == state) {
+        return;
+    }
+    if (!CanTransition(migration.state, state)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "migration \"" + migration.settings.name + "\" is " +
+                        std::string(StateName(migration.state)) + " and cannot become " +
+                        std::string(StateName(state)));
+    }
+    Update(migration.id,
+           HasEnded(state) ? "state = $2, ended_at = pg_catalog.clock_timestamp()" : "state = $2",
+           {std::string(StateName(state))});
+    RecordEvent(migration.id, state == State::kFailed ? "error" : "info", migration.stage,
+                "state is now " + std::string(StateName(state)));
+    migration.state = state;
+}
+
+void
+EnterStage(Migration &migration, Stage stage) {
+    Update(migration.id,
+           "stage = $2, stage_ended = false, attempts = 0, next_attempt_at = NULL, "
+           "stage_started_at = pg_catalog.clock_timestamp()",
+           {std::string(StageName(stage))});
+    migration.stage = stage;
+    migration.stage_ended = false;
+    migration.attempts = 0;
+    RecordEvent(migration.id, "info", stage, "stage " + std::string(StageName(stage)) + " begins");
+}
+
+void
+MarkStageEnded(Migration &migration) {
+    Update(migration.id, "stage_ended = true", {});
+    migration.stage_ended = true;
+    RecordEvent(migration.id, "info", migration.stage,
+                "stage " + std::string(StageName(migration.stage)) + " has ended");
+}
+
+void
+SetMessage(int32_t id, const std::string &message, const std::string &hint) {
+    Update(id, "message = $2, hint = $3", {message, OrNull(hint)});
+}
+
+void
+RecordError(int32_t id, const Error &error, int attempts,
+            std::optional<int64_t> retry_in_milliseconds) {
+    Update(id,
+           "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "
+           "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
+           "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
+           {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
+            OrNull(error.hint()),
+            retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds))
+                                  : std::nullopt});
+}
+
+void
+ClearError(int32_t id) {
+    Update(id, "attempts = 0, next_attempt_at = NULL, hint = NULL", {});
+}
+
+void
+RequestPause(int32_t id) {
+    Update(id, "requested_state = 'paused'", {});
+}
+
+void
+ClearPauseRequest(int32_t id) {
+    Update(id, "requested_state = NULL", {});
+}
+
+void
+SetPauseAfter(int32_t id, const std::vector<Stage> &stages) {
+    Update(id, "pause_after = $2::text[]", {TextArrayLiteral(StageNames(stages))});
+}
+
+void
+SetDsmHandle(int32_t id, std::optional<uint32_t> handle) {
+    Update(id, "dsm_handle = $2::bigint",
+           {handle ? SqlValue(std::to_string(*handle)) : std::nullopt});
+}
+
+void
+SetEndpos(int32_t id, Lsn endpos) {
+    Update(id, "endpos = $2::pg_lsn", {OrNull(endpos)});
+}
+
+void
+SetSlotPlan(const Migration &migration) {
+    Update(migration.id,
+           "slot_name = $2::name, slot_created = $3::boolean, publications = $4::text[], "
+           "publications_created = $5::boolean, origin_name = $6",
+           {OrNull(migration.slot_name), BoolText(migration.slot_created),
+            TextArrayLiteral(migration.publications), BoolText(migration.publications_created),
+            OrNull(migration.origin_name)});
+}
+
+void
+SetSourceIdentity(const Migration &migration) {
+    Update(migration.id,
+           "source_system_identifier = $2, source_version = $3::int, source_encoding = $4, "
+           "plugin = $5, wal2json_numeric_option = $6::boolean",
+           {migration.source_system_identifier, std::to_string(migration.source_version),
+            migration.source_encoding,
+            migration.plugin ? SqlValue(std::string(PluginName(*migration.plugin))) : std::nullopt,
+            BoolText(migration.wal2json_numeric_option)});
+}
+
+void
+SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name) {
+    Update(id, "snapshot_lsn = COALESCE($2::pg_lsn, snapshot_lsn), snapshot_name = $3",
+           {OrNull(lsn), OrNull(snapshot_name)});
+}
+
+void
+SetSpoolToken(int32_t id, const std::string &token) {
+    Update(id, "spool_token = $2", {token});
+}
+
+void
+MarkCleanedUp(int32_t id) {
+    Update(id,
+           "cleaned_up_at = COALESCE(cleaned_up_at, pg_catalog.clock_timestamp()), hint = NULL",
+           {});
+}
+
+KeptCounters
+LoadCounters(int32_t id) {
+    const SqlResult result =
+        Query("SELECT source_lsn, received_lsn, flushed_lsn, transactions_applied, "
+              "changes_applied, changes_skipped FROM livemigrate.migration WHERE id = $1::int",
+              {std::to_string(id)});
+    const Row &row = result.rows.at(0);
+    return {Position(row, 0).value,     Position(row, 1).value,     Position(row, 2).value,
+            Number<uint64_t>(row, 3), Number<uint64_t>(row, 4), Number<uint64_t>(row, 5)};
+}
+
+void
+KeepCounters(int32_t id, const KeptCounters &counters) {
+    Update(id,
+           "source_lsn = $2::pg_lsn, received_lsn = $3::pg_lsn, flushed_lsn = $4::pg_lsn, "
+           "transactions_applied = $5::bigint, changes_applied = $6::bigint, "
+           "changes_skipped = $7::bigint",
+           {OrNull(Lsn{counters.source_lsn}), OrNull(Lsn{counters.received_lsn}),
+            OrNull(Lsn{counters.flushed_lsn}), std::to_string(counters.transactions_applied),
+            std::to_string(counters.changes_applied), std::to_string(counters.changes_skipped)});
+}
+
+void
+RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
+            const std::string &detail) {
+    Query("INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
+          "VALUES ($1::int, $2, $3, $4, $5)",
+          {std::to_string(id), std::string(severity), std::string(StageName(stage)), message,
+           OrNull(detail)});
+}
+
+} // namespace livemigrate::control

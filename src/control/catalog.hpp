@@ -1,0 +1,118 @@
+// The state of migrations: rows of the tables in schema livemigrate. Every function needs an open
+// transaction; the caller commits. Nothing else writes these tables.
+#pragma once
+
+#include "core/copy_task.hpp"
+#include "core/error.hpp"
+#include "core/lsn.hpp"
+#include "core/migration_settings.hpp"
+#include "core/migration_state.hpp"
+#include "core/output_plugin.hpp"
+#include "pg/spi.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace livemigrate::control {
+
+struct Migration {
+    int32_t id = 0;
+    uint32_t owner = 0;
+    MigrationSettings settings;
+    Stage stage = Stage::kPreflight;
+    bool stage_ended = false;
+    State state = State::kRunning;
+    bool pause_requested = false;
+    int attempts = 0;
+    bool cleaned_up = false;
+
+    std::optional<Plugin> plugin;
+    bool wal2json_numeric_option = false;
+    std::string source_system_identifier;
+    int source_version = 0;
+    std::string source_encoding;
+    std::string slot_name;
+    bool slot_created = false;
+    std::vector<std::string> publications;
+    bool publications_created = false;
+    std::string origin_name;
+    Lsn snapshot_lsn;
+    std::string snapshot_name;
+    Lsn endpos;
+    std::string spool_token;
+    uint32_t dsm_handle = 0;
+};
+
+// NULL-safe text of an options document is parsed by the server: see ParseOptions in api/.
+int32_t InsertMigration(const MigrationSettings &settings, const std::string &options_json,
+                        Plugin plugin, bool wal2json_numeric_option);
+
+// `lock` takes the row FOR UPDATE.
+std::optional<Migration> LoadMigration(int32_t id, bool lock = false);
+
+// The migration a call means: the one of that name (the newest), or for nullopt the only one that
+// has not ended. `ended_too`: without one, the newest that is not cleaned up, then the newest.
+// Throws Error 42704 when there is none and 22023, naming the choices, when there are several.
+int32_t ResolveMigration(const std::optional<std::string> &name, bool ended_too);
+
+// The one place where the state changes. Throws Error 55000 when the state machine forbids it.
+void TransitionTo(Migration &migration, State state);
+
+// The current stage's work is complete: go on to the next one, or pause behind it.
+void EnterStage(Migration &migration, Stage stage);
+void MarkStageEnded(Migration &migration);
+
+void SetMessage(int32_t id, const std::string &message, const std::string &hint = "");
+void RecordError(int32_t id, const Error &error, int attempts,
+                 std::optional<int64_t> retry_in_milliseconds);
+void ClearError(int32_t id);
+void RequestPause(int32_t id);
+void ClearPauseRequest(int32_t id);
+void SetPauseAfter(int32_t id, const std::vector<Stage> &stages);
+void SetDsmHandle(int32_t id, std::optional<uint32_t> handle);
+void SetEndpos(int32_t id, Lsn endpos);
+void SetSlotPlan(const Migration &migration);     // slot, publications, origin: names and flags
+void SetSourceIdentity(const Migration &migration);
+void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
+void SetSpoolToken(int32_t id, const std::string &token);
+void MarkCleanedUp(int32_t id);
+
+// Counters as the status shows them when nothing runs.
+struct KeptCounters {
+    uint64_t source_lsn = 0;
+    uint64_t received_lsn = 0;
+    uint64_t flushed_lsn = 0;
+    uint64_t transactions_applied = 0;
+    uint64_t changes_applied = 0;
+    uint64_t changes_skipped = 0;
+};
+KeptCounters LoadCounters(int32_t id);
+void KeepCounters(int32_t id, const KeptCounters &counters);
+
+void RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
+                 const std::string &detail = "");
+
+// Tables and parts.
+void InsertTables(int32_t id, const std::vector<CopyTable> &tables);
+std::vector<CopyTable> LoadTables(int32_t id);
+void InsertParts(int32_t id, const std::vector<CopyTask> &tasks);
+void ResetUnfinishedTables(int32_t id); // new snapshot: their parts start again
+void DeletePendingParts(int32_t id);
+void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
+
+// Claims the next pending part for a worker; nullopt when there is none.
+std::optional<CopyTask> ClaimPart(int32_t id, int worker);
+void FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes);
+// Parts and jobs a worker left behind become pending again.
+void ReleaseClaims(int32_t id, std::optional<int> worker);
+int64_t CountUnfinishedParts(int32_t id);
+
+// Schema jobs.
+void InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs);
+std::optional<SchemaJob> ClaimJob(int32_t id, int worker, int last_phase);
+void FinishJob(const SchemaJob &job, bool skipped, const std::string &note);
+int64_t CountUnfinishedJobs(int32_t id, int last_phase);
+bool HasJobs(int32_t id);
+
+} // namespace livemigrate::control

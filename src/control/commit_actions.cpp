@@ -1,0 +1,152 @@
+#include "pg/prelude.hpp"
+
+#include "control/commit_actions.hpp"
+
+#include "control/launcher.hpp"
+#include "control/shared_memory.hpp"
+#include "control/work_directory.hpp"
+#include "pg/background_worker.hpp"
+#include "pg/guard.hpp"
+#include "pg/wait.hpp"
+
+#include <vector>
+
+namespace livemigrate::control {
+
+namespace {
+
+struct Action {
+    enum class Kind { kStart, kWake, kEndpos } kind;
+    int32_t migration;
+    uint32_t owner;
+    uint32_t dsm_handle;
+    Lsn endpos;
+    int32_t wake_pid; // found before the commit: nothing may fail behind it
+};
+
+// Of the current transaction; made when first needed, since there are no file-scope constructors.
+std::vector<Action> *pending = nullptr;
+
+void
+Start(const Action &action) {
+    WorkDirectory(MyDatabaseId, action.migration).Create();
+    pg::WorkerSpec spec = CoordinatorSpec(MyDatabaseId, action.owner, action.migration);
+    spec.arguments.wait_for_xid = GetTopTransactionIdIfAny();
+    if (!pg::StartWorker(spec, nullptr)) {
+        throw Error(sqlstate::kConfigurationLimitExceeded,
+                    "the server has no free background worker slot for the coordinator")
+            .Detail("All of max_worker_processes are taken.")
+            .Hint("Try again later, or run: ALTER SYSTEM SET max_worker_processes = 16; and "
+                  "restart the server.");
+    }
+}
+
+void
+Publish(const Action &action) {
+    std::optional<SharedSegment> segment =
+        SharedSegment::Attach(action.dsm_handle, action.migration);
+    if (!segment) {
+        return; // nothing runs: the coordinator will read the catalog
+    }
+    SharedState &state = segment->state();
+    const uint64_t before = state.endpos.exchange(action.endpos.value);
+    // Announced commits count: see SharedState::committing.
+    if (state.committing.load() > action.endpos.value) {
+        state.endpos.store(before);
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "endpos " + action.endpos.ToString() + " lies before what is applied")
+            .Detail("Changes up to " + Lsn{state.committing.load()}.ToString() +
+                    " are applied already.")
+            .Hint("SELECT livemigrate.set_endpos();");
+    }
+    pg::WakeProcess(state.apply_pid.load());
+}
+
+void
+FindCoordinator(Action &action) {
+    if (const std::optional<SharedSegment> segment =
+            SharedSegment::Attach(action.dsm_handle, action.migration)) {
+        action.wake_pid = segment->state().coordinator_pid.load();
+    }
+}
+
+void
+RunBeforeCommit() {
+    for (Action &action : *pending) {
+        switch (action.kind) {
+        case Action::Kind::kStart:
+            Start(action);
+            break;
+        case Action::Kind::kEndpos:
+            Publish(action);
+            break;
+        case Action::Kind::kWake:
+            FindCoordinator(action);
+            break;
+        }
+    }
+}
+
+// A coordinator that is not woken looks at its requests by itself a moment later, so nothing is
+// lost where this cannot be done.
+void
+RunAfterCommit() {
+    for (const Action &action : *pending) {
+        if (PGPROC *process = BackendPidGetProc(action.wake_pid)) {
+            SetLatch(&process->procLatch);
+        }
+    }
+}
+
+void
+AtTransactionEvent(XactEvent event, void *) {
+    if (pending == nullptr || pending->empty()) {
+        return;
+    }
+    switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+        pg::Entry(RunBeforeCommit);
+        break;
+    case XACT_EVENT_PRE_PREPARE:
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot prepare a transaction that has called livemigrate")));
+        break;
+    case XACT_EVENT_COMMIT:
+        RunAfterCommit();
+        pending->clear();
+        break;
+    case XACT_EVENT_ABORT:
+        pending->clear();
+        break;
+    default:
+        break;
+    }
+}
+
+void
+Add(const Action &action) {
+    if (pending == nullptr) {
+        pending = new std::vector<Action>();
+        pg::Call([] { RegisterXactCallback(AtTransactionEvent, nullptr); });
+    }
+    pending->push_back(action);
+}
+
+} // namespace
+
+void
+StartCoordinatorAtCommit(int32_t migration, uint32_t owner) {
+    Add({Action::Kind::kStart, migration, owner, 0, {}, 0});
+}
+
+void
+WakeCoordinatorAtCommit(int32_t migration, uint32_t dsm_handle) {
+    Add({Action::Kind::kWake, migration, 0, dsm_handle, {}, 0});
+}
+
+void
+PublishEndposAtCommit(int32_t migration, uint32_t dsm_handle, Lsn endpos) {
+    Add({Action::Kind::kEndpos, migration, 0, dsm_handle, endpos, 0});
+}
+
+} // namespace livemigrate::control

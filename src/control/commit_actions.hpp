@@ -1,0 +1,21 @@
+// What a call asks for takes effect at commit: starting or waking a coordinator, publishing endpos.
+#pragma once
+
+#include "core/lsn.hpp"
+
+#include <cstdint>
+
+namespace livemigrate::control {
+
+// Registers the coordinator just before the transaction commits; it begins its work when that is
+// through. If the server has no free worker slot, the transaction fails with a hint.
+void StartCoordinatorAtCommit(int32_t migration, uint32_t owner);
+
+// Wakes the coordinator that runs, so that it looks at its requests.
+void WakeCoordinatorAtCommit(int32_t migration, uint32_t dsm_handle);
+
+// Publishes endpos to apply just before the commit. The transaction fails when apply has gone
+// beyond it meanwhile.
+void PublishEndposAtCommit(int32_t migration, uint32_t dsm_handle, Lsn endpos);
+
+} // namespace livemigrate::control

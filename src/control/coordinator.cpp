@@ -1,0 +1,523 @@
+#include "pg/prelude.hpp"
+
+#include "control/coordinator.hpp"
+
+#include "control/advisory_lock.hpp"
+#include "control/launcher.hpp"
+#include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
+#include "pg/background_worker.hpp"
+#include "pg/guard.hpp"
+#include "pg/guc.hpp"
+#include "pg/transaction.hpp"
+#include "pg/wait.hpp"
+
+#include <algorithm>
+#include <csignal>
+
+extern "C" {
+#include "common/pg_prng.h"
+}
+
+namespace livemigrate::control {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+namespace {
+
+// How long a new coordinator waits for one that is just leaving.
+constexpr int kTakeoverAttempts = 50;
+constexpr milliseconds kTakeoverPause{100};
+
+// Source objects of the migration that outlive an attempt are remade, so a failed stage may run
+// again at once; after this many transient failures in a row the delay is at its longest anyway.
+constexpr milliseconds kRequestInterval{500};
+
+} // namespace
+
+Coordinator::Coordinator(SharedSegment &segment, Migration migration)
+    : segment_(segment), state_(segment.state()), migration_(std::move(migration)),
+      directory_(MyDatabaseId, migration_.id),
+      pool_(state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
+            [this](int slot) {
+                pg::Transaction transaction;
+                ReleaseClaims(migration_.id, slot);
+                transaction.Commit();
+            }) {}
+
+void
+Coordinator::Run() {
+    {
+        pg::Transaction transaction;
+        SetDsmHandle(migration_.id, segment_.handle());
+        ReleaseClaims(migration_.id, std::nullopt);
+        if (migration_.state == State::kRetrying) {
+            TransitionTo(migration_, State::kRunning);
+        }
+        transaction.Commit();
+    }
+    PublishEndpos();
+    RestoreCounters();
+    try {
+        while (RunStages()) {
+        }
+    } catch (const StopRequested &) {
+        pool_.StopAll();
+        return; // whoever asked does the rest
+    }
+    pool_.StopAll();
+    KeepCounters();
+    pg::Transaction transaction;
+    SetDsmHandle(migration_.id, std::nullopt);
+    transaction.Commit();
+}
+
+void
+Coordinator::RestoreCounters() {
+    pg::Transaction transaction;
+    const KeptCounters kept = LoadCounters(migration_.id);
+    transaction.Commit();
+    state_.source_lsn.store(kept.source_lsn);
+    state_.flushed_lsn.store(kept.flushed_lsn);
+    state_.transactions_applied.store(kept.transactions_applied);
+    state_.changes_applied.store(kept.changes_applied);
+    state_.changes_skipped.store(kept.changes_skipped);
+}
+
+void
+Coordinator::KeepCounters() {
+    const KeptCounters counters = {
+        state_.source_lsn.load(),       state_.received_lsn.load(),
+        state_.flushed_lsn.load(),      state_.transactions_applied.load(),
+        state_.changes_applied.load(), state_.changes_skipped.load()};
+    pg::Transaction transaction;
+    control::KeepCounters(migration_.id, counters);
+    transaction.Commit();
+}
+
+void
+Coordinator::MeasureRates() {
+    uint64_t running = 0;
+    for (const WorkerSlot &slot : state_.workers) {
+        if (slot.kind.load() == static_cast<uint32_t>(WorkerKind::kCopy)) {
+            running += slot.task_bytes.load();
+        }
+    }
+    rates_.Sample(state_, copied_bytes_ + running);
+}
+
+// One pass through the state machine. False: there is nothing left to do for this process.
+bool
+Coordinator::RunStages() {
+    try {
+        if (migration_.stage_ended) {
+            pg::Transaction transaction;
+            EnterStage(migration_, NextStage(migration_.stage));
+            transaction.Commit();
+        }
+        RunStage();
+        if (migration_.stage == Stage::kDone) {
+            return false;
+        }
+        EndStage();
+        return migration_.state != State::kPaused || WaitForResume(true);
+    } catch (const PauseRequested &) {
+        EnterPause(false);
+        return WaitForResume(false);
+    } catch (const Error &error) {
+        return HandleFailure(error);
+    }
+}
+
+void
+Coordinator::RunStage() {
+    switch (migration_.stage) {
+    case Stage::kPreflight:
+        return RunPreflightStage();
+    case Stage::kSlot:
+        return RunSlotStage();
+    case Stage::kRoles:
+        return RunRolesStage();
+    case Stage::kSchema:
+        return RunSchemaStage();
+    case Stage::kData:
+        return RunDataStage();
+    case Stage::kIndexes:
+        return RunIndexStage();
+    case Stage::kCatchup:
+        return RunCatchupStage();
+    case Stage::kStreaming:
+        return RunStreamingStage();
+    case Stage::kCutover:
+        return RunCutoverStage();
+    case Stage::kDone:
+        break;
+    }
+    // What is written before this commit was written with synchronous_commit = off by workers: one
+    // synchronous commit makes all of it durable.
+    pg::Transaction transaction;
+    TransitionTo(migration_, State::kDone);
+    control::SetMessage(migration_.id, "migration is done",
+                        "SELECT * FROM livemigrate.compare_data() WHERE NOT equal; "
+                        "SELECT livemigrate.migration_cleanup();");
+    transaction.Commit();
+}
+
+void
+Coordinator::EndStage() {
+    // pause_after may have been changed by migration_resume.
+    Reload();
+    const auto &pauses = migration_.settings.pause_after;
+    const bool pause =
+        std::find(pauses.begin(), pauses.end(), migration_.stage) != pauses.end();
+    pg::Transaction transaction;
+    MarkStageEnded(migration_);
+    ClearError(migration_.id);
+    if (pause) {
+        TransitionTo(migration_, State::kPaused);
+        control::SetMessage(migration_.id,
+                            "paused after stage " + std::string(StageName(migration_.stage)),
+                            "SELECT livemigrate.migration_resume();");
+    }
+    transaction.Commit();
+    KeepCounters();
+    shown_message_.clear();
+    if (pause && migration_.stage >= Stage::kCatchup) {
+        pool_.Stop(WorkerKind::kApply);
+    }
+}
+
+// Transient: wait and try again. Otherwise a person is needed. False when nothing must be held.
+bool
+Coordinator::HandleFailure(const Error &error) {
+    // Workers that are not the receiver have no business while the stage is in trouble.
+    pool_.Stop(WorkerKind::kCopy);
+    pool_.Stop(WorkerKind::kIndex);
+    pool_.Stop(WorkerKind::kApply);
+    monitor_.reset();
+    const bool transient = IsTransient(error.sqlstate());
+    migration_.attempts++;
+    const milliseconds delay =
+        RetryDelay(migration_.attempts, pg_prng_uint64(&pg_global_prng_state));
+    {
+        pg::Transaction transaction;
+        RecordError(migration_.id, error, migration_.attempts,
+                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
+        RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
+                    error.message(),
+                    error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
+        transaction.Commit();
+    }
+    shown_message_.clear();
+    ereport(LOG, (errmsg("livemigrate: migration \"%s\", stage %s: %s",
+                         migration_.settings.name.c_str(),
+                         std::string(StageName(migration_.stage)).c_str(),
+                         error.message().c_str())));
+    if (!transient) {
+        pool_.StopAll();
+        receiver_wanted_ = false;
+        return WaitForResume(false);
+    }
+    const Clock::time_point until = Clock::now() + delay;
+    try {
+        while (Clock::now() < until) {
+            pg::SleepOnLatch(std::min<milliseconds>(
+                kRequestInterval, std::chrono::duration_cast<milliseconds>(until - Clock::now())));
+            CheckRequests();
+        }
+    } catch (const PauseRequested &) {
+        EnterPause(false);
+        return WaitForResume(false);
+    }
+    Reload();
+    pg::Transaction transaction;
+    TransitionTo(migration_, State::kRunning);
+    transaction.Commit();
+    return true;
+}
+
+void
+Coordinator::EnterPause(bool keep_receiver) {
+    if (!keep_receiver) {
+        pool_.StopAll();
+        receiver_wanted_ = false;
+    }
+    pg::Transaction transaction;
+    TransitionTo(migration_, State::kPaused);
+    ClearPauseRequest(migration_.id);
+    control::SetMessage(migration_.id,
+                        "paused in stage " + std::string(StageName(migration_.stage)),
+                        "SELECT livemigrate.migration_resume();");
+    transaction.Commit();
+    shown_message_.clear();
+}
+
+// A paused or failed migration keeps this process only for what would be lost with it: the
+// snapshot, and at a pause point the receiver, so that the source can drop WAL meanwhile.
+bool
+Coordinator::WaitForResume(bool keep_receiver) {
+    if (!SnapshotIsHeld() && !(keep_receiver && receiver_wanted_)) {
+        return false;
+    }
+    for (;;) {
+        pg::SleepOnLatch(kRequestInterval);
+        if (state_.stop.load() != 0) {
+            throw StopRequested();
+        }
+        Reload();
+        if (migration_.state == State::kRunning) {
+            return true;
+        }
+        if (HasEnded(migration_.state)) {
+            throw StopRequested();
+        }
+        if (keep_receiver && migration_.pause_requested) {
+            pool_.StopAll();
+            receiver_wanted_ = false;
+            pg::Transaction transaction;
+            ClearPauseRequest(migration_.id);
+            transaction.Commit();
+            if (!SnapshotIsHeld()) {
+                return false;
+            }
+        }
+        if (keep_receiver && receiver_wanted_) {
+            pool_.Supervise();
+            pool_.Ensure(WorkerKind::kReceiver, 1);
+        }
+        if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
+            snapshot_session_.reset();
+            Event("warning", "the snapshot was lost while the migration was paused",
+                  "Tables that are not complete will be copied under a new one.");
+            if (!(keep_receiver && receiver_wanted_)) {
+                return false;
+            }
+        }
+    }
+}
+
+void
+Coordinator::Reload() {
+    pg::Transaction transaction;
+    std::optional<Migration> now = LoadMigration(migration_.id);
+    transaction.Commit();
+    if (!now) {
+        throw StopRequested();
+    }
+    now->attempts = migration_.attempts;
+    migration_ = std::move(*now);
+}
+
+void
+Coordinator::CheckRequests() {
+    if (state_.stop.load() != 0) {
+        throw StopRequested();
+    }
+    const Clock::time_point now = Clock::now();
+    if (now - last_request_check_ < kRequestInterval) {
+        return;
+    }
+    last_request_check_ = now;
+    Reload();
+    if (HasEnded(migration_.state)) {
+        throw StopRequested();
+    }
+    if (migration_.pause_requested) {
+        throw PauseRequested();
+    }
+}
+
+// The heart of every waiting loop: workers, requests, the snapshot, the message; then a short rest.
+void
+Coordinator::Tick(const std::string &message) {
+    CheckRequests();
+    MeasureRates();
+    pool_.Supervise();
+    if (receiver_wanted_) {
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+    }
+    if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
+        snapshot_session_.reset();
+        throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
+            .Detail("The session that held it ended.");
+    }
+    if (pool_.trouble() != nullptr) {
+        ShowTrouble();
+    } else {
+        if (migration_.state == State::kRetrying) {
+            pg::Transaction transaction;
+            TransitionTo(migration_, State::kRunning);
+            ClearError(migration_.id);
+            transaction.Commit();
+        }
+        SetMessage(pool_.short_of_slots()
+                       ? message + "; the server has no more free worker slots "
+                                   "(max_worker_processes), so fewer workers run at a time"
+                       : message);
+    }
+    pg::SleepOnLatch(std::min<milliseconds>(pg::StatusInterval(), milliseconds(200)));
+}
+
+void
+Coordinator::ShowTrouble() {
+    const WorkerPool::Trouble &trouble = *pool_.trouble();
+    if (migration_.state == State::kRetrying && shown_message_ == trouble.message &&
+        migration_.attempts == trouble.attempts) {
+        return;
+    }
+    pg::Transaction transaction;
+    const Error error = Error(trouble.sqlstate, trouble.message)
+                            .Detail(trouble.detail)
+                            .Hint(trouble.hint);
+    const auto left = std::chrono::duration_cast<milliseconds>(trouble.retry_at - Clock::now());
+    RecordError(migration_.id, error, trouble.attempts, left.count());
+    RecordEvent(migration_.id, "warning", migration_.stage, trouble.message, trouble.detail);
+    TransitionTo(migration_, State::kRetrying);
+    transaction.Commit();
+    migration_.attempts = trouble.attempts;
+    shown_message_ = trouble.message;
+}
+
+void
+Coordinator::SetMessage(const std::string &message, const std::string &hint) {
+    if (message == shown_message_ && hint == shown_hint_) {
+        return;
+    }
+    pg::Transaction transaction;
+    control::SetMessage(migration_.id, message, hint);
+    transaction.Commit();
+    shown_message_ = message;
+    shown_hint_ = hint;
+    pg::Call([&] { pgstat_report_activity(STATE_RUNNING, message.c_str()); });
+}
+
+void
+Coordinator::Event(const char *severity, const std::string &message, const std::string &detail) {
+    pg::Transaction transaction;
+    RecordEvent(migration_.id, severity, migration_.stage, message, detail);
+    transaction.Commit();
+}
+
+// The catalog's endpos for apply, once at the start: from then on set_endpos publishes it itself,
+// together with its check that apply has not gone past it.
+void
+Coordinator::PublishEndpos() {
+    state_.endpos.store(migration_.endpos.value);
+}
+
+} // namespace livemigrate::control
+
+namespace {
+
+using namespace livemigrate;
+using namespace livemigrate::control;
+
+// However the coordinator ends, its workers must not go on without it.
+void
+EndWorkers(int, Datum argument) {
+    auto *state = reinterpret_cast<SharedState *>(DatumGetPointer(argument));
+    state->coordinator_pid.store(0);
+    for (WorkerSlot &slot : state->workers) {
+        const pid_t pid = slot.pid.load();
+        if (pid != 0) {
+            kill(pid, SIGTERM);
+        }
+    }
+}
+
+// One coordinator per migration. A predecessor that is about to leave is waited for.
+bool
+TakeOver(int32_t migration) {
+    for (int attempt = 0; attempt < kTakeoverAttempts; attempt++) {
+        {
+            pg::Transaction transaction;
+            const bool taken =
+                TryAcquire(migration, LockClass::kCoordinator, LockStrength::kExclusive);
+            transaction.Commit();
+            if (taken) {
+                return true;
+            }
+        }
+        pg::SleepOnLatch(kTakeoverPause);
+    }
+    return false;
+}
+
+// Workers of a predecessor have been told to end: wait until they have.
+void
+WaitForOldWorkers(int32_t migration) {
+    pg::Transaction transaction;
+    Acquire(migration, LockClass::kWorkers, LockStrength::kExclusive);
+    Release(migration, LockClass::kWorkers, LockStrength::kExclusive);
+    transaction.Commit();
+}
+
+// Nothing when it was never committed, or the extension is gone.
+std::optional<Migration>
+FindMigration(int32_t id) {
+    pg::Transaction transaction;
+    const bool installed =
+        pg::Query("SELECT pg_catalog.to_regclass('livemigrate.migration') IS NOT NULL").Scalar() ==
+        "t";
+    std::optional<Migration> migration = installed ? LoadMigration(id) : std::nullopt;
+    transaction.Commit();
+    return migration;
+}
+
+bool
+IsUnderWay(const Migration &migration) {
+    return migration.state == State::kRunning || migration.state == State::kRetrying;
+}
+
+void
+CoordinatorMain(const pg::WorkerArguments &arguments) {
+    if (TransactionIdIsValid(arguments.wait_for_xid)) {
+        pg::Transaction transaction;
+        pg::Call([&] { XactLockTableWait(arguments.wait_for_xid, nullptr, nullptr, XLTW_None); });
+        transaction.Commit();
+    }
+    std::optional<Migration> migration = FindMigration(arguments.migration);
+    if (migration && !OidIsValid(arguments.role)) {
+        // Started by the launcher, which cannot read the owner: hand over to one with its role.
+        pg::WorkerSpec spec = CoordinatorSpec(MyDatabaseId, migration->owner, migration->id);
+        if (IsUnderWay(*migration) && !pg::StartWorker(spec, nullptr)) {
+            throw Error(sqlstate::kConfigurationLimitExceeded, "no free background worker slot");
+        }
+        return;
+    }
+    if (!TakeOver(arguments.migration)) {
+        return;
+    }
+    migration = FindMigration(arguments.migration);
+    if (!migration) {
+        WorkDirectory(MyDatabaseId, arguments.migration).Remove();
+        return;
+    }
+    if (!IsUnderWay(*migration)) {
+        return;
+    }
+    WaitForOldWorkers(arguments.migration);
+    SharedSegment segment = SharedSegment::Create(arguments.migration);
+    SharedState &state = segment.state();
+    state.coordinator_pid.store(MyProcPid);
+    pg::Call([&] { before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });
+    Coordinator coordinator(segment, std::move(*migration));
+    coordinator.Run();
+    EndWorkers(0, PointerGetDatum(&state));
+    pg::Call([&] { cancel_before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });
+}
+
+} // namespace
+
+extern "C" {
+PGDLLEXPORT void livemigrate_coordinator_main(Datum argument);
+}
+
+void
+livemigrate_coordinator_main(Datum) {
+    pg::Entry([] { CoordinatorMain(pg::EnterWorker()); });
+    // A normal end: the postmaster forgets the worker instead of starting it again.
+    proc_exit(0);
+}

@@ -1,0 +1,108 @@
+// The coordinator of one migration: the state machine. It runs the stages in order, keeps the
+// workers going, holds the source's snapshot, and is the one that moves stage and state.
+//
+// Every stage is idempotent: a coordinator that is started again reads the catalog and goes on.
+#pragma once
+
+#include "control/catalog.hpp"
+#include "control/rate_meter.hpp"
+#include "control/shared_memory.hpp"
+#include "control/work_directory.hpp"
+#include "control/worker_pool.hpp"
+#include "core/table_pattern.hpp"
+#include "source/catalog_query.hpp"
+#include "source/connection.hpp"
+#include "source/replication_stream.hpp"
+#include "stage/cutover.hpp"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace livemigrate::control {
+
+// Thrown by the coordinator's waits when a session asked for it.
+struct PauseRequested {};
+struct StopRequested {};
+
+class Coordinator {
+  public:
+    Coordinator(SharedSegment &segment, Migration migration);
+
+    // Until the migration is done, stopped, or paused or failed with nothing to hold.
+    void Run();
+
+  private:
+    // coordinator.cpp: the state machine.
+    bool RunStages();
+    void RunStage();
+    void EndStage();
+    bool HandleFailure(const Error &error);
+    void EnterPause(bool keep_receiver);
+    bool WaitForResume(bool keep_receiver);
+    void Reload();
+    void CheckRequests();
+    void Tick(const std::string &message);
+    void ShowTrouble();
+    void SetMessage(const std::string &message, const std::string &hint = "");
+    void Event(const char *severity, const std::string &message, const std::string &detail = "");
+    void PublishEndpos();
+    void RestoreCounters();
+    void KeepCounters();
+    void MeasureRates();
+    bool SnapshotIsHeld() const { return snapshot_session_.has_value(); }
+
+    // coordinator_setup.cpp: preflight, slot, roles, schema.
+    void RunPreflightStage();
+    void RunSlotStage();
+    void UseExistingSlot(source::Connection &source);
+    void MakeSlot();
+    void DropLeftovers(source::ReplicationStream &stream);
+    void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
+    void HoldSnapshot(const std::string &exported);
+    void LockTables(const std::vector<CopyTable> &tables);
+    std::vector<CopyTable> ListTables(source::Connection &source);
+    void RunRolesStage();
+    void RunSchemaStage();
+    std::vector<std::pair<std::string, std::string>> ExcludedRelations();
+
+    // coordinator_data.cpp: data and indexes.
+    void EnsureSnapshot();
+    void AcquireNewSnapshot();
+    void RunDataStage();
+    void PlanData();
+    void ReleaseSnapshot();
+    void RunIndexStage();
+    void PlanIndexes();
+    void RunJobs(int last_phase, const char *what);
+
+    // coordinator_stream.cpp: catchup, streaming, cutover.
+    void RunCatchupStage();
+    void RunStreamingStage();
+    void RunCutoverStage();
+    void AnalyzeChangedTables(stage::CutoverReport &report);
+    void FindUnknownTables(source::Connection &source, const TableFilter &filter,
+                           std::vector<std::pair<std::string, std::string>> known,
+                           stage::CutoverReport &report);
+    void PollSource();
+    std::chrono::milliseconds ReplayLag() const;
+    bool IsDrained() const;
+
+    SharedSegment &segment_;
+    SharedState &state_;
+    Migration migration_;
+    WorkDirectory directory_;
+    WorkerPool pool_;
+    std::optional<source::Connection> snapshot_session_;
+    std::optional<source::Connection> monitor_;
+    std::string shown_message_;
+    std::string shown_hint_;
+    bool receiver_wanted_ = false;
+    std::chrono::steady_clock::time_point last_request_check_{};
+    std::chrono::steady_clock::time_point last_poll_{};
+    RateMeter rates_;
+    uint64_t copied_bytes_ = 0; // of parts that are done
+};
+
+} // namespace livemigrate::control

@@ -1,0 +1,286 @@
+// Stages data and indexes, and the source's snapshot.
+
+#include "pg/prelude.hpp"
+
+#include "control/coordinator.hpp"
+
+#include "control/table_selection.hpp"
+#include "core/sql_text.hpp"
+#include "core/split_planner.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/transaction.hpp"
+#include "stage/copy.hpp"
+#include "stage/index.hpp"
+#include "stage/large_objects.hpp"
+#include "stage/schema_dump.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace livemigrate::control {
+
+namespace {
+
+// TID range scans, which make a part cost only its own pages, came with 14.
+constexpr int kTidRangeScanVersion = 140000;
+
+// Phases of jobs put off until apply has passed every table's snapshot: behind all others but
+// event triggers.
+constexpr int kDeferredPhase = 10;
+
+} // namespace
+
+// Stages that read the source as of the snapshot need a session under it. After a restart there is
+// none: a new consistent point then serves every table that is not complete.
+void
+Coordinator::EnsureSnapshot() {
+    if (!SnapshotIsHeld()) {
+        AcquireNewSnapshot();
+    }
+    if (!receiver_wanted_) {
+        receiver_wanted_ = true;
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+    }
+}
+
+void
+Coordinator::AcquireNewSnapshot() {
+    SetMessage("taking a new snapshot on the source");
+    source::ReplicationStream stream(source::Connection::Open(
+        migration_.settings.source, source::ConnectionKind::kReplication));
+    const std::string slot =
+        SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
+    const source::CreatedSlot made = stream.CreateSlot(
+        slot, *migration_.plugin, true, [&] {
+            SetMessage("taking a new snapshot on the source: waiting for transactions there",
+                       "The snapshot is taken as soon as they have ended.");
+            CheckRequests();
+        });
+    HoldSnapshot(made.snapshot);
+    std::vector<CopyTable> tables;
+    {
+        pg::Transaction transaction;
+        tables = LoadTables(migration_.id);
+        transaction.Commit();
+    }
+    LockTables(tables);
+    pg::Transaction transaction;
+    for (const CopyTable &table : tables) {
+        // Rows of parts that were complete belong to the old snapshot. A table in one part empties
+        // itself when it is copied; others are emptied here.
+        if (table.state == "copying" && table.parts > 1) {
+            pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(table.schema, table.name));
+        }
+    }
+    ResetUnfinishedTables(migration_.id);
+    SetTablesSnapshot(migration_.id, made.consistent_point);
+    control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
+    RecordEvent(migration_.id, "warning", migration_.stage,
+                "a new snapshot was taken at " + made.consistent_point.ToString(),
+                "Tables that were complete keep their data; the others are copied under it.");
+    transaction.Commit();
+}
+
+void
+Coordinator::PlanData() {
+    std::vector<CopyTable> tables;
+    {
+        pg::Transaction transaction;
+        tables = LoadTables(migration_.id);
+        transaction.Commit();
+    }
+    std::vector<TableSize> sizes;
+    std::map<uint64_t, const CopyTable *> by_id;
+    for (const CopyTable &table : tables) {
+        if (!table.copy_data || table.state == "done" || table.state == "skipped") {
+            continue;
+        }
+        sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes,
+                         migration_.source_version >= kTidRangeScanVersion});
+        by_id[static_cast<uint64_t>(table.id)] = &table;
+    }
+    std::vector<CopyTask> tasks;
+    int32_t next_id = 0;
+    {
+        pg::Transaction transaction;
+        next_id = pg::Number<int32_t>(
+                      pg::Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
+                                "livemigrate.copy_part WHERE migration = $1::int",
+                                {std::to_string(migration_.id)})
+                          .rows.at(0),
+                      0) +
+                  1;
+        transaction.Commit();
+    }
+    for (const CopyPart &part :
+         PlanParts(sizes, migration_.settings.split_bytes,
+                   static_cast<uint32_t>(migration_.settings.table_jobs))) {
+        CopyTask task;
+        task.id = next_id++;
+        task.table_id = static_cast<int32_t>(part.table_id);
+        task.part = static_cast<int32_t>(part.part);
+        task.condition = PartCondition(part);
+        task.bytes = part.bytes_estimate;
+        tasks.push_back(std::move(task));
+    }
+    for (const auto &[first, last] : stage::PlanLargeObjects(*snapshot_session_)) {
+        CopyTask task;
+        task.id = next_id++;
+        task.condition = std::to_string(first) + "-" + std::to_string(last);
+        tasks.push_back(std::move(task));
+    }
+    pg::Transaction transaction;
+    if (migration_.settings.on_existing == OnExisting::kTruncate) {
+        std::string names;
+        for (const auto &[id, table] : by_id) {
+            names += (names.empty() ? "" : ", ") + std::string("ONLY ") +
+                     QualifiedName(table->schema, table->name);
+        }
+        if (!names.empty()) {
+            pg::Execute("TRUNCATE TABLE " + names);
+        }
+    }
+    InsertParts(migration_.id, tasks);
+    transaction.Commit();
+}
+
+void
+Coordinator::RunDataStage() {
+    EnsureSnapshot();
+    bool planned = false;
+    {
+        pg::Transaction transaction;
+        planned = !pg::Query("SELECT FROM livemigrate.copy_part WHERE migration = $1::int LIMIT 1",
+                             {std::to_string(migration_.id)})
+                       .rows.empty() &&
+                  pg::Query("SELECT FROM livemigrate.table_copy t WHERE migration = $1::int "
+                            "AND state IN ('pending', 'copying') AND NOT EXISTS (SELECT FROM "
+                            "livemigrate.copy_part p WHERE p.migration = t.migration "
+                            "AND p.table_id = t.id) LIMIT 1",
+                            {std::to_string(migration_.id)})
+                      .rows.empty();
+        transaction.Commit();
+    }
+    if (!planned) {
+        SetMessage("planning the copy");
+        PlanData();
+    }
+    pool_.ForgetFinished(WorkerKind::kCopy);
+    for (;;) {
+        pg::Transaction transaction;
+        const int64_t left = CountUnfinishedParts(migration_.id);
+        const pg::SqlResult done = pg::Query(
+            "SELECT pg_catalog.count(*) FILTER (WHERE state = 'done'), pg_catalog.count(*), "
+            "COALESCE(pg_catalog.sum(bytes_done), 0)::bigint "
+            "FROM livemigrate.table_copy WHERE migration = $1::int AND copy_data",
+            {std::to_string(migration_.id)});
+        transaction.Commit();
+        copied_bytes_ = pg::Number<uint64_t>(done.rows[0], 2);
+        if (left == 0) {
+            break;
+        }
+        pool_.Ensure(WorkerKind::kCopy,
+                     static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, left)));
+        const int workers = pool_.Running(WorkerKind::kCopy);
+        Tick("copying: " + pg::Text(done.rows[0], 0) + " of " + pg::Text(done.rows[0], 1) +
+             " tables done, " + std::to_string(workers) +
+             (workers == 1 ? " copy worker" : " copy workers"));
+    }
+    pool_.Stop(WorkerKind::kCopy);
+    ReleaseSnapshot();
+}
+
+void
+Coordinator::ReleaseSnapshot() {
+    snapshot_session_.reset();
+    migration_.snapshot_name.clear();
+    pg::Transaction transaction;
+    control::SetSnapshot(migration_.id, Lsn{}, "");
+    transaction.Commit();
+}
+
+void
+Coordinator::PlanIndexes() {
+    std::string sql;
+    if (migration_.settings.on_existing == OnExisting::kError) {
+        sql = stage::RestoreText(migration_.settings, directory_.dump(),
+                                 stage::DumpSection::kPostData);
+    }
+    const TableFilter filter = FilterOf(migration_.settings);
+    pg::Transaction transaction;
+    // A partitioned table's ANALYZE covers its partitions.
+    const pg::SqlResult tables = pg::Query(
+        "SELECT t.schema_name, t.table_name FROM livemigrate.table_copy t "
+        "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name "
+        "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
+        "WHERE t.migration = $1::int AND NOT c.relispartition ORDER BY t.bytes DESC",
+        {std::to_string(migration_.id)});
+    std::vector<std::pair<std::string, std::string>> analyze;
+    for (const pg::SqlRow &row : tables.rows) {
+        analyze.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
+    }
+    stage::JobPlan plan = stage::PlanJobs(
+        sql,
+        [&](const std::string &schema, const std::string &table) {
+            return filter.Selects(schema, table);
+        },
+        migration_.publications, analyze);
+    // Rows of tables copied under different snapshots only fit together once apply has passed the
+    // last of these.
+    const bool several_snapshots =
+        pg::Query("SELECT pg_catalog.count(DISTINCT snapshot_lsn) > 1 FROM livemigrate.table_copy "
+                  "WHERE migration = $1::int AND snapshot_lsn IS NOT NULL",
+                  {std::to_string(migration_.id)})
+            .Scalar() == "t";
+    for (SchemaJob &job : plan.jobs) {
+        if (several_snapshots && (job.phase == static_cast<int>(JobPhase::kForeignKeys) ||
+                                  job.phase == static_cast<int>(JobPhase::kValidation))) {
+            job.phase += kDeferredPhase;
+        }
+    }
+    InsertJobs(migration_.id, plan.jobs);
+    for (const std::string &note : plan.notes) {
+        RecordEvent(migration_.id, "notice", migration_.stage, note);
+    }
+    transaction.Commit();
+}
+
+void
+Coordinator::RunJobs(int last_phase, const char *what) {
+    state_.job_phase.store(static_cast<uint32_t>(last_phase));
+    for (;;) {
+        pg::Transaction transaction;
+        const int64_t left = CountUnfinishedJobs(migration_.id, last_phase);
+        transaction.Commit();
+        if (left == 0) {
+            break;
+        }
+        pool_.Ensure(WorkerKind::kIndex,
+                     static_cast<int>(std::min<int64_t>(migration_.settings.index_jobs, left)));
+        const int workers = pool_.Running(WorkerKind::kIndex);
+        Tick(std::string(what) + ": " + std::to_string(left) + " statements left, " +
+             std::to_string(workers) + (workers == 1 ? " index worker" : " index workers"));
+    }
+    pool_.Stop(WorkerKind::kIndex);
+}
+
+void
+Coordinator::RunIndexStage() {
+    if (!receiver_wanted_) {
+        receiver_wanted_ = true;
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+    }
+    bool planned = false;
+    {
+        pg::Transaction transaction;
+        planned = HasJobs(migration_.id);
+        transaction.Commit();
+    }
+    if (!planned) {
+        SetMessage("planning indexes and constraints");
+        PlanIndexes();
+    }
+    RunJobs(static_cast<int>(JobPhase::kAnalyze), "building indexes and constraints");
+}
+
+} // namespace livemigrate::control

@@ -1,0 +1,420 @@
+// Stages preflight, slot, roles and schema.
+
+#include "pg/prelude.hpp"
+
+#include "control/coordinator.hpp"
+
+#include "control/spool_identity.hpp"
+#include "control/table_selection.hpp"
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/background_worker.hpp"
+#include "pg/transaction.hpp"
+#include "pg/wait.hpp"
+#include "source/catalog_query.hpp"
+#include "stage/copy.hpp"
+#include "stage/preflight.hpp"
+#include "stage/roles.hpp"
+#include "stage/schema.hpp"
+#include "stage/schema_dump.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::control {
+
+namespace {
+
+constexpr size_t kLockBatch = 500;
+
+bool
+IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) {
+    const std::vector<TablePattern> patterns = ParseTablePatterns(settings.insert_only_tables);
+    return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
+        return pattern.Matches(table.schema, table.name);
+    });
+}
+
+// Who keeps a slot from being made: transactions that were running when it was asked for.
+std::string
+DescribeBlockers(source::Connection &monitor) {
+    const pg::SqlResult running = monitor.Query(
+        "SELECT pid, usename, pg_catalog.date_trunc('second', pg_catalog.now() - xact_start) "
+        "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
+        "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3");
+    const pg::SqlResult prepared =
+        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3");
+    std::string text;
+    for (const pg::SqlRow &row : running.rows) {
+        text += (text.empty() ? "" : ", ") + std::string("process ") + pg::Text(row, 0) + " (" +
+                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
+    }
+    for (const pg::SqlRow &row : prepared.rows) {
+        text += (text.empty() ? "" : ", ") + std::string("prepared transaction ") +
+                QuoteLiteral(pg::Text(row, 0));
+    }
+    return text;
+}
+
+} // namespace
+
+void
+Coordinator::RunPreflightStage() {
+    SetMessage("checking source and target");
+    stage::PreflightResult result;
+    {
+        pg::Transaction transaction;
+        result = stage::RunPreflight(migration_.settings);
+        transaction.Commit();
+    }
+    stage::ThrowOnErrors(result);
+    migration_.plugin = result.plugin;
+    migration_.wal2json_numeric_option = result.wal2json_numeric_option;
+    migration_.source_system_identifier = result.source.system_identifier;
+    migration_.source_version = result.source.version_num;
+    migration_.source_encoding = result.source.encoding;
+    pg::Transaction transaction;
+    SetSourceIdentity(migration_);
+    RecordEvent(migration_.id, "info", migration_.stage,
+                "output plugin is " + std::string(PluginName(result.plugin)),
+                result.plugin_reason);
+    for (const stage::CheckRow &row : result.rows) {
+        if (row.severity == "warning" || row.severity == "notice") {
+            RecordEvent(migration_.id, row.severity.c_str(), migration_.stage, row.message,
+                        row.fix);
+        }
+    }
+    transaction.Commit();
+}
+
+std::vector<CopyTable>
+Coordinator::ListTables(source::Connection &source) {
+    const TableFilter filter = FilterOf(migration_.settings);
+    const TableFilter without_data = DataExclusionOf(migration_.settings);
+    std::vector<CopyTable> tables;
+    for (const source::SourceTable &found : source::ListTables(source)) {
+        if ((found.relkind != 'r' && found.relkind != 'p') ||
+            !filter.Selects(found.schema, found.name)) {
+            continue;
+        }
+        CopyTable table;
+        table.id = static_cast<int32_t>(tables.size()) + 1;
+        table.source_oid = found.oid;
+        table.schema = found.schema;
+        table.name = found.name;
+        table.relkind = found.relkind;
+        table.persistence = found.persistence;
+        table.pages = found.pages;
+        table.bytes = found.bytes;
+        table.rows_estimate = std::max<int64_t>(found.rows_estimate, 0);
+        table.filenode = found.filenode;
+        table.replica_identity = found.replica_identity;
+        table.identity_usable = found.identity_usable;
+        table.copy_data = found.relkind == 'r' &&
+                          !without_data.Selects(found.schema, found.name) &&
+                          (found.persistence != 'u' || migration_.settings.unlogged);
+        table.state = table.copy_data ? "pending" : "skipped";
+        tables.push_back(std::move(table));
+    }
+    return tables;
+}
+
+void
+Coordinator::RunSlotStage() {
+    migration_.origin_name = SlotName(migration_.settings.name);
+    {
+        pg::Transaction transaction;
+        migration_.spool_token = MakeSpoolToken();
+        SetSpoolToken(migration_.id, migration_.spool_token);
+        // Names are in the catalog before the objects exist, so that whatever happens they can be
+        // found and dropped.
+        migration_.slot_name = migration_.settings.existing_slot.value_or(migration_.origin_name);
+        migration_.slot_created = !migration_.settings.existing_slot;
+        migration_.publications_created =
+            migration_.plugin == Plugin::kPgoutput && !migration_.settings.publication;
+        migration_.publications.clear();
+        if (migration_.settings.publication) {
+            migration_.publications = {*migration_.settings.publication};
+        } else if (migration_.plugin == Plugin::kPgoutput) {
+            migration_.publications = {migration_.origin_name};
+        }
+        SetSlotPlan(migration_);
+        pg::Query("DELETE FROM livemigrate.copy_part WHERE migration = $1::int",
+                  {std::to_string(migration_.id)});
+        pg::Query("DELETE FROM livemigrate.table_copy WHERE migration = $1::int",
+                  {std::to_string(migration_.id)});
+        const std::string origin = migration_.origin_name;
+        pg::Call([&] {
+            replorigin_drop_by_name(origin.c_str(), true, false);
+            replorigin_create(origin.c_str());
+        });
+        transaction.Commit();
+    }
+    pool_.Stop(WorkerKind::kReceiver);
+    directory_.Remove();
+    directory_.Create();
+    if (migration_.settings.existing_slot) {
+        source::Connection source = source::Connection::Open(migration_.settings.source,
+                                                             source::ConnectionKind::kSql);
+        UseExistingSlot(source);
+    } else {
+        MakeSlot();
+    }
+    receiver_wanted_ = true;
+    pool_.Ensure(WorkerKind::kReceiver, 1);
+    while (state_.received_lsn.load() == 0) {
+        Tick("starting the receiver");
+    }
+    Event("info", "changes are being buffered from " + migration_.snapshot_lsn.ToString());
+    if (migration_.settings.existing_slot) {
+        // follow alone: what lies between is there already.
+        pg::Transaction transaction;
+        EnterStage(migration_, Stage::kIndexes);
+        transaction.Commit();
+    }
+}
+
+void
+Coordinator::UseExistingSlot(source::Connection &source) {
+    const pg::SqlResult slot =
+        source.Query("SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots "
+                     "WHERE slot_name = " +
+                     QuoteLiteral(migration_.slot_name));
+    if (slot.rows.empty()) {
+        throw Error(sqlstate::kUndefinedObject,
+                    "replication slot \"" + migration_.slot_name + "\" does not exist");
+    }
+    migration_.snapshot_lsn = pg::Position(slot.rows[0], 0);
+    std::vector<CopyTable> tables = ListTables(source);
+    for (CopyTable &table : tables) {
+        // Not ours to copy; changes count unless the user left the table's rows out.
+        table.state = "skipped";
+    }
+    pg::Transaction transaction;
+    InsertTables(migration_.id, tables);
+    SetSnapshot(migration_.id, migration_.snapshot_lsn, "");
+    transaction.Commit();
+}
+
+void
+Coordinator::MakeSlot() {
+    SetMessage("creating the replication slot");
+    source::Connection monitor =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    source::ReplicationStream stream(source::Connection::Open(
+        migration_.settings.source, source::ConnectionKind::kReplication));
+    DropLeftovers(stream);
+    std::vector<CopyTable> published = ListTables(monitor);
+    if (migration_.publications_created) {
+        CreatePublications(monitor, published);
+    }
+    const source::CreatedSlot slot =
+        stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
+            const std::string blockers = DescribeBlockers(monitor);
+            SetMessage("creating the replication slot: waiting for transactions on the source" +
+                           (blockers.empty() ? "" : ": " + blockers),
+                       "The slot is made as soon as they have ended.");
+            CheckRequests();
+        });
+    HoldSnapshot(slot.snapshot);
+    std::vector<CopyTable> tables = ListTables(*snapshot_session_);
+    LockTables(tables);
+    for (const CopyTable &table : tables) {
+        const bool known = std::any_of(
+            published.begin(), published.end(), [&](const CopyTable &other) {
+                return other.schema == table.schema && other.name == table.name &&
+                       other.identity_usable == table.identity_usable;
+            });
+        if (!known && migration_.publications_created) {
+            throw Error(sqlstate::kObjectInUse,
+                        "table " + QualifiedName(table.schema, table.name) +
+                            " was created while the slot was being made");
+        }
+    }
+    migration_.snapshot_lsn = slot.consistent_point;
+    pg::Transaction transaction;
+    InsertTables(migration_.id, tables);
+    SetSnapshot(migration_.id, migration_.snapshot_lsn, migration_.snapshot_name);
+    SetTablesSnapshot(migration_.id, migration_.snapshot_lsn);
+    RecordEvent(migration_.id, "info", migration_.stage,
+                "slot " + migration_.slot_name + " created at " +
+                    migration_.snapshot_lsn.ToString());
+    transaction.Commit();
+}
+
+// What an earlier attempt of this stage left on the source. The names are this migration's own.
+void
+Coordinator::DropLeftovers(source::ReplicationStream &stream) {
+    stream.connection().Query(
+        "SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
+        "FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+        QuoteLiteral(migration_.slot_name));
+    if (!migration_.publications_created) {
+        return;
+    }
+    for (const char *suffix : {"", "_insert"}) {
+        stream.connection().Query("DROP PUBLICATION IF EXISTS " +
+                                  QuoteIdentifier(migration_.origin_name + suffix));
+    }
+}
+
+// Two publications: one for all changes, one without UPDATE and DELETE for tables accepted without
+// a replica identity, because the former would make the application's updates fail.
+void
+Coordinator::CreatePublications(source::Connection &source,
+                                const std::vector<CopyTable> &tables) {
+    std::string full;
+    std::string insert_only;
+    for (const CopyTable &table : tables) {
+        if (table.persistence != 'p' || (table.relkind == 'r' && !table.copy_data)) {
+            continue;
+        }
+        const bool accepted =
+            !table.identity_usable || IsInsertOnlyAccepted(migration_.settings, table);
+        // A partitioned table stands for its partitions, those to come too; each row arrives under
+        // its partition's name.
+        std::string &list = accepted && table.relkind == 'r' ? insert_only : full;
+        if (accepted && table.relkind == 'p') {
+            continue;
+        }
+        list += (list.empty() ? "" : ", ") + std::string("ONLY ") +
+                QualifiedName(table.schema, table.name);
+    }
+    const std::string name = migration_.origin_name;
+    source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
+                 (full.empty() ? "" : " FOR TABLE " + full));
+    migration_.publications = {name};
+    if (!insert_only.empty()) {
+        const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
+        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + "_insert") + " FOR TABLE " +
+                     insert_only + " WITH (publish = 'insert" + truncate + "')");
+        migration_.publications.push_back(name + "_insert");
+    }
+    pg::Transaction transaction;
+    SetSlotPlan(migration_);
+    transaction.Commit();
+}
+
+// Takes over an exported snapshot into a session of its own and exports it again from there.
+void
+Coordinator::HoldSnapshot(const std::string &exported) {
+    snapshot_session_.emplace(stage::OpenSnapshotSession(migration_.settings.source, exported));
+    const pg::SqlResult again = snapshot_session_->Query("SELECT pg_catalog.pg_export_snapshot()");
+    migration_.snapshot_name = again.Scalar().value_or("");
+}
+
+// Keeps tables from being rewritten while they are copied, and finds those that already were: to
+// the snapshot they look empty (PostgreSQL documentation, "Caveats" of MVCC).
+void
+Coordinator::LockTables(const std::vector<CopyTable> &tables) {
+    std::vector<const CopyTable *> wanted;
+    for (const CopyTable &table : tables) {
+        if (table.copy_data && table.state != "done") {
+            wanted.push_back(&table);
+        }
+    }
+    for (size_t start = 0; start < wanted.size(); start += kLockBatch) {
+        std::string names;
+        std::string oids;
+        for (size_t i = start; i < std::min(wanted.size(), start + kLockBatch); i++) {
+            names += (names.empty() ? "" : ", ") + std::string("ONLY ") +
+                     QualifiedName(wanted[i]->schema, wanted[i]->name);
+            oids += (oids.empty() ? "" : ",") + std::to_string(wanted[i]->source_oid);
+        }
+        snapshot_session_->Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE", [&] {
+            SetMessage("waiting for locks on the source's tables",
+                       "A session there holds an ACCESS EXCLUSIVE lock: see pg_locks.");
+            CheckRequests();
+        });
+        const pg::SqlResult rewritten = snapshot_session_->Query(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
+            "ON n.oid = c.relnamespace WHERE c.oid IN (" +
+            oids + ") AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)");
+        if (!rewritten.rows.empty()) {
+            throw Error(sqlstate::kObjectInUse,
+                        "table " +
+                            QualifiedName(pg::Text(rewritten.rows[0], 0),
+                                          pg::Text(rewritten.rows[0], 1)) +
+                            " was rewritten on the source while the snapshot was being taken")
+                .Detail("ALTER TABLE, TRUNCATE, CLUSTER or VACUUM FULL does that. A new snapshot "
+                        "is taken.");
+        }
+    }
+}
+
+void
+Coordinator::RunRolesStage() {
+    if (!migration_.settings.roles) {
+        return;
+    }
+    SetMessage("copying roles");
+    source::Connection source =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    pg::Transaction transaction;
+    const stage::RolesReport report = stage::CopyRoles(source);
+    RecordEvent(migration_.id, "info", migration_.stage,
+                std::to_string(report.created) + " roles created");
+    for (const std::string &note : report.notes) {
+        RecordEvent(migration_.id, "notice", migration_.stage, note);
+    }
+    transaction.Commit();
+}
+
+// Tables left out, and views that read them: pg_dump would dump those and their restore fail.
+std::vector<std::pair<std::string, std::string>>
+Coordinator::ExcludedRelations() {
+    const TableFilter filter = FilterOf(migration_.settings);
+    std::string oids;
+    std::vector<std::pair<std::string, std::string>> excluded;
+    for (const source::SourceTable &table : source::ListTables(*snapshot_session_)) {
+        if (!filter.Selects(table.schema, table.name)) {
+            excluded.emplace_back(table.schema, table.name);
+            oids += (oids.empty() ? "" : ",") + std::to_string(table.oid);
+        }
+    }
+    if (oids.empty()) {
+        return excluded;
+    }
+    const pg::SqlResult views = snapshot_session_->Query(
+        "WITH RECURSIVE out(oid) AS (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid IN (" +
+        oids +
+        ") UNION SELECT r.ev_class FROM out o JOIN pg_catalog.pg_depend d ON d.refobjid = o.oid "
+        "AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+        "AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+        "JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid) "
+        "SELECT n.nspname, c.relname FROM out o JOIN pg_catalog.pg_class c ON c.oid = o.oid "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm')");
+    for (const pg::SqlRow &row : views.rows) {
+        excluded.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
+        Event("notice", "view " + QualifiedName(pg::Text(row, 0), pg::Text(row, 1)) +
+                            " is left out: it reads a table that is not migrated");
+    }
+    return excluded;
+}
+
+void
+Coordinator::RunSchemaStage() {
+    if (migration_.settings.on_existing != OnExisting::kError) {
+        return;
+    }
+    EnsureSnapshot();
+    SetMessage("dumping the schema");
+    stage::DumpSchema(migration_.settings, migration_.snapshot_name, ExcludedRelations(),
+                      directory_.dump());
+    CheckRequests();
+    const std::string sql =
+        stage::RestoreText(migration_.settings, directory_.dump(), stage::DumpSection::kPreData);
+    SetMessage("creating the schema");
+    pg::SetConfig("session_replication_role", "replica");
+    pg::Transaction transaction;
+    const stage::SchemaReport report = stage::ExecuteSchema(sql);
+    RecordEvent(migration_.id, "info", migration_.stage,
+                std::to_string(report.statements) + " statements executed");
+    for (const std::string &note : report.notes) {
+        RecordEvent(migration_.id, "notice", migration_.stage, note);
+    }
+    transaction.Commit();
+    pg::PinSessionSettings();
+}
+
+} // namespace livemigrate::control

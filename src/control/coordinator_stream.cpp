@@ -1,0 +1,224 @@
+// Stages catchup, streaming and cutover.
+
+#include "pg/prelude.hpp"
+
+#include "control/coordinator.hpp"
+
+#include "control/table_selection.hpp"
+#include "core/sql_text.hpp"
+#include "pg/guc.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/transaction.hpp"
+#include "stage/cutover.hpp"
+#include "stage/sequences.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::control {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds kPollInterval{1000};
+
+// Behind foreign keys that were put off, before event triggers.
+constexpr int kLastDeferredPhase = 19;
+
+std::string
+DescribeLag(milliseconds lag) {
+    if (lag < std::chrono::seconds(10)) {
+        return std::to_string(lag.count()) + " ms";
+    }
+    return std::to_string(lag.count() / 1000) + " s";
+}
+
+} // namespace
+
+// Where the source writes now; the walsender only tells what it has decoded.
+void
+Coordinator::PollSource() {
+    if (Clock::now() - last_poll_ < kPollInterval) {
+        return;
+    }
+    last_poll_ = Clock::now();
+    try {
+        if (!monitor_) {
+            monitor_.emplace(source::Connection::Open(migration_.settings.source,
+                                                      source::ConnectionKind::kSql));
+        }
+        const pg::SqlResult now = monitor_->Query(
+            "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() "
+            "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END");
+        state_.source_lsn.store(pg::Position(now.rows.at(0), 0).value);
+    } catch (const Error &) {
+        // Only a figure for the eye: the receiver's own connection says what is wrong.
+        monitor_.reset();
+    }
+}
+
+bool
+Coordinator::IsDrained() const {
+    return state_.drained_lsn.load() != 0 &&
+           state_.drained_lsn.load() >= state_.received_lsn.load();
+}
+
+// Source clock only: the age of the newest commit that is applied, or nothing when all is.
+milliseconds
+Coordinator::ReplayLag() const {
+    if (IsDrained()) {
+        return milliseconds(0);
+    }
+    const int64_t commit_time = state_.applied_commit_time.load();
+    if (commit_time == 0) {
+        return milliseconds::max();
+    }
+    const int64_t source_now = GetCurrentTimestamp() + state_.source_clock_offset.load();
+    return milliseconds(std::max<int64_t>(0, (source_now - commit_time) / 1000));
+}
+
+void
+Coordinator::RunCatchupStage() {
+    receiver_wanted_ = true;
+    pool_.ForgetFinished(WorkerKind::kApply);
+    state_.drained_lsn.store(0);
+    for (;;) {
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+        if (!pool_.HasFinished(WorkerKind::kApply)) {
+            pool_.Ensure(WorkerKind::kApply, 1);
+        }
+        PollSource();
+        const milliseconds lag = ReplayLag();
+        // Received what the source had written a moment ago, and applied that.
+        const bool received = state_.source_lsn.load() == 0 ||
+                              state_.received_lsn.load() + (1 << 20) >= state_.source_lsn.load();
+        const bool caught_up = pool_.Running(WorkerKind::kApply) > 0 && received &&
+                               state_.applied_lsn.load() != 0 && lag < pg::CaughtUpLag();
+        if (pool_.HasFinished(WorkerKind::kApply) || caught_up) {
+            break;
+        }
+        Tick(lag == milliseconds::max() ? "applying buffered changes"
+                                        : "applying buffered changes, " + DescribeLag(lag) +
+                                              " behind the source");
+    }
+    RunJobs(kLastDeferredPhase, "adding foreign keys");
+}
+
+void
+Coordinator::RunStreamingStage() {
+    receiver_wanted_ = true;
+    for (;;) {
+        if (pool_.HasFinished(WorkerKind::kApply)) {
+            break;
+        }
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+        pool_.Ensure(WorkerKind::kApply, 1);
+        PollSource();
+        const milliseconds lag = ReplayLag();
+        const std::string where =
+            lag == milliseconds::max() ? "" : ", " + DescribeLag(lag) + " behind the source";
+        Tick(migration_.endpos.valid()
+                 ? "applying changes up to endpos " + migration_.endpos.ToString() + where
+                 : "applying changes as they come" + where);
+    }
+    // endpos may have been set again, later, while apply ended at the old one.
+    Reload();
+    if (migration_.endpos.value != state_.endpos_reached.load()) {
+        pool_.ForgetFinished(WorkerKind::kApply);
+        state_.endpos_reached.store(0);
+        return RunStreamingStage();
+    }
+    Event("info", "endpos " + migration_.endpos.ToString() + " is reached");
+    receiver_wanted_ = false;
+    pool_.Stop(WorkerKind::kReceiver);
+}
+
+void
+Coordinator::RunCutoverStage() {
+    SetMessage("setting sequences");
+    source::Connection source =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    const TableFilter filter = FilterOf(migration_.settings);
+    std::vector<stage::RelationName> known;
+    {
+        pg::Transaction transaction;
+        const stage::SequenceReport report = stage::CopySequences(
+            source, [&](const std::string &schema, const std::string &name) {
+                return filter.Selects(schema, name);
+            });
+        RecordEvent(migration_.id, "info", migration_.stage,
+                    std::to_string(report.set) + " sequences set");
+        for (const std::string &warning : report.warnings) {
+            RecordEvent(migration_.id, "warning", migration_.stage, warning);
+        }
+        for (const CopyTable &table : LoadTables(migration_.id)) {
+            known.emplace_back(table.schema, table.name);
+        }
+        transaction.Commit();
+    }
+    CheckRequests();
+    SetMessage("refreshing materialized views");
+    stage::CutoverReport report;
+    std::vector<stage::RelationName> views;
+    {
+        pg::Transaction transaction;
+        views = stage::PlanMaterializedViews(source);
+        transaction.Commit();
+    }
+    for (const stage::RelationName &view : views) {
+        SetMessage("refreshing materialized view " + QualifiedName(view.first, view.second));
+        pg::Transaction transaction;
+        stage::RefreshMaterializedViews({view}, report);
+        stage::AnalyzeTables({view}, report);
+        transaction.Commit();
+        CheckRequests();
+    }
+    AnalyzeChangedTables(report);
+    FindUnknownTables(source, filter, known, report);
+    RunJobs(static_cast<int>(JobPhase::kLast), "creating event triggers");
+    for (const std::string &note : report.notes) {
+        Event("notice", note);
+    }
+    for (const std::string &warning : report.warnings) {
+        Event("warning", warning);
+    }
+}
+
+// All tables were analyzed when their indexes were built; again only those that changed much since,
+// because the application waits.
+void
+Coordinator::AnalyzeChangedTables(stage::CutoverReport &report) {
+    SetMessage("analyzing tables that changed");
+    pg::Transaction transaction;
+    const pg::SqlResult changed = pg::Query(
+        "SELECT t.schema_name, t.table_name FROM livemigrate.table_copy t "
+        "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name "
+        "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
+        "WHERE t.migration = $1::int AND c.relkind = 'r' AND (c.reltuples < 0 OR "
+        "pg_catalog.pg_stat_get_mod_since_analyze(c.oid) > 50 + 0.1 * c.reltuples)",
+        {std::to_string(migration_.id)});
+    std::vector<stage::RelationName> tables;
+    for (const pg::SqlRow &row : changed.rows) {
+        tables.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
+    }
+    stage::AnalyzeTables(tables, report);
+    transaction.Commit();
+}
+
+void
+Coordinator::FindUnknownTables(source::Connection &source, const TableFilter &filter,
+                               std::vector<stage::RelationName> known,
+                               stage::CutoverReport &report) {
+    // What the user left out is known, too.
+    for (const source::SourceTable &table : source::ListTables(source)) {
+        if (!filter.Selects(table.schema, table.name)) {
+            known.emplace_back(table.schema, table.name);
+        }
+    }
+    pg::Transaction transaction;
+    stage::FindNewSourceTables(source, known, report);
+    transaction.Commit();
+}
+
+} // namespace livemigrate::control

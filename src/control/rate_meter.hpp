@@ -1,0 +1,30 @@
+// Smoothed rates of the shared counters, for the status and its estimate of time.
+#pragma once
+
+#include "core/shared_state.hpp"
+
+#include <chrono>
+#include <cstdint>
+
+namespace livemigrate::control {
+
+class RateMeter {
+  public:
+    // Takes a sample, at most once a second, and publishes the rates. `copied_bytes` counts all
+    // rows copied so far.
+    void Sample(SharedState &state, uint64_t copied_bytes);
+
+  private:
+    struct Counters {
+        double copied = 0;
+        double changes = 0;
+        double applied = 0;
+        double source = 0;
+    };
+
+    std::chrono::steady_clock::time_point last_{};
+    Counters before_;
+    bool started_ = false;
+};
+
+} // namespace livemigrate::control

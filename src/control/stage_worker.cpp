@@ -1,0 +1,413 @@
+// The main function of receiver, apply, copy and index workers: attach to the migration's shared
+// memory, do the one thing, leave the outcome in the slot.
+
+#include "pg/prelude.hpp"
+
+#include "control/advisory_lock.hpp"
+#include "control/catalog.hpp"
+#include "control/shared_memory.hpp"
+#include "control/spool_identity.hpp"
+#include "control/table_selection.hpp"
+#include "control/work_directory.hpp"
+#include "core/retry_policy.hpp"
+#include "pg/background_worker.hpp"
+#include "pg/guard.hpp"
+#include "pg/guc.hpp"
+#include "pg/transaction.hpp"
+#include "pg/wait.hpp"
+#include "stage/apply.hpp"
+#include "stage/copy.hpp"
+#include "stage/index.hpp"
+#include "stage/large_objects.hpp"
+#include "stage/receive.hpp"
+
+#include <charconv>
+#include <cstring>
+
+namespace livemigrate::control {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// What a worker knows about itself; lives on the stack of its main function.
+struct WorkerContext {
+    pg::WorkerArguments arguments;
+    SharedState &state;
+    WorkerSlot &slot;
+    Migration migration;
+};
+
+void
+SetDoing(WorkerSlot &slot, const std::string &what) {
+    const auto length = static_cast<size_t>(pg_mbcliplen(
+        what.c_str(), static_cast<int>(what.size()), static_cast<int>(sizeof(slot.what)) - 1));
+    memcpy(slot.what, what.data(), length);
+    slot.what[length] = '\0';
+    slot.since.store(GetCurrentTimestamp());
+    pgstat_report_activity(STATE_RUNNING, slot.what);
+}
+
+// Workers belong to their coordinator: without it they end, and its successor starts new ones.
+void
+CheckCoordinator(const SharedState &state) {
+    if (state.coordinator_pid.load() == 0) {
+        throw Error(sqlstate::kAdminShutdown, "the coordinator has ended");
+    }
+}
+
+class SharedReceiveObserver final : public stage::ReceiveObserver {
+  public:
+    SharedReceiveObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
+
+    void Written(SpoolPosition position, Lsn received) override {
+        CheckCoordinator(state_);
+        const bool news = position != last_position_ || received.value != state_.received_lsn;
+        // The position first: who reads received_lsn, then the position, sees all below it.
+        PublishSpoolPosition(state_, position.segment, position.offset);
+        state_.received_lsn.store(received.value);
+        last_position_ = position;
+        if (news) {
+            pg::WakeProcess(state_.apply_pid.load());
+        }
+    }
+    void Flushed(Lsn flushed, uint64_t spool_bytes) override {
+        state_.flushed_lsn.store(flushed.value);
+        state_.spool_bytes.store(spool_bytes);
+    }
+    void SourceClock(int64_t offset) override { state_.source_clock_offset.store(offset); }
+    Lsn Applied() override { return Lsn{state_.applied_lsn.load()}; }
+    Lsn AppliedFlushed() override { return Lsn{state_.applied_flushed_lsn.load()}; }
+    bool ApplyDrained() override {
+        return state_.drained_lsn.load() != 0 &&
+               state_.drained_lsn.load() >= state_.received_lsn.load();
+    }
+    void Doing(const std::string &what) override { SetDoing(slot_, what); }
+
+  private:
+    SharedState &state_;
+    WorkerSlot &slot_;
+    SpoolPosition last_position_;
+};
+
+class SharedApplyObserver final : public stage::ApplyObserver {
+  public:
+    SharedApplyObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
+
+    Limit ReadLimit() override {
+        CheckCoordinator(state_);
+        Limit limit;
+        limit.received = Lsn{state_.received_lsn.load()};
+        ReadSpoolPosition(state_, limit.written.segment, limit.written.offset);
+        return limit;
+    }
+    Lsn Endpos() override {
+        last_endpos_ = Lsn{state_.endpos.load()};
+        return last_endpos_;
+    }
+    Lsn last_endpos() const { return last_endpos_; }
+    bool Announce(Lsn end_lsn) override {
+        state_.committing.store(end_lsn.value);
+        const uint64_t endpos = state_.endpos.load();
+        return endpos == 0 || end_lsn.value <= endpos;
+    }
+    void Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
+                   uint64_t skipped) override {
+        state_.applied_lsn.store(end_lsn.value);
+        if (commit_time != 0) {
+            state_.applied_commit_time.store(commit_time);
+        }
+        state_.transactions_applied.fetch_add(transactions);
+        state_.changes_applied.fetch_add(changes);
+        state_.changes_skipped.fetch_add(skipped);
+        pg::WakeProcess(state_.receiver_pid.load());
+    }
+    void Flushed(Lsn end_lsn) override { state_.applied_flushed_lsn.store(end_lsn.value); }
+    void Drained(Lsn received) override {
+        if (state_.drained_lsn.exchange(received.value) != received.value) {
+            pg::WakeProcess(state_.receiver_pid.load());
+        }
+    }
+    void Doing(const std::string &what) override { SetDoing(slot_, what); }
+
+  private:
+    SharedState &state_;
+    WorkerSlot &slot_;
+    Lsn last_endpos_;
+};
+
+void
+RunReceiver(WorkerContext &context) {
+    const Migration &migration = context.migration;
+    stage::ReceiveSettings settings;
+    settings.conninfo = migration.settings.source;
+    settings.slot = migration.slot_name;
+    settings.plugin = *migration.plugin;
+    settings.publications = migration.publications;
+    settings.wal2json_numeric_option = migration.wal2json_numeric_option;
+    settings.system_identifier = migration.source_system_identifier;
+    settings.spool_directory =
+        WorkDirectory(context.arguments.database, migration.id).spool();
+    settings.spool_identity = IdentityOf(migration);
+    settings.snapshot_lsn = migration.snapshot_lsn;
+    settings.spool_segment_size = pg::SpoolSegmentSize();
+    {
+        pg::Transaction transaction;
+        settings.origin_progress = Lsn{pg::Call([&] {
+            return replorigin_get_progress(
+                replorigin_by_name(migration.origin_name.c_str(), false), true);
+        })};
+        transaction.Commit();
+    }
+    context.state.receiver_pid.store(MyProcPid);
+    SharedReceiveObserver observer(context.state, context.slot);
+    SetDoing(context.slot, "connecting to the source");
+    stage::Receive(settings, observer);
+}
+
+void
+RecordConflict(const WorkerContext &context, const stage::ApplyFailure &failure,
+               const Error &error) {
+    if (!failure.set || IsTransient(error.sqlstate())) {
+        return;
+    }
+    pg::Transaction transaction;
+    pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, xid, "
+              "end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5::bigint, "
+              "$6::pg_lsn, $7, $8)",
+              {std::to_string(context.migration.id), failure.command, failure.schema,
+               failure.table, std::to_string(failure.xid), failure.commit_lsn.ToString(),
+               error.sqlstate(), error.message()});
+    transaction.Commit();
+}
+
+void
+RunApply(WorkerContext &context) {
+    const Migration &migration = context.migration;
+    stage::ApplySettings settings;
+    settings.spool_directory =
+        WorkDirectory(context.arguments.database, migration.id).spool();
+    settings.spool_identity = IdentityOf(migration);
+    settings.plugin = *migration.plugin;
+    settings.source_encoding = migration.source_encoding;
+    settings.origin = migration.origin_name;
+    settings.start_after = migration.snapshot_lsn;
+    settings.filter = FilterOf(migration.settings);
+    {
+        pg::Transaction transaction;
+        settings.tables = LoadTables(migration.id);
+        transaction.Commit();
+    }
+    pg::SetConfig("session_replication_role", "replica");
+    pg::SetConfig("synchronous_commit", "off");
+    context.state.apply_pid.store(MyProcPid);
+    SharedApplyObserver observer(context.state, context.slot);
+    stage::ApplyFailure failure;
+    try {
+        stage::Apply(settings, observer, failure);
+    } catch (const Error &error) {
+        RecordConflict(context, failure, error);
+        throw;
+    }
+    context.state.endpos_reached.store(observer.last_endpos().value);
+}
+
+void
+CopyLargeObjectRange(WorkerContext &context, source::Connection &source, const CopyTask &task) {
+    const size_t dash = task.condition.find('-');
+    const auto first = static_cast<uint32_t>(std::stoul(task.condition.substr(0, dash)));
+    const auto last = static_cast<uint32_t>(std::stoul(task.condition.substr(dash + 1)));
+    SetDoing(context.slot, "copying large objects " + task.condition);
+    pg::Transaction transaction;
+    const stage::LargeObjectCopied copied = stage::CopyLargeObjects(
+        source, first, last, [&](uint64_t bytes, uint64_t objects) {
+            context.slot.task_bytes.store(bytes);
+            context.slot.task_rows.store(objects);
+        });
+    FinishPart(task, copied.objects, copied.bytes);
+    transaction.Commit();
+}
+
+void
+CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
+    SetDoing(context.slot, "copying " + task.schema + "." + task.name +
+                               (task.parts > 1 ? " part " + std::to_string(task.part + 1) +
+                                                     " of " + std::to_string(task.parts)
+                                               : ""));
+    // Rows may be written frozen when nobody can have seen the table: this migration made it.
+    const bool freeze =
+        task.parts == 1 && context.migration.settings.on_existing == OnExisting::kError;
+    pg::Transaction transaction;
+    const stage::CopiedPart copied = stage::CopyPartData(
+        source, task, freeze, {&context.slot.task_bytes, &context.slot.task_rows});
+    FinishPart(task, copied.rows, copied.bytes);
+    transaction.Commit();
+}
+
+void
+RunCopy(WorkerContext &context) {
+    pg::SetConfig("session_replication_role", "replica");
+    pg::SetConfig("synchronous_commit", "off");
+    SetDoing(context.slot, "connecting to the source");
+    source::Connection source = stage::OpenSnapshotSession(context.migration.settings.source,
+                                                           context.migration.snapshot_name);
+    for (;;) {
+        CheckCoordinator(context.state);
+        std::optional<CopyTask> task;
+        {
+            pg::Transaction transaction;
+            task = ClaimPart(context.migration.id, static_cast<int>(context.arguments.slot));
+            transaction.Commit();
+        }
+        if (!task) {
+            return;
+        }
+        context.slot.task_bytes.store(0);
+        context.slot.task_rows.store(0);
+        context.slot.task.store(task->id);
+        if (task->table_id) {
+            CopyTablePart(context, source, *task);
+        } else {
+            CopyLargeObjectRange(context, source, *task);
+        }
+        context.slot.task.store(0);
+    }
+}
+
+void
+RunOneJob(WorkerContext &context, const SchemaJob &job) {
+    context.slot.task.store(job.id);
+    SetDoing(context.slot, job.kind + (job.object.empty() ? "" : " " + job.object) +
+                               (job.table.empty() ? "" : " on " + job.schema + "." + job.table));
+    try {
+        pg::Transaction transaction;
+        stage::RunJob(job);
+        FinishJob(job, false, "");
+        transaction.Commit();
+    } catch (const Error &error) {
+        if (!IsTransient(error.sqlstate())) {
+            pg::Transaction transaction;
+            pg::Query("UPDATE livemigrate.schema_job SET error = $3 WHERE migration = $1::int "
+                      "AND id = $2::int",
+                      {std::to_string(job.migration), std::to_string(job.id), error.message()});
+            transaction.Commit();
+        }
+        throw;
+    }
+    context.slot.task.store(0);
+}
+
+void
+RunIndex(WorkerContext &context) {
+    pg::SetConfig("synchronous_commit", "off");
+    const auto last_phase = static_cast<int>(context.state.job_phase.load());
+    for (;;) {
+        CheckCoordinator(context.state);
+        std::optional<SchemaJob> job;
+        int64_t unfinished = 0;
+        {
+            pg::Transaction transaction;
+            job = ClaimJob(context.migration.id, static_cast<int>(context.arguments.slot),
+                           last_phase);
+            if (!job) {
+                unfinished = CountUnfinishedJobs(context.migration.id, last_phase);
+            }
+            transaction.Commit();
+        }
+        if (job) {
+            RunOneJob(context, *job);
+        } else if (unfinished == 0) {
+            return;
+        } else {
+            SetDoing(context.slot, "waiting for jobs of an earlier phase");
+            pg::SleepOnLatch(milliseconds(20));
+        }
+    }
+}
+
+void
+Dispatch(WorkerContext &context) {
+    switch (static_cast<WorkerKind>(context.slot.kind.load())) {
+    case WorkerKind::kReceiver:
+        RunReceiver(context);
+        return;
+    case WorkerKind::kApply:
+        RunApply(context);
+        return;
+    case WorkerKind::kCopy:
+        RunCopy(context);
+        return;
+    case WorkerKind::kIndex:
+        RunIndex(context);
+        return;
+    default:
+        return;
+    }
+}
+
+// Runs at exit, however it comes: FATAL and proc_exit run no destructors.
+void
+ClearSlot(int, Datum argument) {
+    auto *slot = reinterpret_cast<WorkerSlot *>(DatumGetPointer(argument));
+    slot->pid.store(0);
+}
+
+void
+RunWorker(const pg::WorkerArguments &arguments, SharedSegment &segment) {
+    SharedState &state = segment.state();
+    WorkerSlot &slot = state.workers[arguments.slot];
+    if (slot.generation.load() != arguments.generation) {
+        return; // started late, and replaced meanwhile
+    }
+    slot.pid.store(MyProcPid);
+    pg::Call([&] { before_shmem_exit(ClearSlot, PointerGetDatum(&slot)); });
+    try {
+        std::optional<Migration> migration;
+        {
+            pg::Transaction transaction;
+            Acquire(arguments.migration, LockClass::kWorkers, LockStrength::kShared);
+            migration = LoadMigration(arguments.migration);
+            transaction.Commit();
+        }
+        if (!migration) {
+            return;
+        }
+        WorkerContext context{arguments, state, slot, std::move(*migration)};
+        Dispatch(context);
+        slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFinished));
+    } catch (const Error &error) {
+        StoreError(slot.error, error);
+        slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFailed));
+    } catch (const std::exception &error) {
+        StoreError(slot.error, Error(sqlstate::kInternalError, error.what()));
+        slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFailed));
+    }
+    pg::WakeProcess(state.coordinator_pid.load());
+}
+
+} // namespace
+
+} // namespace livemigrate::control
+
+extern "C" {
+PGDLLEXPORT void livemigrate_worker_main(Datum argument);
+}
+
+void
+livemigrate_worker_main(Datum) {
+    using namespace livemigrate;
+    pg::Entry([] {
+        const pg::WorkerArguments arguments = pg::EnterWorker();
+        std::optional<control::SharedSegment> segment;
+        {
+            pg::Transaction transaction;
+            segment = control::SharedSegment::Attach(arguments.dsm_handle, arguments.migration);
+            transaction.Commit();
+        }
+        if (segment) {
+            control::RunWorker(arguments, *segment);
+            // The exit callback still writes to the segment: leave the mapping to process exit.
+            new control::SharedSegment(std::move(*segment));
+        }
+    });
+}

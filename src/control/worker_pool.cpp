@@ -1,0 +1,227 @@
+#include "control/worker_pool.hpp"
+
+#include "control/shared_memory.hpp"
+#include "core/retry_policy.hpp"
+#include "pg/guard.hpp"
+
+#include <algorithm>
+
+extern "C" {
+#include "common/pg_prng.h"
+}
+
+namespace livemigrate::control {
+
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// A worker that ran this long before it failed starts a new count of attempts.
+constexpr std::chrono::seconds kHealthyRun{30};
+
+const char *
+TypeName(WorkerKind kind) {
+    switch (kind) {
+    case WorkerKind::kReceiver:
+        return "livemigrate receiver";
+    case WorkerKind::kApply:
+        return "livemigrate apply worker";
+    case WorkerKind::kCopy:
+        return "livemigrate copy worker";
+    case WorkerKind::kIndex:
+        return "livemigrate index worker";
+    default:
+        return "livemigrate worker";
+    }
+}
+
+} // namespace
+
+WorkerPool::WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
+                       uint32_t owner, std::function<void(int)> released)
+    : state_(state), handle_(handle), migration_(migration), name_(std::move(name)),
+      owner_(owner), released_(std::move(released)) {}
+
+WorkerPool::~WorkerPool() {
+    for (Worker &worker : workers_) {
+        TerminateBackgroundWorker(worker.handle);
+    }
+}
+
+std::optional<int>
+WorkerPool::FreeSlot() const {
+    for (size_t i = 0; i < kMaxWorkers; i++) {
+        if (state_.workers[i].kind.load() == static_cast<uint32_t>(WorkerKind::kNone)) {
+            return static_cast<int>(i);
+        }
+    }
+    return std::nullopt;
+}
+
+bool
+WorkerPool::Start(WorkerKind kind) {
+    const std::optional<int> index = FreeSlot();
+    if (!index) {
+        return false;
+    }
+    WorkerSlot &slot = state_.workers[*index];
+    slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kUnknown));
+    slot.task.store(0);
+    slot.task_bytes.store(0);
+    slot.task_rows.store(0);
+    slot.what[0] = '\0';
+    slot.since.store(GetCurrentTimestamp());
+    const uint32_t generation = slot.generation.fetch_add(1) + 1;
+    slot.kind.store(static_cast<uint32_t>(kind));
+
+    pg::WorkerSpec spec;
+    spec.type = TypeName(kind);
+    spec.name = spec.type + " for " + name_;
+    spec.function = "livemigrate_worker_main";
+    spec.arguments = {MyDatabaseId, owner_,     migration_, static_cast<uint32_t>(*index),
+                      generation,   handle_, InvalidTransactionId};
+    BackgroundWorkerHandle *handle = nullptr;
+    if (!pg::StartWorker(spec, &handle)) {
+        slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
+        short_of_slots_ = true;
+        return false;
+    }
+    workers_.push_back({kind, *index, handle, Clock::now()});
+    return true;
+}
+
+void
+WorkerPool::Ensure(WorkerKind kind, int count) {
+    const auto trouble = troubles_.find(kind);
+    if (trouble != troubles_.end() && Clock::now() < trouble->second.retry_at) {
+        return;
+    }
+    short_of_slots_ = false;
+    while (Running(kind) < count && Start(kind)) {
+    }
+}
+
+void
+WorkerPool::Supervise() {
+    for (size_t i = 0; i < workers_.size();) {
+        const Worker worker = workers_[i];
+        pid_t pid = 0;
+        const BgwHandleStatus status =
+            pg::Call([&] { return GetBackgroundWorkerPid(worker.handle, &pid); });
+        if (status == BGWH_STOPPED || status == BGWH_POSTMASTER_DIED) {
+            workers_.erase(workers_.begin() + static_cast<long>(i));
+            HandleEnded(worker);
+            continue;
+        }
+        const auto trouble = troubles_.find(worker.kind);
+        if (trouble != troubles_.end() && Clock::now() - worker.started > kHealthyRun) {
+            troubles_.erase(trouble);
+        }
+        i++;
+    }
+}
+
+void
+WorkerPool::HandleEnded(const Worker &worker) {
+    WorkerSlot &slot = state_.workers[worker.slot];
+    const auto outcome = static_cast<WorkerOutcome>(slot.outcome.load());
+    Error error(sqlstate::kAdminShutdown,
+                std::string(TypeName(worker.kind)) + " ended unexpectedly");
+    if (outcome == WorkerOutcome::kFailed) {
+        error = LoadError(slot.error);
+    }
+    slot.pid.store(0);
+    slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
+    pfree(worker.handle);
+    released_(worker.slot);
+    if (outcome == WorkerOutcome::kFinished) {
+        finished_[worker.kind] = true;
+        troubles_.erase(worker.kind);
+        return;
+    }
+    if (!IsTransient(error.sqlstate())) {
+        throw error;
+    }
+    Trouble &trouble = troubles_[worker.kind];
+    if (Clock::now() - worker.started > kHealthyRun) {
+        trouble.attempts = 0;
+    }
+    trouble.attempts++;
+    trouble.sqlstate = error.sqlstate();
+    trouble.message = error.message();
+    trouble.detail = error.detail();
+    trouble.hint = error.hint();
+    trouble.retry_at =
+        Clock::now() + RetryDelay(trouble.attempts, pg_prng_uint64(&pg_global_prng_state));
+}
+
+int
+WorkerPool::Running(WorkerKind kind) const {
+    return static_cast<int>(std::count_if(workers_.begin(), workers_.end(),
+                                          [&](const Worker &w) { return w.kind == kind; }));
+}
+
+bool
+WorkerPool::HasFinished(WorkerKind kind) const {
+    const auto found = finished_.find(kind);
+    return found != finished_.end() && found->second;
+}
+
+void
+WorkerPool::ForgetFinished(WorkerKind kind) {
+    finished_.erase(kind);
+}
+
+void
+WorkerPool::Terminate(Worker &worker) {
+    pg::Call([&] {
+        TerminateBackgroundWorker(worker.handle);
+        WaitForBackgroundWorkerShutdown(worker.handle);
+    });
+    WorkerSlot &slot = state_.workers[worker.slot];
+    slot.pid.store(0);
+    slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
+    pfree(worker.handle);
+    released_(worker.slot);
+}
+
+void
+WorkerPool::Stop(WorkerKind kind) {
+    for (size_t i = 0; i < workers_.size();) {
+        if (workers_[i].kind == kind) {
+            Worker worker = workers_[i];
+            workers_.erase(workers_.begin() + static_cast<long>(i));
+            Terminate(worker);
+        } else {
+            i++;
+        }
+    }
+    troubles_.erase(kind);
+}
+
+void
+WorkerPool::StopAll() {
+    // Ask all of them first, then wait for each.
+    for (Worker &worker : workers_) {
+        TerminateBackgroundWorker(worker.handle);
+    }
+    while (!workers_.empty()) {
+        Worker worker = workers_.back();
+        workers_.pop_back();
+        Terminate(worker);
+    }
+    troubles_.clear();
+}
+
+const WorkerPool::Trouble *
+WorkerPool::trouble() const {
+    const Trouble *first = nullptr;
+    for (const auto &[kind, trouble] : troubles_) {
+        if (Running(kind) == 0 && (first == nullptr || trouble.retry_at < first->retry_at)) {
+            first = &trouble;
+        }
+    }
+    return first;
+}
+
+} // namespace livemigrate::control

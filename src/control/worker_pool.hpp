@@ -1,0 +1,79 @@
+// The coordinator's workers: started, watched, started again after a transient failure, stopped.
+#pragma once
+
+#include "pg/background_worker.hpp"
+
+#include "core/shared_state.hpp"
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace livemigrate::control {
+
+class WorkerPool {
+  public:
+    // `released` is called with the slot of every worker that ended, so that what it had claimed
+    // can be claimed again.
+    WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
+               uint32_t owner, std::function<void(int slot)> released);
+    ~WorkerPool();
+
+    // Starts workers of the kind until `count` run, unless their last failure is too recent or no
+    // worker slot of the server is free.
+    void Ensure(WorkerKind kind, int count);
+
+    // Looks at every worker. One that failed for good: its Error is thrown. A transient failure is
+    // remembered; the kind starts again after a delay.
+    void Supervise();
+
+    int Running(WorkerKind kind) const;
+    // A worker of the kind ended because its work is done.
+    bool HasFinished(WorkerKind kind) const;
+    void ForgetFinished(WorkerKind kind);
+
+    void Stop(WorkerKind kind);
+    void StopAll();
+
+    // What keeps a kind from running, for the status: the transient error and its next attempt.
+    struct Trouble {
+        std::string sqlstate;
+        std::string message;
+        std::string detail;
+        std::string hint;
+        int attempts = 0;
+        std::chrono::steady_clock::time_point retry_at;
+    };
+    const Trouble *trouble() const;
+    // The server had no free worker slot when one was wanted.
+    bool short_of_slots() const { return short_of_slots_; }
+
+  private:
+    struct Worker {
+        WorkerKind kind;
+        int slot;
+        BackgroundWorkerHandle *handle;
+        std::chrono::steady_clock::time_point started;
+    };
+
+    std::optional<int> FreeSlot() const;
+    bool Start(WorkerKind kind);
+    void HandleEnded(const Worker &worker);
+    void Terminate(Worker &worker);
+
+    SharedState &state_;
+    dsm_handle handle_;
+    int32_t migration_;
+    std::string name_;
+    uint32_t owner_;
+    std::function<void(int)> released_;
+    std::vector<Worker> workers_;
+    std::map<WorkerKind, Trouble> troubles_;
+    std::map<WorkerKind, bool> finished_;
+    bool short_of_slots_ = false;
+};
+
+} // namespace livemigrate::control

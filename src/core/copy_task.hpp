@@ -1,0 +1,68 @@
+// Units of work that the coordinator plans and workers claim.
+#pragma once
+
+#include "core/lsn.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace livemigrate {
+
+// A table of the migration: livemigrate.table_copy.
+struct CopyTable {
+    int32_t id = 0;
+    uint32_t source_oid = 0;
+    std::string schema;
+    std::string name;
+    char relkind = 'r';
+    char persistence = 'p';
+    uint64_t pages = 0;
+    uint64_t bytes = 0;
+    int64_t rows_estimate = 0;
+    uint32_t filenode = 0;
+    char replica_identity = 'd';
+    bool identity_usable = true;
+    bool copy_data = true;
+    std::string state = "pending";
+    Lsn snapshot_lsn;
+    int32_t parts = 1;
+};
+
+// One claimed part: livemigrate.copy_part with its table.
+struct CopyTask {
+    int32_t migration = 0;
+    int32_t id = 0;
+    std::optional<int32_t> table_id; // nullopt: a range of large objects
+    uint32_t source_oid = 0;
+    std::string schema;
+    std::string name;
+    int32_t part = 0;
+    int32_t parts = 1;
+    std::string condition; // on ctid; "first-last" for large objects
+    uint64_t bytes = 0;
+};
+
+// A statement of the dump's post-data section: livemigrate.schema_job.
+enum class JobPhase : int {
+    kIndexes = 1,     // indexes, primary keys, unique and exclusion constraints
+    kConstraints = 2, // constraints on top of those indexes, and all that stays in dump order
+    kForeignKeys = 3, // NOT VALID
+    kValidation = 4,  // of foreign keys
+    kAnalyze = 5, // and comments
+    kLast = 20,   // event triggers: at cutover, so that they do not fire at what we do before
+};
+
+struct SchemaJob {
+    int32_t migration = 0;
+    int32_t id = 0;
+    int32_t phase = 0;
+    std::string kind;
+    std::string schema;
+    std::string table;
+    std::string object;
+    std::string sql;
+    uint64_t bytes = 0;
+};
+
+} // namespace livemigrate

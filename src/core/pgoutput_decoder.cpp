@@ -1,0 +1,344 @@
+#include "core/pgoutput_decoder.hpp"
+
+#include "core/byte_reader.hpp"
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace livemigrate {
+
+namespace {
+
+// Type, relation id, tuple kind, column count: what every row message has before its first value.
+constexpr size_t kShownBytes = 8;
+
+constexpr uint8_t kColumnIsKey = 1;     // a column's flags
+constexpr uint8_t kTruncateCascade = 1; // a truncation's flags
+constexpr uint8_t kTruncateRestart = 2;
+constexpr size_t kSmallestColumn = 1 + 1 + 4 + 4; // flags, empty name, type, modifier
+
+[[noreturn]] void
+ThrowMalformed(std::string message, const ByteReader &reader) {
+    throw Error(sqlstate::kProtocolViolation, std::move(message))
+        .Detail("Found before offset " + std::to_string(reader.offset()) + ".");
+}
+
+// Adds to an error what is known only here. Never more of the payload than its head: the rest may
+// hold a row's values.
+[[noreturn]] void
+ThrowWithPosition(const Error &error, Lsn lsn, std::string_view payload) {
+    throw Error(error.sqlstate(), error.message())
+        .Detail(error.detail() + " The pgoutput message at " + lsn.ToString() + " has " +
+                std::to_string(payload.size()) + " bytes and begins with " +
+                FirstBytes(payload, kShownBytes) + ".");
+}
+
+// ---- transactions ----
+
+void
+DecodeBegin(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kBegin;
+    change.commit_lsn.value = reader.ReadU64();
+    change.commit_time = reader.ReadI64();
+    change.xid = reader.ReadU32();
+    if (!change.commit_lsn.valid()) {
+        ThrowMalformed("begin message has no commit position", reader);
+    }
+}
+
+void
+DecodeCommit(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kCommit;
+    if (reader.ReadU8() != 0) {
+        ThrowMalformed("commit message has unknown flags", reader);
+    }
+    change.commit_lsn.value = reader.ReadU64();
+    change.end_lsn.value = reader.ReadU64();
+    change.commit_time = reader.ReadI64();
+    if (!change.commit_lsn.valid() || change.end_lsn <= change.commit_lsn) {
+        ThrowMalformed("commit message has impossible positions", reader);
+    }
+}
+
+// ---- messages with nothing to apply; read to the end all the same, so that damage shows ----
+
+void
+SkipOrigin(ByteReader &reader) {
+    reader.ReadU64(); // commit position on the origin
+    reader.ReadCString();
+}
+
+void
+SkipType(ByteReader &reader) {
+    reader.ReadU32(); // the type's OID
+    reader.ReadCString();
+    reader.ReadCString();
+}
+
+void
+SkipLogicalMessage(ByteReader &reader) {
+    reader.ReadU8();  // transactional or not
+    reader.ReadU64(); // its position
+    reader.ReadCString();
+    reader.ReadBytes(reader.ReadU32());
+}
+
+// ---- relations ----
+
+RemoteColumn
+ReadColumn(ByteReader &reader) {
+    RemoteColumn column;
+    column.is_key = (reader.ReadU8() & kColumnIsKey) != 0;
+    column.name = reader.ReadCString();
+    column.type_oid = reader.ReadU32();
+    column.type_modifier = reader.ReadI32();
+    return column;
+}
+
+// The apply side finds columns by name, so two of one name would be ambiguous.
+bool
+HasDuplicateNames(const std::vector<RemoteColumn> &columns) {
+    std::vector<std::string_view> names;
+    names.reserve(columns.size());
+    for (const RemoteColumn &column : columns) {
+        names.emplace_back(column.name);
+    }
+    std::sort(names.begin(), names.end());
+    return std::adjacent_find(names.begin(), names.end()) != names.end();
+}
+
+RemoteRelation
+ReadRelation(ByteReader &reader) {
+    RemoteRelation relation;
+    relation.remote_id = reader.ReadU32();
+    relation.schema = reader.ReadCString();
+    if (relation.schema.empty()) {
+        relation.schema = "pg_catalog"; // sent as "" (proto.c, logicalrep_write_namespace)
+    }
+    relation.name = reader.ReadCString();
+    relation.replica_identity = static_cast<char>(reader.ReadU8());
+    const size_t column_count = reader.ReadU16();
+    // Not more than the message can hold, whatever the count says.
+    relation.columns.reserve(std::min(column_count, reader.remaining() / kSmallestColumn));
+    for (size_t i = 0; i < column_count; i++) {
+        relation.columns.push_back(ReadColumn(reader));
+    }
+    if (HasDuplicateNames(relation.columns)) {
+        ThrowMalformed("relation message has a column name twice", reader);
+    }
+    return relation;
+}
+
+bool
+SameDescription(const RemoteRelation &a, const RemoteRelation &b) {
+    return a.remote_id == b.remote_id && a.replica_identity == b.replica_identity &&
+           a.schema == b.schema && a.name == b.name && a.columns == b.columns;
+}
+
+// ---- tuples ----
+
+// Lengths are unsigned here: a negative one is larger than any message, so "truncated".
+inline ColumnValue
+ReadValue(ByteReader &reader) {
+    switch (reader.ReadU8()) {
+    case 'n':
+        return {ValueKind::kNull, {}};
+    case 'u':
+        return {ValueKind::kUnchanged, {}};
+    case 't':
+        return {ValueKind::kText, reader.ReadBytes(reader.ReadU32())};
+    case 'b':
+        return {ValueKind::kBinary, reader.ReadBytes(reader.ReadU32())};
+    default:
+        ThrowMalformed("tuple has an unknown kind of value", reader);
+    }
+}
+
+void
+ReadTuple(ByteReader &reader, const RemoteRelation &relation, Tuple &tuple) {
+    const size_t column_count = reader.ReadU16();
+    if (column_count != relation.columns.size()) {
+        ThrowMalformed("tuple has " + std::to_string(column_count) + " columns, its relation has " +
+                           std::to_string(relation.columns.size()),
+                       reader);
+    }
+    tuple.resize(column_count); // no more than a relation message really listed
+    for (ColumnValue &value : tuple) {
+        value = ReadValue(reader);
+    }
+}
+
+// Reads an old tuple of the kind given: 'K' (key) or 'O' (whole row).
+void
+ReadOldTuple(ByteReader &reader, uint8_t kind, Change &change) {
+    const RemoteRelation &relation = *change.relation;
+    ReadTuple(reader, relation, change.old_tuple);
+    change.old_tuple_is_full = kind == 'O';
+    if (kind == 'K') {
+        // The key comes as a whole row in which all else is NULL; that NULL is not the row's.
+        for (size_t i = 0; i < change.old_tuple.size(); i++) {
+            if (!relation.columns[i].is_key) {
+                change.old_tuple[i] = ColumnValue();
+            }
+        }
+    }
+}
+
+void
+ReadNewTuple(ByteReader &reader, uint8_t kind, Change &change) {
+    if (kind != 'N') {
+        ThrowMalformed("row message lacks the new tuple", reader);
+    }
+    ReadTuple(reader, *change.relation, change.new_tuple);
+}
+
+} // namespace
+
+void
+PgoutputDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
+    try {
+        ByteReader reader(payload);
+        DecodeMessage(reader, change);
+        reader.ExpectEnd();
+    } catch (const Error &error) {
+        ThrowWithPosition(error, lsn, payload);
+    }
+}
+
+void
+PgoutputDecoder::DecodeMessage(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kIgnored;
+    switch (reader.ReadU8()) {
+    case 'B':
+        return DecodeBegin(reader, change);
+    case 'C':
+        return DecodeCommit(reader, change);
+    case 'I':
+        return DecodeInsert(reader, change);
+    case 'U':
+        return DecodeUpdate(reader, change);
+    case 'D':
+        return DecodeDelete(reader, change);
+    case 'T':
+        return DecodeTruncate(reader, change);
+    case 'R':
+        return DecodeRelation(reader);
+    case 'O':
+        return SkipOrigin(reader);
+    case 'Y':
+        return SkipType(reader);
+    case 'M':
+        return SkipLogicalMessage(reader);
+    default:
+        ThrowMalformed("unknown pgoutput message type", reader);
+    }
+}
+
+void
+PgoutputDecoder::DecodeRelation(ByteReader &reader) {
+    RemoteRelation relation = ReadRelation(reader);
+    reader.ExpectEnd(); // before anything is remembered
+    RelationPtr &known = relations_[relation.remote_id];
+    // Descriptions are repeated, at least after each reconnect; most say nothing new.
+    if (known == nullptr || !SameDescription(*known, relation)) {
+        known = std::make_shared<const RemoteRelation>(std::move(relation));
+        last_relation_ = known;
+    }
+}
+
+void
+PgoutputDecoder::DecodeInsert(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kInsert;
+    ReadRowRelation(reader, change);
+    change.old_tuple.clear();
+    change.old_tuple_is_full = false;
+    ReadNewTuple(reader, reader.ReadU8(), change);
+}
+
+void
+PgoutputDecoder::DecodeUpdate(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kUpdate;
+    ReadRowRelation(reader, change);
+    uint8_t kind = reader.ReadU8();
+    if (kind == 'K' || kind == 'O') {
+        ReadOldTuple(reader, kind, change);
+        kind = reader.ReadU8();
+    } else {
+        change.old_tuple.clear();
+        change.old_tuple_is_full = false;
+    }
+    ReadNewTuple(reader, kind, change);
+}
+
+void
+PgoutputDecoder::DecodeDelete(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kDelete;
+    ReadRowRelation(reader, change);
+    const uint8_t kind = reader.ReadU8();
+    if (kind != 'K' && kind != 'O') {
+        ThrowMalformed("delete message lacks the old tuple", reader);
+    }
+    ReadOldTuple(reader, kind, change);
+    change.new_tuple.clear();
+}
+
+void
+PgoutputDecoder::DecodeTruncate(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kTruncate;
+    const uint32_t relation_count = reader.ReadU32();
+    const uint8_t flags = reader.ReadU8();
+    change.truncate_cascade = (flags & kTruncateCascade) != 0;
+    change.truncate_restart_identity = (flags & kTruncateRestart) != 0;
+    change.truncated.clear();
+    for (uint32_t i = 0; i < relation_count; i++) {
+        change.truncated.push_back(FindRelation(reader));
+    }
+}
+
+// Sets change.relation, without touching its reference count while rows of one table follow each
+// other.
+void
+PgoutputDecoder::ReadRowRelation(ByteReader &reader, Change &change) {
+    const RelationPtr &relation = FindRelation(reader);
+    if (change.relation != relation) {
+        change.relation = relation;
+    }
+}
+
+const PgoutputDecoder::RelationPtr &
+PgoutputDecoder::FindRelation(ByteReader &reader) {
+    const uint32_t remote_id = reader.ReadU32();
+    if (last_relation_ != nullptr && last_relation_->remote_id == remote_id) {
+        return last_relation_;
+    }
+    const auto found = relations_.find(remote_id);
+    if (found == relations_.end()) {
+        ThrowMalformed("relation " + std::to_string(remote_id) + " has not been described", reader);
+    }
+    last_relation_ = found->second;
+    return last_relation_;
+}
+
+TransactionMark
+MarkPgoutput(std::string_view payload) {
+    TransactionMark mark;
+    if (payload.empty() || (payload[0] != 'B' && payload[0] != 'C')) {
+        return mark;
+    }
+    ByteReader reader(payload);
+    Change change;
+    if (reader.ReadU8() == 'B') {
+        DecodeBegin(reader, change);
+        mark.kind = TransactionMark::Kind::kBegin;
+    } else {
+        DecodeCommit(reader, change);
+        mark.kind = TransactionMark::Kind::kCommit;
+        mark.end_lsn = change.end_lsn;
+    }
+    reader.ExpectEnd();
+    mark.commit_lsn = change.commit_lsn;
+    return mark;
+}
+
+} // namespace livemigrate

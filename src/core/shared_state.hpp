@@ -1,0 +1,97 @@
+// What the processes of one migration share: who runs, and live counters. Nothing here is needed
+// after a restart; the catalog tables and the replication origin hold the state.
+//
+// Lives in a dynamic shared memory segment made by the coordinator (control/shared_memory). Plain
+// lock-free atomics: each has one writer unless said otherwise.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace livemigrate {
+
+enum class WorkerKind : uint32_t { kNone, kCoordinator, kReceiver, kApply, kCopy, kIndex };
+
+const char *WorkerKindName(WorkerKind kind);
+
+// How a worker ended; written by the worker, read by the coordinator after it is gone.
+enum class WorkerOutcome : uint32_t {
+    kUnknown,  // it runs, or died without a word
+    kFinished, // its work is done
+    kFailed,   // error holds why
+};
+
+struct SharedError {
+    char sqlstate[6];
+    char message[1024];
+    char detail[1024];
+    char hint[1024];
+    char context[1024];
+};
+
+struct WorkerSlot {
+    std::atomic<uint32_t> generation; // bumped by the coordinator each time the slot is given out
+    std::atomic<uint32_t> kind;       // WorkerKind; kNone when free
+    std::atomic<int32_t> pid;         // 0 until the worker runs and after it ended
+    std::atomic<uint32_t> outcome;    // WorkerOutcome
+    std::atomic<int64_t> since;       // TimestampTz of what it does now
+    std::atomic<int64_t> task;        // copy_part.id or schema_job.id it works on
+    std::atomic<uint64_t> task_bytes; // of this task, so far
+    std::atomic<uint64_t> task_rows;
+    char what[160];                   // for the eye only: may be read torn
+    SharedError error;                // valid when outcome is kFailed
+};
+
+inline constexpr size_t kMaxWorkers = 64;
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303031; // "LMSHM001"
+
+struct SharedState {
+    uint64_t magic;
+    int32_t migration;
+    int32_t reserved;
+
+    std::atomic<int32_t> coordinator_pid; // 0 when it ended: its workers then end too
+    std::atomic<uint32_t> stop;           // set by migration_abort: the coordinator leaves at once
+
+    // Receiver.
+    std::atomic<int32_t> receiver_pid;
+    std::atomic<uint64_t> received_lsn; // everything that commits up to here has been received
+    std::atomic<uint64_t> written_segment; // spool is written up to here; two words, see
+    std::atomic<uint64_t> written_offset;  // PublishSpoolPosition
+    std::atomic<uint32_t> written_version; // odd while the two are being changed
+    std::atomic<uint64_t> flushed_lsn; // end of the last transaction wholly on disk
+    std::atomic<uint64_t> spool_bytes;
+    std::atomic<int64_t> source_clock_offset; // source clock minus ours, microseconds
+
+    // Apply.
+    std::atomic<int32_t> apply_pid;
+    std::atomic<uint64_t> applied_lsn;         // committed on the target
+    std::atomic<uint64_t> applied_flushed_lsn; // and flushed to its disk
+    std::atomic<uint64_t> drained_lsn;   // received_lsn at which nothing was left to apply
+    std::atomic<int64_t> applied_commit_time;  // source clock, TimestampTz
+    std::atomic<uint64_t> transactions_applied;
+    std::atomic<uint64_t> changes_applied;
+    std::atomic<uint64_t> changes_skipped; // of tables left out on request
+    std::atomic<uint64_t> endpos_reached;  // the endpos that apply ended at; 0: it has not
+
+    // endpos is stored by a session (set_endpos), then committing is read; apply stores committing,
+    // then reads endpos. Both sequentially consistent: at least one sees the other.
+    std::atomic<uint64_t> endpos;     // 0: none
+    std::atomic<uint64_t> committing; // end LSN of the last transaction of the batch being committed
+
+    // Coordinator.
+    std::atomic<uint64_t> source_lsn; // the source's write position, polled
+    std::atomic<double> copy_bytes_per_second; // smoothed over some seconds
+    std::atomic<double> changes_per_second;
+    std::atomic<double> apply_bytes_per_second;  // of the source's WAL
+    std::atomic<double> source_bytes_per_second; // WAL written there
+    std::atomic<uint32_t> job_phase;  // index workers run jobs up to this phase
+
+    WorkerSlot workers[kMaxWorkers];
+};
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+static_assert(std::atomic<double>::is_always_lock_free);
+
+} // namespace livemigrate

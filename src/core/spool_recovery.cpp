@@ -1,0 +1,173 @@
+#include "core/spool_recovery.hpp"
+
+#include "core/error.hpp"
+#include "core/interrupt_check.hpp"
+#include "core/segment_reader.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace livemigrate {
+
+namespace {
+
+[[noreturn]] void
+ThrowDamaged(const SegmentReader &reader, uint64_t offset, std::string detail) {
+    throw Error(sqlstate::kDataCorrupted, "spool segment \"" + reader.file().path() +
+                                              "\" is damaged at offset " + std::to_string(offset))
+        .Detail(std::move(detail))
+        .Hint(kDamageHint);
+}
+
+// Follows the stream through the records, as the writer did when it wrote them.
+class Scan {
+  public:
+    Scan(const SpoolDirectory &directory, const SpoolOptions &options)
+        : directory_(directory), options_(options), check_(options.check_interrupts) {}
+
+    SpoolScan Run();
+
+  private:
+    SegmentReader Open(uint64_t segment) const;
+    void Enter(const SegmentReader &reader);
+    uint64_t ReadRecords(SegmentReader &reader);
+    void Follow(const SegmentReader &reader, const SpoolRecord &record);
+    void FollowMessage(const SegmentReader &reader, const SpoolRecord &record);
+    void CheckConfirmed() const;
+
+    const SpoolDirectory &directory_;
+    const SpoolOptions &options_;
+    InterruptCheck check_;
+    SpoolScan found_;
+    // Of the segment before the one entered; 0 if there is none.
+    uint64_t size_before_ = 0;
+    bool followed_ = false; // found_ tells how its stream ended
+};
+
+SpoolScan
+Scan::Run() {
+    std::vector<uint64_t> segments = directory_.Segments();
+    if (!segments.empty() && Open(segments.back()).IsTornCreation()) {
+        found_.torn_segment = segments.back();
+        segments.pop_back();
+    }
+    for (uint64_t segment : segments) {
+        SegmentReader reader = Open(segment);
+        reader.Require(options_.identity);
+        Enter(reader);
+        size_before_ = reader.file().Size();
+        const bool newest = segment == segments.back();
+        followed_ = newest || options_.verify_all;
+        if (!followed_) {
+            check_.Step(0);
+            continue;
+        }
+        found_.torn_bytes = ReadRecords(reader);
+        // A segment is synced before the next is created, however far that came.
+        const bool may_be_torn = newest && found_.torn_segment == 0;
+        if (!may_be_torn && found_.torn_bytes > 0) {
+            ThrowDamaged(reader, reader.offset(), "No intact record begins there.");
+        }
+        found_.end = {segment, reader.offset()};
+        found_.seed = reader.seed();
+    }
+    CheckConfirmed();
+    return found_;
+}
+
+SegmentReader
+Scan::Open(uint64_t segment) const {
+    std::optional<File> file = directory_.OpenForReading(segment);
+    if (!file) {
+        throw Error(sqlstate::kDataCorrupted,
+                    "spool segment \"" + directory_.SegmentPath(segment) + "\" is missing")
+            .Hint(kDamageHint);
+    }
+    return SegmentReader(std::move(*file), segment);
+}
+
+// A segment's header tells what the stream was at when the segment was begun: where the scan begins,
+// or what it must have come to.
+void
+Scan::Enter(const SegmentReader &reader) {
+    const SegmentHeader &header = reader.header();
+    const bool fits_size = size_before_ == 0 || header.previous_size == size_before_;
+    const bool fits_stream = !followed_ || (header.base_lsn == found_.last_end_lsn &&
+                                            header.in_transaction == found_.in_transaction);
+    if (!fits_size || !fits_stream) {
+        ThrowDamaged(reader, 0, "It does not continue the segment before it.");
+    }
+    found_.last_end_lsn = header.base_lsn;
+    found_.in_transaction = header.in_transaction;
+}
+
+// Returns how many bytes follow the last intact record.
+uint64_t
+Scan::ReadRecords(SegmentReader &reader) {
+    const uint64_t size = reader.file().Size();
+    SpoolRecord record;
+    while (reader.Next(size, record) == SegmentReader::Result::kRecord) {
+        Follow(reader, record);
+        check_.Step(record.payload.size());
+    }
+    return size - reader.offset();
+}
+
+void
+Scan::Follow(const SegmentReader &reader, const SpoolRecord &record) {
+    switch (record.kind) {
+    case RecordKind::kMessage:
+        FollowMessage(reader, record);
+        return;
+    case RecordKind::kReset:
+        found_.in_transaction = false;
+        return;
+    case RecordKind::kPosition:
+        found_.last_end_lsn = record.lsn;
+        return;
+    }
+}
+
+void
+Scan::FollowMessage(const SegmentReader &reader, const SpoolRecord &record) {
+    const TransactionMark mark = MarkPayload(options_, record.payload);
+    if (mark.kind == TransactionMark::Kind::kNone) {
+        return;
+    }
+    const bool begins = mark.kind == TransactionMark::Kind::kBegin;
+    if (begins == found_.in_transaction) {
+        ThrowDamaged(reader, record.position.offset,
+                     begins ? "A transaction begins inside another."
+                            : "A transaction ends that did not begin.");
+    }
+    found_.in_transaction = begins;
+    if (!begins) {
+        found_.last_end_lsn = mark.end_lsn;
+    }
+}
+
+void
+Scan::CheckConfirmed() const {
+    if (found_.end.segment == 0 || found_.last_end_lsn >= options_.confirmed_flush_lsn) {
+        return;
+    }
+    throw Error(sqlstate::kDataCorrupted, "spool \"" + directory_.path() + "\" ends at " +
+                                              found_.last_end_lsn.ToString() +
+                                              ", before what the source was told is safe")
+        .Detail("The replication slot has confirmed " + options_.confirmed_flush_lsn.ToString() +
+                "; behind the last intact record, in segment \"" +
+                directory_.SegmentPath(found_.end.segment) + "\" at offset " +
+                std::to_string(found_.end.offset) + ", there are " +
+                std::to_string(found_.torn_bytes) + " bytes more.")
+        .Hint(kDamageHint);
+}
+
+} // namespace
+
+SpoolScan
+ScanSpool(const SpoolDirectory &directory, const SpoolOptions &options) {
+    return Scan(directory, options).Run();
+}
+
+} // namespace livemigrate

@@ -1,0 +1,29 @@
+// What SpoolWriter finds when it opens a spool: where the intact records end, and what the stream
+// was at when it broke off.
+#pragma once
+
+#include "core/spool_directory.hpp"
+#include "core/spool_format.hpp"
+#include "core/spool_options.hpp"
+
+#include <cstdint>
+
+namespace livemigrate {
+
+struct SpoolScan {
+    // The newest segment, and behind its last intact record; nowhere if there is no segment.
+    SpoolPosition end;
+    uint32_t seed = 0; // RecordSeed of that segment
+    // Bytes of that segment behind `end`: a torn write.
+    uint64_t torn_bytes = 0;
+    // A segment behind it whose creation was torn, to be removed; 0 for none.
+    uint64_t torn_segment = 0;
+    Lsn last_end_lsn;
+    bool in_transaction = false;
+};
+
+// Changes nothing. Throws as SpoolWriter documents: for segments of another spool, for damage that
+// is no torn tail, and for a spool that ends before options.confirmed_flush_lsn.
+SpoolScan ScanSpool(const SpoolDirectory &directory, const SpoolOptions &options);
+
+} // namespace livemigrate

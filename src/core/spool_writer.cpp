@@ -1,0 +1,297 @@
+#include "core/spool_writer.hpp"
+
+#include "core/error.hpp"
+#include "core/spool_recovery.hpp"
+
+#include <cstring>
+#include <utility>
+
+namespace livemigrate {
+
+namespace {
+
+constexpr size_t kBufferSize = 256 << 10;
+
+[[noreturn]] void
+ThrowOutOfOrder(const char *what, Lsn lsn) {
+    throw Error(sqlstate::kProtocolViolation, std::string(what) + " at " + lsn.ToString());
+}
+
+} // namespace
+
+SpoolWriter::SpoolWriter(SpoolOptions options)
+    : options_(std::move(options)), directory_(options_.directory),
+      relations_(options_.identity.plugin), buffer_(new char[kBufferSize]) {
+    directory_.Lock();
+    const SpoolScan found = ScanSpool(directory_, options_);
+    if (found.torn_segment != 0) {
+        directory_.Remove(found.torn_segment);
+    }
+    if (found.end.segment != 0) {
+        ContinueSpool(found);
+    } else if (options_.create || found.torn_segment != 0) {
+        last_end_lsn_ = options_.start_lsn;
+        CreateSegment(1);
+    } else {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "spool directory \"" + directory_.path() + "\" is empty")
+            .Detail("The migration has begun to stream, so there should be a spool.")
+            .Hint(
+                "If its volume is not mounted, mount it. Without the spool the migration must be "
+                "started anew.");
+    }
+    synced_end_lsn_ = last_end_lsn_;
+}
+
+SpoolWriter::~SpoolWriter() = default;
+
+void
+SpoolWriter::ContinueSpool(const SpoolScan &found) {
+    file_ = directory_.OpenForWriting(found.end.segment);
+    segment_ = found.end.segment;
+    seed_ = found.seed;
+    file_offset_ = found.end.offset;
+    in_transaction_ = found.in_transaction;
+    last_end_lsn_ = found.last_end_lsn;
+    if (found.torn_bytes > 0) {
+        file_.Truncate(file_offset_);
+        truncated_bytes_ = found.torn_bytes;
+    }
+    AppendReset();
+    Flush();
+    // What the crashed writer left need not be on the disk, nor the names of its files.
+    file_.SyncData();
+    directory_.Sync();
+    synced_offset_ = file_offset_;
+}
+
+bool
+SpoolWriter::Append(Lsn lsn, std::string_view payload) {
+    if (payload.size() > kMaxPayloadSize) {
+        ThrowOutOfOrder("message is too long", lsn);
+    }
+    const TransactionMark mark = MarkPayload(options_, payload);
+    switch (mark.kind) {
+    case TransactionMark::Kind::kBegin:
+        return AppendBegin(lsn, payload, mark.commit_lsn);
+    case TransactionMark::Kind::kCommit:
+        return AppendCommit(lsn, payload, mark);
+    case TransactionMark::Kind::kNone:
+        break;
+    }
+    if (dropping_) {
+        relations_.Remember(payload);
+        return false;
+    }
+    PutMessage(lsn, payload);
+    return true;
+}
+
+bool
+SpoolWriter::AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn) {
+    if (in_transaction()) {
+        ThrowOutOfOrder("transaction begins inside another", lsn);
+    }
+    if (commit_lsn < last_end_lsn_) {
+        dropping_ = true;
+        ++duplicate_transactions_;
+    } else {
+        PutMessage(lsn, payload);
+        in_transaction_ = true;
+    }
+    begin_commit_lsn_ = commit_lsn;
+    return in_transaction_;
+}
+
+bool
+SpoolWriter::AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
+    if (!in_transaction()) {
+        ThrowOutOfOrder("transaction ends that did not begin", lsn);
+    }
+    if (mark.commit_lsn != begin_commit_lsn_ || mark.end_lsn <= mark.commit_lsn) {
+        ThrowOutOfOrder("end of a transaction does not fit its begin", lsn);
+    }
+    if (dropping_) {
+        if (mark.end_lsn > last_end_lsn_) {
+            ThrowOutOfOrder("transaction sent again ends elsewhere", lsn);
+        }
+        dropping_ = false;
+        return false;
+    }
+    PutMessage(lsn, payload);
+    in_transaction_ = false;
+    last_end_lsn_ = mark.end_lsn;
+    return true;
+}
+
+void
+SpoolWriter::AppendReset() {
+    relations_.Clear();
+    if (in_transaction_) {
+        MakeRoom(kRecordHeaderSize);
+        Put(RecordKind::kReset, last_end_lsn_, {});
+    }
+    in_transaction_ = false;
+    dropping_ = false;
+}
+
+void
+SpoolWriter::AppendPosition(Lsn lsn) {
+    if (in_transaction() || lsn <= last_end_lsn_) {
+        return;
+    }
+    MakeRoom(kRecordHeaderSize);
+    Put(RecordKind::kPosition, lsn, {});
+    last_end_lsn_ = lsn;
+}
+
+// Writes `payload`, and before it the descriptions of relations that its segment lacks.
+void
+SpoolWriter::PutMessage(Lsn lsn, std::string_view payload) {
+    const std::vector<std::string_view> *missing = &relations_.Missing(payload, segment_);
+    size_t size = kRecordHeaderSize + payload.size();
+    for (std::string_view description : *missing) {
+        size += kRecordHeaderSize + description.size();
+    }
+    const uint64_t segment = segment_;
+    MakeRoom(size);
+    if (segment_ != segment) {
+        missing = &relations_.Missing(payload, segment_);
+    }
+    for (std::string_view description : *missing) {
+        Put(RecordKind::kMessage, lsn, description);
+    }
+    Put(RecordKind::kMessage, lsn, payload);
+    relations_.Written(payload, segment_);
+}
+
+// Begins a new segment if `size` bytes more would make this one too long. A segment always takes one
+// message, whatever its size.
+void
+SpoolWriter::MakeRoom(size_t size) {
+    const uint64_t end = file_offset_ + buffered_;
+    if (end > kSegmentHeaderSize && end + size > options_.segment_size) {
+        Rotate();
+    }
+}
+
+void
+SpoolWriter::Put(RecordKind kind, Lsn lsn, std::string_view payload) {
+    const size_t size = kRecordHeaderSize + payload.size();
+    if (size > kBufferSize - buffered_) {
+        Flush();
+    }
+    if (size > kBufferSize) {
+        char header[kRecordHeaderSize];
+        EncodeRecordHeader(seed_, file_offset_, kind, lsn, payload, header);
+        WriteThrough(std::string_view(header, sizeof(header)), payload);
+        return;
+    }
+    char *out = buffer_.get() + buffered_;
+    if (!payload.empty()) {
+        std::memcpy(out + kRecordHeaderSize, payload.data(), payload.size());
+        payload = std::string_view(out + kRecordHeaderSize, payload.size());
+    }
+    EncodeRecordHeader(seed_, file_offset_ + buffered_, kind, lsn, payload, out);
+    buffered_ += size;
+}
+
+void
+SpoolWriter::Flush() {
+    if (buffered_ > 0) {
+        WriteThrough(std::string_view(buffer_.get(), buffered_), {});
+        buffered_ = 0;
+    }
+}
+
+// All or nothing: what a failed write left is cut off, or overwritten by the next.
+void
+SpoolWriter::WriteThrough(std::string_view first, std::string_view second) {
+    CheckUsable();
+    try {
+        file_.WriteAt(file_offset_, first, second);
+    } catch (const Error &) {
+        TruncateQuietly(file_offset_);
+        throw;
+    }
+    file_offset_ += first.size() + second.size();
+}
+
+Lsn
+SpoolWriter::Sync() {
+    CheckUsable();
+    Flush();
+    if (file_offset_ != synced_offset_) {
+        SyncFile();
+    }
+    synced_end_lsn_ = last_end_lsn_;
+    return synced_end_lsn_;
+}
+
+// After a failed fsync the kernel may call the pages clean though they are not on the disk, and the
+// next fsync would succeed. So they are taken out of the file: the source sends them again.
+void
+SpoolWriter::SyncFile() {
+    CheckUsable();
+    try {
+        file_.SyncData();
+    } catch (const Error &) {
+        unusable_ = true;
+        TruncateQuietly(synced_offset_);
+        throw;
+    }
+    synced_offset_ = file_offset_;
+}
+
+void
+SpoolWriter::CheckUsable() const {
+    if (unusable_) {
+        throw Error(sqlstate::kIoError,
+                    "spool \"" + directory_.path() + "\" must be opened again after a failed sync");
+    }
+}
+
+void
+SpoolWriter::TruncateQuietly(uint64_t size) const {
+    try {
+        file_.Truncate(size);
+    } catch (const Error &) {
+        // The error that brought us here says more; Rotate() and the next start cut again.
+    }
+}
+
+void
+SpoolWriter::Rotate() {
+    Flush();
+    file_.Truncate(file_offset_); // a failed write may have left bytes that could not be cut off
+    SyncFile();
+    synced_end_lsn_ = last_end_lsn_;
+    CreateSegment(segment_ + 1);
+}
+
+void
+SpoolWriter::CreateSegment(uint64_t segment) {
+    const SegmentHeaderBytes header =
+        EncodeSegmentHeader({.identity = options_.identity,
+                             .segment = segment,
+                             .base_lsn = last_end_lsn_,
+                             .in_transaction = in_transaction_,
+                             .previous_size = file_offset_});
+    File file = directory_.Create(segment);
+    try {
+        file.WriteAt(0, std::string_view(header.data(), header.size()));
+        file.SyncData();
+        directory_.Sync();
+    } catch (const Error &) {
+        // Made anew by the next attempt, so that nothing depends on a sync that went wrong.
+        directory_.Remove(segment);
+        throw;
+    }
+    file_ = std::move(file);
+    segment_ = segment;
+    seed_ = RecordSeed(header);
+    file_offset_ = header.size();
+    synced_offset_ = header.size();
+}
+
+} // namespace livemigrate

@@ -1,0 +1,116 @@
+// Appends the source's change stream to the spool, durably and each transaction once.
+//
+// The life of a change here: Append() puts it into a bounded buffer, Flush() hands that to the file
+// system (readers may then see it, see written()), Sync() to the disk. Only what Sync() returns may
+// go to the source as feedback `flush`.
+//
+// The source sends again what it was not told is safe. A transaction whose commit lies before
+// last_end_lsn() is such a repetition and is dropped whole, which is decided at its Begin: commits
+// arrive in the order of their LSNs, and a commit record starts before its end.
+//
+// Errors: those of SpoolDirectory; 55000 for a spool of another migration, source or plugin;
+// 0A000 for another format version; XX001 for damage that is not a torn tail; 08P01 for messages
+// that are out of order. Append() and Flush() change nothing when they throw: the same call may be
+// made again once there is space. After a Sync() that threw the object must be given up.
+#pragma once
+
+#include "core/change.hpp"
+#include "core/posix_file.hpp"
+#include "core/relation_repeats.hpp"
+#include "core/spool_directory.hpp"
+#include "core/spool_format.hpp"
+#include "core/spool_options.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace livemigrate {
+
+struct SpoolScan;
+
+class SpoolWriter {
+  public:
+    // Opens the spool and puts it right: cuts a torn tail off the newest segment, takes back a
+    // transaction that is open at the end, syncs. Keeps other writers out until destroyed.
+    explicit SpoolWriter(SpoolOptions options);
+
+    // Buffered changes are lost, which is safe: the source was not told of them.
+    ~SpoolWriter();
+    SpoolWriter(const SpoolWriter &) = delete;
+    SpoolWriter &operator=(const SpoolWriter &) = delete;
+
+    // One XLogData message. Returns false if it belongs to a transaction that the spool has.
+    bool Append(Lsn lsn, std::string_view payload);
+
+    // The stream begins anew: takes back the transaction that is open, if any. Call it whenever
+    // the connection was lost.
+    void AppendReset();
+
+    // A keepalive between transactions: everything that commits before `lsn` has been received. Moves
+    // last_end_lsn(), so that an idle slot can advance. Does nothing inside a transaction, and for an
+    // LSN that is not new.
+    void AppendPosition(Lsn lsn);
+
+    void Flush();
+
+    // Flush, and fdatasync if anything was written since the last. Returns synced_end_lsn().
+    Lsn Sync();
+
+    // What readers may read: all records before it are whole.
+    SpoolPosition written() const { return {segment_, file_offset_}; }
+    // The end of the last whole transaction, or the last position recorded: of what was appended,
+    // and of what is on the disk.
+    Lsn last_end_lsn() const { return last_end_lsn_; }
+    Lsn synced_end_lsn() const { return synced_end_lsn_; }
+    // Whether a transaction has begun and not ended, be it written or dropped.
+    bool in_transaction() const { return in_transaction_ || dropping_; }
+    size_t buffered_bytes() const { return buffered_; }
+
+    uint64_t bytes_on_disk() const { return SpoolBytes(directory_.path()); }
+    uint64_t duplicate_transactions() const { return duplicate_transactions_; } // dropped
+    uint64_t truncated_bytes() const { return truncated_bytes_; }               // cut at the start
+
+  private:
+    void ContinueSpool(const SpoolScan &found);
+    bool AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn);
+    bool AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    void PutMessage(Lsn lsn, std::string_view payload);
+
+    void MakeRoom(size_t size);
+    void Put(RecordKind kind, Lsn lsn, std::string_view payload);
+    void WriteThrough(std::string_view first, std::string_view second);
+    void Rotate();
+    void CreateSegment(uint64_t segment);
+    void SyncFile();
+    void CheckUsable() const;
+    void TruncateQuietly(uint64_t size) const;
+
+    SpoolOptions options_;
+    SpoolDirectory directory_;
+    RelationRepeats relations_;
+
+    // The segment being written: [synced_offset_, file_offset_) is written and not yet synced.
+    File file_;
+    uint64_t segment_ = 0;
+    uint32_t seed_ = 0;
+    uint64_t file_offset_ = 0;
+    uint64_t synced_offset_ = 0;
+    std::unique_ptr<char[]> buffer_;
+    size_t buffered_ = 0;
+    bool unusable_ = false; // a sync went wrong
+
+    // The stream.
+    bool in_transaction_ = false;
+    bool dropping_ = false;
+    Lsn begin_commit_lsn_; // of the transaction that is open; invalid if its Begin was not seen
+    Lsn last_end_lsn_;
+    Lsn synced_end_lsn_;
+
+    uint64_t duplicate_transactions_ = 0;
+    uint64_t truncated_bytes_ = 0;
+};
+
+} // namespace livemigrate

@@ -1,0 +1,95 @@
+// The spool as apply sees it: decoded changes, transaction by transaction, each once.
+//
+// Transactions that the origin says are applied, messages that need no applying, and transactions
+// taken back before they were surfaced are passed over silently. The decoder is shown every message
+// even so: pgoutput describes a relation once per connection, inside any transaction.
+//
+// Errors: those of SpoolReader and the decoder; 08P01 for messages out of order (Begin inside a
+// transaction, a change or Commit outside one, a Commit that does not fit its Begin); XX001 if the
+// spool begins inside a transaction that is not applied. After an exception the object must be
+// given up, and a new reader started from the origin.
+#pragma once
+
+#include "core/change.hpp"
+#include "core/spool_reader.hpp"
+
+#include <cstdint>
+
+namespace livemigrate {
+
+class TransactionReader {
+  public:
+    enum class Step : uint8_t {
+        kNothing, // no record below the limit
+        kBegin,   // change: as decoded
+        kChange,
+        kCommit,
+        kReset, // throw away what has come since kBegin; the transaction comes again
+    };
+
+    // `start_after` is the origin's progress: a transaction with end_lsn <= start_after has been
+    // applied. Decided at its Begin, since its commit_lsn is then below start_after, and that of any
+    // later transaction is not. `check_interrupts` is called now and then while nothing surfaces,
+    // and may throw. reader and decoder must outlive this object and be new to their stream.
+    TransactionReader(SpoolReader &reader, ChangeDecoder &decoder, Lsn start_after,
+                      void (*check_interrupts)() = nullptr);
+
+    // `change` is valid until the next call, and set for kBegin, kChange and kCommit.
+    Step Next(SpoolPosition limit, Change &change);
+
+    // Behind the last record read. After kCommit: where reading may begin once that is flushed on
+    // the target, so what FlushPositions wants.
+    SpoolPosition position() const { return reader_.position(); }
+    // Of the Begin of the transaction that is being surfaced, or was last.
+    SpoolPosition transaction_begin_position() const { return begin_position_; }
+    // Everything that commits before it has been read: the end of the last transaction or a position
+    // that the receiver recorded while the source was idle. For endpos, and for the origin of nothing.
+    Lsn stream_lsn() const { return stream_lsn_; }
+
+    uint64_t skipped_transactions() const { return skipped_transactions_; }
+
+  private:
+    enum class State : uint8_t {
+        kOutside,
+        kSurfaced, // inside a transaction that the caller sees
+        kSkipped,  // inside one that is applied
+        kHeadless, // inside one whose Begin is in a segment no longer there: it must be applied
+    };
+
+    // What the caller is told of a record; kNothing for those it is not.
+    Step Take(const SpoolRecord &record, Change &change);
+    Step TakeReset();
+    Step TakePosition(const SpoolRecord &record);
+    Step TakeBegin(const SpoolRecord &record, const Change &change);
+    Step TakeCommit(const Change &change);
+
+    SpoolReader &reader_;
+    ChangeDecoder &decoder_;
+    Lsn start_after_;
+    void (*check_interrupts_)();
+
+    bool started_ = false;
+    State state_ = State::kOutside;
+    Lsn begin_commit_lsn_;
+    SpoolPosition begin_position_;
+    Lsn stream_lsn_;
+    uint64_t skipped_transactions_ = 0;
+};
+
+// The rule of endpos: a transaction whose end LSN lies beyond endpos is left out whole; one that
+// ends at endpos, or before, is applied. An invalid endpos means there is none.
+//
+// The end is known at Commit only. Between commit_lsn and end_lsn lies just the commit record, so an
+// endpos taken from the source falls there rarely, but it may: Begin can only tell what is surely
+// left out, and who has applied such a transaction must roll it back when Commit says so.
+constexpr bool
+BeyondEndpos(Lsn commit_lsn, Lsn endpos) {
+    return endpos.valid() && commit_lsn >= endpos;
+}
+
+constexpr bool
+IncludedByEndpos(Lsn end_lsn, Lsn endpos) {
+    return !endpos.valid() || end_lsn <= endpos;
+}
+
+} // namespace livemigrate

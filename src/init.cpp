@@ -1,0 +1,22 @@
+// Loading the library: settings, and the launcher when it is preloaded.
+
+#include "pg/prelude.hpp"
+
+#include "pg/background_worker.hpp"
+#include "pg/guard.hpp"
+#include "pg/guc.hpp"
+
+extern "C" {
+PG_MODULE_MAGIC;
+PGDLLEXPORT void _PG_init(void);
+}
+
+void
+_PG_init(void) {
+    livemigrate::pg::Entry([] {
+        livemigrate::pg::Call([] { livemigrate::pg::DefineSettings(); });
+        if (process_shared_preload_libraries_in_progress) {
+            livemigrate::pg::RegisterLauncher();
+        }
+    });
+}

@@ -1,0 +1,97 @@
+// Every difference between the PostgreSQL majors we build against, in one place. Included by
+// pg/prelude.hpp, never on its own.
+#pragma once
+
+#if PG_VERSION_NUM < 140000
+#error "livemigrate needs PostgreSQL 14 or newer on the target"
+#endif
+
+namespace livemigrate::pg {
+
+// PostgreSQL 16 gave SPI and latch code no new names we use; 17 renamed the wait event constant.
+#if PG_VERSION_NUM >= 170000
+inline constexpr uint32 kWaitEventExtension = WAIT_EVENT_EXTENSION;
+#else
+inline constexpr uint32 kWaitEventExtension = PG_WAIT_EXTENSION;
+#endif
+
+// replorigin_session_setup() learnt to be shared by several processes in 16.
+inline void
+ReplicationOriginSetup(RepOriginId origin) {
+#if PG_VERSION_NUM >= 160000
+    replorigin_session_setup(origin, 0);
+#else
+    replorigin_session_setup(origin);
+#endif
+}
+
+// NULLS NOT DISTINCT came with 15.
+inline bool
+NullsNotDistinct(const Constraint *constraint) {
+#if PG_VERSION_NUM >= 150000
+    return constraint->nulls_not_distinct;
+#else
+    (void)constraint;
+    return false;
+#endif
+}
+
+// Whether a key constraint is one that a plain unique index can carry (18 adds WITHOUT OVERLAPS).
+inline bool
+HasPlainKey(const Constraint *constraint) {
+#if PG_VERSION_NUM >= 180000
+    return !constraint->without_overlaps;
+#else
+    (void)constraint;
+    return true;
+#endif
+}
+
+// A set-returning function that fills a tuplestore. The function had another name in 15 before
+// 15.4, and none in 14.
+inline void
+InitResultSet(FunctionCallInfo fcinfo) {
+#if PG_VERSION_NUM >= 150000
+    InitMaterializedSRF(fcinfo, 0);
+#else
+    auto *info = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    if (info == nullptr || !IsA(info, ReturnSetInfo) ||
+        (info->allowedModes & SFRM_Materialize) == 0) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("set-valued function called in context that cannot accept a set")));
+    }
+    const MemoryContext outer =
+        MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+    TupleDesc descriptor = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &descriptor) != TYPEFUNC_COMPOSITE) {
+        elog(ERROR, "return type must be a row type");
+    }
+    info->returnMode = SFRM_Materialize;
+    info->setResult = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,
+                                            false, work_mem);
+    info->setDesc = descriptor;
+    MemoryContextSwitchTo(outer);
+#endif
+}
+
+// Settings of our prefix that are not defined are an error from now on.
+inline void
+ReserveSettingPrefix(const char *prefix) {
+#if PG_VERSION_NUM >= 150000
+    MarkGUCPrefixReserved(prefix);
+#else
+    EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+// The position up to which local WAL is flushed; 15 added the out parameter for the timeline.
+inline XLogRecPtr
+LocalFlushPosition() {
+#if PG_VERSION_NUM >= 150000
+    return GetFlushRecPtr(nullptr);
+#else
+    return GetFlushRecPtr();
+#endif
+}
+
+} // namespace livemigrate::pg

@@ -1,0 +1,58 @@
+#include "pg/guc.hpp"
+
+#include "pg/prelude.hpp"
+
+namespace livemigrate::pg {
+
+namespace {
+
+int caught_up_lag_ms = 2000;
+char *client_bin_dir = nullptr;
+int spool_segment_size_mb = 64;
+int status_interval_ms = 1000;
+
+} // namespace
+
+// Sorted by name.
+void
+DefineSettings() {
+    DefineCustomIntVariable(
+        "livemigrate.caught_up_lag",
+        "Stage catchup ends when the replay lag is below this.", nullptr, &caught_up_lag_ms, 2000,
+        10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "livemigrate.client_bin_dir",
+        "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,
+        &client_bin_dir, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("livemigrate.spool_segment_size",
+                            "Size of the files that buffer changes on the target.", nullptr,
+                            &spool_segment_size_mb, 64, 1, 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
+                            nullptr, nullptr);
+    DefineCustomIntVariable("livemigrate.status_interval",
+                            "How often the coordinator looks after its workers and the source.",
+                            nullptr, &status_interval_ms, 1000, 50, 60 * 1000, PGC_SIGHUP,
+                            GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    ReserveSettingPrefix("livemigrate");
+}
+
+std::chrono::milliseconds
+CaughtUpLag() {
+    return std::chrono::milliseconds(caught_up_lag_ms);
+}
+
+std::string
+ClientBinaryDirectory() {
+    return client_bin_dir == nullptr ? "" : client_bin_dir;
+}
+
+uint64_t
+SpoolSegmentSize() {
+    return static_cast<uint64_t>(spool_segment_size_mb) << 20;
+}
+
+std::chrono::milliseconds
+StatusInterval() {
+    return std::chrono::milliseconds(status_interval_ms);
+}
+
+} // namespace livemigrate::pg

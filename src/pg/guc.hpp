@@ -1,0 +1,18 @@
+// The settings livemigrate.*; doc/reference.md describes each.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace livemigrate::pg {
+
+// Defines the settings; once, from _PG_init.
+void DefineSettings();
+
+std::chrono::milliseconds CaughtUpLag();
+std::string ClientBinaryDirectory(); // empty: the server's own
+uint64_t SpoolSegmentSize();
+std::chrono::milliseconds StatusInterval();
+
+} // namespace livemigrate::pg

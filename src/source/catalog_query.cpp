@@ -1,0 +1,260 @@
+#include "pg/prelude.hpp"
+
+#include "source/catalog_query.hpp"
+
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::source {
+
+namespace {
+
+// Operators and types resolve in pg_catalog alone: every connection has an empty search_path.
+constexpr char kDescribeSource[] = R"sql(
+SELECT pg_catalog.current_setting('server_version_num'),
+       pg_catalog.current_setting('server_version'),
+       pg_catalog.pg_encoding_to_char(d.encoding),
+       d.datname, d.datcollate, d.datctype,
+       (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s),
+       (SELECT c.timeline_id FROM pg_catalog.pg_control_checkpoint() c),
+       pg_catalog.pg_is_in_recovery(),
+       r.rolname, r.rolsuper,
+       r.rolsuper OR r.rolreplication OR EXISTS (
+           SELECT FROM pg_catalog.pg_roles g
+           WHERE g.rolname = 'rds_replication' AND pg_catalog.pg_has_role(g.oid, 'MEMBER')),
+       EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_replication'),
+       pg_catalog.has_database_privilege(d.oid, 'CREATE'),
+       pg_catalog.host(pg_catalog.inet_client_addr()),
+       pg_catalog.current_setting('wal_level'),
+       pg_catalog.current_setting('max_replication_slots'),
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots),
+       pg_catalog.current_setting('max_wal_senders'),
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),
+       pg_catalog.current_setting('max_connections')::int8
+           - pg_catalog.current_setting('superuser_reserved_connections')::int8
+           - COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::int8
+           - (SELECT pg_catalog.sum(numbackends) FROM pg_catalog.pg_stat_database)::int8,
+       pg_catalog.current_setting('max_locks_per_transaction')::int8
+           * (pg_catalog.current_setting('max_connections')::int8
+              + pg_catalog.current_setting('max_prepared_transactions')::int8),
+       pg_catalog.current_setting('max_locks_per_transaction'),
+       pg_catalog.current_setting('max_slot_wal_keep_size', true),
+       pg_catalog.current_setting('idle_replication_slot_timeout', true),
+       pg_catalog.current_setting('old_snapshot_threshold', true)
+FROM pg_catalog.pg_database d, pg_catalog.pg_roles r
+WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user
+)sql";
+
+// The common table expressions are read once each, so that nothing is done per table but what
+// has to be: two stat() for the sizes. A replica identity is usable as RelationGetIndexList() and
+// RelationGetReplicaIndex() see it: valid, immediate, chosen.
+constexpr char kListTables[] = R"sql(
+WITH locked AS (
+    SELECT DISTINCT relation FROM pg_catalog.pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_catalog.pg_backend_pid()
+      AND database = (SELECT oid FROM pg_catalog.pg_database
+                      WHERE datname = pg_catalog.current_database())),
+member AS (
+    SELECT objid FROM pg_catalog.pg_depend
+    WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND deptype = 'e'),
+config AS (
+    SELECT f.relid, f.condition
+    FROM pg_catalog.pg_extension e,
+         ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition))
+             AS f(relid, condition)),
+key AS (
+    SELECT i.indrelid,
+           pg_catalog.bool_or(i.indisprimary) AS has_primary,
+           pg_catalog.bool_or(i.indisprimary AND i.indisvalid AND i.indimmediate) AS usable_primary,
+           pg_catalog.bool_or(i.indisreplident AND i.indisvalid AND i.indimmediate) AS usable_index,
+           pg_catalog.bool_or(NOT i.indimmediate) AS is_deferrable
+    FROM pg_catalog.pg_index i GROUP BY i.indrelid),
+lossy AS (
+    SELECT DISTINCT a.attrelid FROM pg_catalog.pg_attribute a
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+      AND a.atttypid IN ('pg_catalog.float4'::pg_catalog.regtype,
+                         'pg_catalog.float8'::pg_catalog.regtype,
+                         'pg_catalog.numeric'::pg_catalog.regtype)),
+user_table AS (
+    SELECT c.oid AS relid, c.*, n.nspname, config.condition, config.relid IS NOT NULL AS is_config,
+           COALESCE(key.has_primary, false) AS has_primary,
+           COALESCE(key.usable_primary, false) AS usable_primary,
+           COALESCE(key.is_deferrable, false) AS is_deferrable,
+           CASE c.relreplident WHEN 'f' THEN true
+                               WHEN 'd' THEN COALESCE(key.usable_primary, false)
+                               WHEN 'i' THEN COALESCE(key.usable_index, false)
+                               ELSE false END AS usable,
+           lossy.attrelid IS NOT NULL AS is_lossy,
+           locked.relation IS NOT NULL AS is_locked
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN member ON member.objid = c.oid
+    LEFT JOIN config ON config.relid = c.oid
+    LEFT JOIN key ON key.indrelid = c.oid
+    LEFT JOIN lossy ON lossy.attrelid = c.oid
+    LEFT JOIN locked ON locked.relation = c.oid
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND (member.objid IS NULL OR config.relid IS NOT NULL))
+SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
+       CASE WHEN t.relkind = 'p' THEN 0
+            WHEN t.is_locked THEN t.relpages
+            ELSE pg_catalog.pg_relation_size(t.relid)
+                 / pg_catalog.current_setting('block_size')::int8 END,
+       CASE WHEN t.relkind = 'p' THEN 0
+            WHEN t.is_locked THEN t.relpages * pg_catalog.current_setting('block_size')::int8
+            ELSE pg_catalog.pg_table_size(t.relid) END,
+       t.reltuples::int8, t.relfilenode, t.relreplident, t.usable, t.has_primary, t.usable_primary,
+       t.is_deferrable,
+       CASE WHEN NOT t.usable THEN (
+           SELECT pg_catalog.min(x.relname::text)
+           FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+           WHERE i.indrelid = t.relid AND i.indisunique AND i.indimmediate AND i.indisvalid
+             AND i.indisready AND i.indislive AND NOT i.indisprimary
+             AND i.indpred IS NULL AND i.indexprs IS NULL
+             AND NOT EXISTS (
+                 SELECT FROM pg_catalog.unnest(i.indkey::int2[]) k(attnum)
+                 LEFT JOIN pg_catalog.pg_attribute a
+                   ON a.attrelid = t.relid AND a.attnum = k.attnum AND a.attnum > 0
+                 WHERE a.attnotnull IS NOT TRUE)) END,
+       t.relispartition,
+       CASE WHEN t.relispartition THEN (
+           SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = t.relid) END,
+       t.relrowsecurity AND pg_catalog.row_security_active(t.relid),
+       pg_catalog.pg_get_userbyid(t.relowner), pg_catalog.pg_has_role(t.relowner, 'USAGE'),
+       pg_catalog.has_table_privilege(t.relid, 'SELECT'),
+       t.is_lossy, t.is_config, t.condition
+FROM user_table t
+ORDER BY t.nspname, t.relname
+)sql";
+
+constexpr char kListOtherRelations[] = R"sql(
+SELECT n.nspname, c.relname, c.relkind
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_depend d
+  ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+WHERE c.relkind IN ('f', 'm') AND d.objid IS NULL
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY n.nspname, c.relname
+)sql";
+
+char
+Character(const pg::SqlRow &row, size_t column) {
+    const std::string text = pg::Text(row, column);
+    return text.empty() ? '\0' : text[0];
+}
+
+// Reads the columns of a row one after the other, in the order of the query.
+class RowReader {
+  public:
+    explicit RowReader(const pg::SqlRow &row) : row_(row) {}
+
+    void
+    operator()(std::string &value) {
+        value = pg::Text(row_, column_++);
+    }
+    void
+    operator()(bool &value) {
+        value = pg::Flag(row_, column_++);
+    }
+    void
+    operator()(char &value) {
+        value = Character(row_, column_++);
+    }
+    template <typename T>
+    void
+    operator()(T &value) {
+        value = pg::Number<T>(row_, column_++);
+    }
+
+  private:
+    const pg::SqlRow &row_;
+    size_t column_ = 0;
+};
+
+SourceTable
+ReadTable(const pg::SqlRow &row) {
+    SourceTable table;
+    RowReader read(row);
+    read(table.oid);
+    read(table.schema);
+    read(table.name);
+    read(table.relkind);
+    read(table.persistence);
+    read(table.pages);
+    read(table.bytes);
+    read(table.rows_estimate);
+    read(table.filenode);
+    read(table.replica_identity);
+    read(table.identity_usable);
+    read(table.has_primary_key);
+    read(table.primary_key_usable);
+    read(table.deferrable_key);
+    read(table.candidate_index);
+    read(table.is_partition);
+    read(table.parent_oid);
+    read(table.row_security);
+    read(table.owner);
+    read(table.is_owner);
+    read(table.can_select);
+    read(table.has_lossy_column);
+    read(table.is_extension_config);
+    read(table.extension_condition);
+    return table;
+}
+
+} // namespace
+
+SourceInfo
+DescribeSource(Connection &connection) {
+    const pg::SqlResult result = connection.Query(kDescribeSource);
+    SourceInfo info;
+    RowReader read(result.rows.at(0));
+    read(info.version_num);
+    read(info.version);
+    read(info.encoding);
+    read(info.database);
+    read(info.collate);
+    read(info.ctype);
+    read(info.system_identifier);
+    read(info.timeline);
+    read(info.in_recovery);
+    read(info.role);
+    read(info.is_superuser);
+    read(info.can_replicate);
+    read(info.has_cloud_replication_role);
+    read(info.can_create_in_database);
+    read(info.client_address);
+    read(info.wal_level);
+    read(info.max_replication_slots);
+    read(info.used_replication_slots);
+    read(info.max_wal_senders);
+    read(info.used_wal_senders);
+    read(info.free_connections);
+    read(info.lock_table_size);
+    read(info.max_locks_per_transaction);
+    read(info.max_slot_wal_keep_size);
+    read(info.idle_replication_slot_timeout);
+    read(info.old_snapshot_threshold);
+    return info;
+}
+
+std::vector<SourceTable>
+ListTables(Connection &connection) {
+    std::vector<SourceTable> tables;
+    for (const pg::SqlRow &row : connection.Query(kListTables).rows) {
+        tables.push_back(ReadTable(row));
+    }
+    return tables;
+}
+
+std::vector<SourceRelation>
+ListOtherRelations(Connection &connection) {
+    std::vector<SourceRelation> relations;
+    for (const pg::SqlRow &row : connection.Query(kListOtherRelations).rows) {
+        relations.push_back({pg::Text(row, 0), pg::Text(row, 1), Character(row, 2)});
+    }
+    return relations;
+}
+
+} // namespace livemigrate::source

@@ -1,0 +1,95 @@
+// A libpq connection to the source, driven by the latch: no call here blocks uninterruptibly.
+//
+// Every connection pins the settings that decide how values look as text (design.md, "Facts found
+// by trying") through the startup options, and verifies them after connecting.
+#pragma once
+
+#include "core/error.hpp"
+#include "core/lsn.hpp"
+#include "pg/spi.hpp"
+
+#include <chrono>
+#include <functional>
+#include <libpq-fe.h>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace livemigrate::source {
+
+enum class ConnectionKind {
+    kSql,
+    kReplication, // replication=database: takes replication commands and simple queries
+};
+
+struct ResultDeleter {
+    void operator()(PGresult *result) const { PQclear(result); }
+};
+using ResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
+
+// Called about once a second while a statement waits; may throw to give up.
+using WaitObserver = std::function<void()>;
+
+class Connection {
+  public:
+    // Throws Error 08001, 28xxx or 3D000 with the server's reason and no password in it.
+    static Connection Open(const std::string &conninfo, ConnectionKind kind);
+
+    Connection(Connection &&other) noexcept;
+    Connection &operator=(Connection &&other) noexcept;
+    ~Connection();
+
+    // Runs one statement through the simple protocol. Errors carry the source's SQLSTATE, detail
+    // and hint, and a context line that says that they come from the source.
+    pg::SqlResult Query(const std::string &sql, const WaitObserver &observer = {});
+
+    // Runs one statement with text parameters. Not for replication connections.
+    pg::SqlResult Query(const std::string &sql, const std::vector<pg::SqlValue> &parameters);
+
+    // Sends a statement without waiting for its result; FinishQuery() fetches it.
+    void SendQuery(const std::string &sql);
+    pg::SqlResult FinishQuery(const WaitObserver &observer = {});
+
+    // Runs a statement that must enter COPY OUT or COPY BOTH.
+    void StartCopy(const std::string &sql, ExecStatusType expected);
+
+    // Waits until the server ends a COPY OUT without error. REQUIRES: all data has been read.
+    void FinishCopy();
+
+    // True while the server has not closed the connection; reads what it sent, without waiting.
+    bool IsAlive();
+
+    // Throws the connection's current error.
+    [[noreturn]] void ThrowConnectionError(const std::string &what);
+
+    // Flushes outgoing data, waiting for the socket as needed.
+    void Flush();
+
+    PGconn *raw() { return connection_; }
+    int server_version() const { return PQserverVersion(connection_); }
+
+  private:
+    explicit Connection(PGconn *connection) : connection_(connection) {}
+    void Connect();
+    void VerifySettings(ConnectionKind kind);
+    ResultPtr NextResult(const WaitObserver &observer = {});
+    ResultPtr LastResult(const WaitObserver &observer = {});
+
+    PGconn *connection_ = nullptr;
+};
+
+// The message, SQLSTATE, detail and hint of a failed result.
+[[nodiscard]] Error ErrorFromResult(const PGresult *result);
+
+// Checks the syntax of a conninfo string. Throws Error 22023 without echoing it.
+void CheckConninfo(const std::string &conninfo);
+
+// The conninfo's parameters with service, defaults left out: what the user said.
+std::vector<std::pair<std::string, std::string>> ParseConninfo(const std::string &conninfo);
+
+// The database and host a conninfo leads to, for messages: "app on src:5432".
+std::string DescribeConninfo(const std::string &conninfo);
+
+} // namespace livemigrate::source

@@ -1,0 +1,110 @@
+#include "pg/prelude.hpp"
+
+#include "source/replication_stream.hpp"
+
+#include "core/sql_text.hpp"
+
+#include <utility>
+
+namespace livemigrate::source {
+
+ReplicationStream::~ReplicationStream() { FreeMessage(); }
+
+void
+ReplicationStream::FreeMessage() {
+    if (message_ != nullptr) {
+        PQfreemem(std::exchange(message_, nullptr));
+    }
+}
+
+SystemIdentity
+ReplicationStream::IdentifySystem() {
+    const pg::SqlResult result = connection_.Query("IDENTIFY_SYSTEM");
+    const auto &row = result.rows.at(0);
+    SystemIdentity identity;
+    identity.system_identifier = row.at(0).value_or("");
+    identity.timeline = static_cast<uint32_t>(std::stoul(row.at(1).value_or("0")));
+    identity.flushed = Lsn::Parse(row.at(2).value_or("0/0"));
+    identity.database = row.at(3).value_or("");
+    return identity;
+}
+
+CreatedSlot
+ReplicationStream::CreateSlot(const std::string &slot, Plugin plugin, bool temporary,
+                              const WaitObserver &observer) {
+    // The old form of the options is understood by all versions from 10 on.
+    const std::string command = "CREATE_REPLICATION_SLOT " + QuoteReplicationName(slot) +
+                                (temporary ? " TEMPORARY" : "") + " LOGICAL " +
+                                QuoteReplicationName(PluginName(plugin)) + " EXPORT_SNAPSHOT";
+    const pg::SqlResult result = connection_.Query(command, observer);
+    const auto &row = result.rows.at(0);
+    return {Lsn::Parse(row.at(1).value_or("0/0")), row.at(2).value_or("")};
+}
+
+void
+ReplicationStream::Start(const StreamOptions &options) {
+    std::string command = "START_REPLICATION SLOT " + QuoteReplicationName(options.slot) +
+                          " LOGICAL " + options.start.ToString() + " (";
+    if (options.plugin == Plugin::kPgoutput) {
+        std::string names;
+        for (const std::string &publication : options.publications) {
+            names += (names.empty() ? "" : ",") + QuoteIdentifier(publication);
+        }
+        command += "proto_version '1', publication_names " + QuoteReplicationLiteral(names);
+    } else {
+        const char *separator = "";
+        for (const auto &[name, value] : options.plugin_options) {
+            command += separator + QuoteReplicationName(name) + " " +
+                       QuoteReplicationLiteral(value);
+            separator = ", ";
+        }
+    }
+    connection_.StartCopy(command + ")", PGRES_COPY_BOTH);
+}
+
+void
+ReplicationStream::ConsumeInput() {
+    if (PQconsumeInput(connection_.raw()) == 0) {
+        connection_.ThrowConnectionError("lost the replication connection to the source");
+    }
+}
+
+std::optional<std::string_view>
+ReplicationStream::TryReceive() {
+    FreeMessage();
+    const int length = PQgetCopyData(connection_.raw(), &message_, 1);
+    if (length > 0) {
+        return std::string_view(message_, static_cast<size_t>(length));
+    }
+    if (length == 0) {
+        return std::nullopt;
+    }
+    if (length == -1) {
+        connection_.FinishCopy();
+        throw Error(sqlstate::kConnectionFailure, "the source ended the replication stream");
+    }
+    connection_.ThrowConnectionError("lost the replication connection to the source");
+}
+
+void
+ReplicationStream::Send(std::string_view message) {
+    if (PQputCopyData(connection_.raw(), message.data(), static_cast<int>(message.size())) < 0) {
+        connection_.ThrowConnectionError("could not send feedback to the source");
+    }
+    connection_.Flush();
+}
+
+std::vector<std::pair<std::string, std::string>>
+Wal2jsonOptions(bool numeric_as_string) {
+    std::vector<std::pair<std::string, std::string>> options = {
+        {"format-version", "2"},      {"include-lsn", "1"},         {"include-xids", "1"},
+        {"include-timestamp", "1"},   {"include-types", "0"},       {"include-transaction", "1"},
+        {"include-typmod", "0"},
+    };
+    if (numeric_as_string) {
+        options.emplace_back("numeric-data-types-as-string", "1");
+    }
+    return options;
+}
+
+} // namespace livemigrate::source

@@ -1,0 +1,68 @@
+// Apply: spool -> decoded transactions -> target tables, each source transaction once.
+//
+// Source transactions are gathered into target transactions, each of which ends at a source
+// transaction's end and carries the replication origin to it (invariants 1 and 3). With no backlog
+// a batch is what is there, at once.
+#pragma once
+
+#include "core/copy_task.hpp"
+#include "core/lsn.hpp"
+#include "core/output_plugin.hpp"
+#include "core/spool_format.hpp"
+#include "core/table_pattern.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace livemigrate::stage {
+
+struct ApplySettings {
+    std::string spool_directory;
+    SpoolIdentity spool_identity;
+    Plugin plugin = Plugin::kPgoutput;
+    std::string source_encoding; // of the source's database: what wal2json sends
+    std::string origin;
+    Lsn start_after; // the snapshot's or slot's position; the origin's progress when that is later
+    std::vector<CopyTable> tables;
+    TableFilter filter; // what the user selected: other tables are passed over, and counted
+};
+
+// What apply asks of and tells the other processes; see SharedState.
+class ApplyObserver {
+  public:
+    struct Limit {
+        SpoolPosition written;
+        Lsn received; // read before `written`: all that commits before it lies below `written`
+    };
+
+    virtual ~ApplyObserver() = default;
+    virtual Limit ReadLimit() = 0;
+    virtual Lsn Endpos() = 0;
+    // Announces a commit up to `end_lsn`. False: an endpos before it was set meanwhile, and the
+    // batch must not be committed.
+    virtual bool Announce(Lsn end_lsn) = 0;
+    virtual void Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions,
+                           uint64_t changes, uint64_t skipped) = 0;
+    virtual void Flushed(Lsn end_lsn) = 0;
+    // Everything that was received up to `received` is applied.
+    virtual void Drained(Lsn received) = 0;
+    virtual void Doing(const std::string &what) = 0;
+};
+
+// A change that could not be applied: for the conflicts view.
+struct ApplyFailure {
+    bool set = false;
+    std::string schema;
+    std::string table;
+    std::string command;
+    uint32_t xid = 0;
+    Lsn commit_lsn;
+};
+
+// Returns when endpos is reached: everything up to it is applied and flushed. Throws Error
+// otherwise; then `failure` says at which change, if it was one. REQUIRES: no transaction is open;
+// the session's replication origin is not set.
+void Apply(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure);
+
+} // namespace livemigrate::stage

@@ -1,0 +1,227 @@
+#include "pg/prelude.hpp"
+
+#include "stage/copy.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/transaction.hpp"
+#include "pg/wait.hpp"
+
+#include <cstring>
+
+extern "C" {
+#include "parser/parse_relation.h"
+}
+
+namespace livemigrate::stage {
+
+namespace {
+
+// Where ReadCopyData takes its bytes from. PostgreSQL's callback has no argument, hence the
+// pointer; a process runs one COPY at a time.
+struct CopyStream {
+    PGconn *connection;
+    char *row;    // from PQgetCopyData; freed when used up
+    int length;   // of row
+    int position; // used of row
+    uint64 bytes;
+    std::atomic<uint64_t> *progress;
+    bool ended;
+};
+
+CopyStream *active_stream = nullptr;
+
+// Fetches the next row without waiting. False when none has arrived. C-like: called inside COPY.
+bool
+NextRow(CopyStream *stream) {
+    if (stream->row != nullptr) {
+        PQfreemem(stream->row);
+        stream->row = nullptr;
+    }
+    stream->position = 0;
+    stream->length = PQgetCopyData(stream->connection, &stream->row, 1);
+    if (stream->length == -1) {
+        stream->ended = true;
+        return false;
+    }
+    if (stream->length == -2) {
+        ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
+                        errmsg("lost the connection to the source during COPY"),
+                        errdetail("%s", PQerrorMessage(stream->connection))));
+    }
+    return stream->length > 0;
+}
+
+// copy_data_source_cb: fills the buffer with what has arrived and waits only for `minread` bytes.
+int
+ReadCopyData(void *buffer, int minread, int maxread) {
+    CopyStream *stream = active_stream;
+    int filled = 0;
+    while (filled < maxread && !stream->ended) {
+        if (stream->row == nullptr || stream->position == stream->length) {
+            if (!NextRow(stream)) {
+                if (stream->ended || filled >= minread) {
+                    break;
+                }
+                pg::WaitRequest request;
+                request.socket = PQsocket(stream->connection);
+                request.for_read = true;
+                pg::WaitRaw(request);
+                if (PQconsumeInput(stream->connection) == 0) {
+                    ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
+                                    errmsg("lost the connection to the source during COPY"),
+                                    errdetail("%s", PQerrorMessage(stream->connection))));
+                }
+                continue;
+            }
+        }
+        const int rest = stream->length - stream->position;
+        const int chunk = rest < maxread - filled ? rest : maxread - filled;
+        memcpy(static_cast<char *>(buffer) + filled, stream->row + stream->position,
+               static_cast<size_t>(chunk));
+        stream->position += chunk;
+        filled += chunk;
+    }
+    stream->bytes += static_cast<uint64>(filled);
+    if (stream->progress != nullptr) {
+        stream->progress->store(stream->bytes, std::memory_order_relaxed);
+    }
+    return filled;
+}
+
+// Clears the callback's source however the COPY ends.
+class ActiveStream {
+  public:
+    explicit ActiveStream(CopyStream &stream) : stream_(stream) { active_stream = &stream; }
+    ~ActiveStream() {
+        active_stream = nullptr;
+        if (stream_.row != nullptr) {
+            PQfreemem(stream_.row);
+        }
+    }
+    ActiveStream(const ActiveStream &) = delete;
+    ActiveStream &operator=(const ActiveStream &) = delete;
+
+  private:
+    CopyStream &stream_;
+};
+
+// The columns to copy: all of the source's that are stored, by name. Generated ones are computed
+// again on the target.
+std::vector<std::string>
+StoredColumns(source::Connection &source, uint32_t oid) {
+    const std::string generated =
+        source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
+    const pg::SqlResult result = source.Query(
+        "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = " + std::to_string(oid) +
+        " AND attnum > 0 AND NOT attisdropped" + generated + " ORDER BY attnum");
+    std::vector<std::string> columns;
+    for (const auto &row : result.rows) {
+        columns.push_back(pg::Text(row, 0));
+    }
+    return columns;
+}
+
+std::string
+ColumnList(const std::vector<std::string> &columns) {
+    std::string list;
+    for (const std::string &column : columns) {
+        list += (list.empty() ? "" : ", ") + QuoteIdentifier(column);
+    }
+    return list;
+}
+
+std::string
+CopyToCommand(const CopyTask &task, const std::vector<std::string> &columns) {
+    const std::string table = QualifiedName(task.schema, task.name);
+    if (task.condition.empty()) {
+        // COPY of a table name never descends into inheritance children.
+        return "COPY " + table + (columns.empty() ? "" : " (" + ColumnList(columns) + ")") +
+               " TO STDOUT";
+    }
+    return "COPY (SELECT " + ColumnList(columns) + " FROM ONLY " + table + " WHERE " +
+           task.condition + ") TO STDOUT";
+}
+
+uint64
+RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool freeze) {
+    Relation relation = table_open(relid, RowExclusiveLock);
+    ParseState *state = make_parsestate(nullptr);
+    (void)addRangeTableEntryForRelation(state, relation, RowExclusiveLock, nullptr, false, false);
+    List *names = NIL;
+    for (size_t i = 0; i < count; i++) {
+        names = lappend(names, makeString(pstrdup(columns[i])));
+    }
+    List *options = list_make1(makeDefElem(
+        pstrdup("encoding"),
+        reinterpret_cast<Node *>(makeString(pstrdup(GetDatabaseEncodingName()))), -1));
+    if (freeze) {
+        options = lappend(options, makeDefElem(pstrdup("freeze"),
+                                               reinterpret_cast<Node *>(makeBoolean(true)), -1));
+    }
+    CopyFromState copy =
+        BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
+    const uint64 rows = CopyFrom(copy);
+    EndCopyFrom(copy);
+    table_close(relation, NoLock);
+    return rows;
+}
+
+Oid
+TargetRelation(const CopyTask &task) {
+    const Oid relid = pg::Call([&]() -> Oid {
+        const Oid schema = get_namespace_oid(task.schema.c_str(), true);
+        return OidIsValid(schema) ? get_relname_relid(task.name.c_str(), schema) : InvalidOid;
+    });
+    if (!OidIsValid(relid)) {
+        throw Error(sqlstate::kUndefinedTable, "table " + QualifiedName(task.schema, task.name) +
+                                                   " does not exist on the target")
+            .Hint("Create it as it is on the source, then run: SELECT "
+                  "livemigrate.migration_resume();");
+    }
+    return relid;
+}
+
+} // namespace
+
+source::Connection
+OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot) {
+    source::Connection source =
+        source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));
+    return source;
+}
+
+CopiedPart
+CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
+             const CopyProgress &progress) {
+    const Oid relid = TargetRelation(task);
+    if (freeze) {
+        pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
+    }
+    const std::vector<std::string> columns = StoredColumns(source, task.source_oid);
+    std::vector<const char *> names;
+    for (const std::string &column : columns) {
+        names.push_back(column.c_str());
+    }
+    source.StartCopy(CopyToCommand(task, columns), PGRES_COPY_OUT);
+    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, progress.bytes, false};
+    CopiedPart copied;
+    {
+        const ActiveStream active(stream);
+        const pg::ActiveSnapshot snapshot;
+        copied.rows =
+            pg::Call([&] { return RunCopyFrom(relid, names.data(), names.size(), freeze); });
+        copied.bytes = stream.bytes;
+    }
+    // Only the command's own end says that the source sent everything.
+    source.FinishCopy();
+    if (progress.rows != nullptr) {
+        progress.rows->store(copied.rows, std::memory_order_relaxed);
+    }
+    return copied;
+}
+
+} // namespace livemigrate::stage

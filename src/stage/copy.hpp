@@ -1,0 +1,33 @@
+// The data stage's work: one part of one table from the source's snapshot into the target, COPY TO
+// on the one side and the in-process COPY FROM on the other.
+#pragma once
+
+#include "core/copy_task.hpp"
+#include "source/connection.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace livemigrate::stage {
+
+// Live counters, written while rows flow; both may be null.
+struct CopyProgress {
+    std::atomic<uint64_t> *bytes = nullptr;
+    std::atomic<uint64_t> *rows = nullptr;
+};
+
+struct CopiedPart {
+    uint64_t rows = 0;
+    uint64_t bytes = 0;
+};
+
+// Opens a session on the source that sees exactly the exported snapshot, read only.
+source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot);
+
+// Copies the part inside the caller's open target transaction. `freeze` empties the table first
+// and writes its rows frozen: only for a table of one part that this migration made.
+// Throws Error; the caller's transaction must then be aborted.
+CopiedPart CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
+                        const CopyProgress &progress);
+
+} // namespace livemigrate::stage

@@ -1,0 +1,246 @@
+#include "stage/cutover.hpp"
+
+#include "core/error.hpp"
+#include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
+#include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace livemigrate::stage {
+
+namespace {
+
+constexpr char kPopulatedViewsQuery[] = R"(
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND c.relispopulated
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND e.objid = c.oid AND e.deptype = 'e')
+ORDER BY n.nspname, c.relname
+)";
+
+// Views and materialized views of the target.
+constexpr char kViewsQuery[] = R"(
+SELECT c.oid, c.relkind, n.nspname, c.relname
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+)";
+
+// Which view reads which.
+constexpr char kViewReadsQuery[] = R"(
+SELECT DISTINCT r.ev_class, c.oid
+FROM pg_catalog.pg_rewrite r
+JOIN pg_catalog.pg_depend d
+  ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+ AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class
+JOIN pg_catalog.pg_class c ON c.oid = d.refobjid AND c.relkind IN ('v', 'm')
+ORDER BY 1, 2
+)";
+
+// What ANALYZE is to be run for: a partitioned table's root in the place of its partitions, since
+// nobody else ever analyzes that, and it reads them all anyway. $1: schemas, $2: names.
+constexpr char kAnalyzeQuery[] = R"(
+SELECT q.n, rn.nspname, r.relname
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
+     WITH ORDINALITY AS q(schema, name, n)
+JOIN pg_catalog.pg_namespace n ON n.nspname = q.schema::pg_catalog.name
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = q.name::pg_catalog.name
+                          AND c.relkind IN ('r', 'p', 'm', 'f')
+JOIN pg_catalog.pg_class r ON r.oid = CASE WHEN c.relispartition OR c.relkind = 'p'
+                                           THEN pg_catalog.pg_partition_root(c.oid)
+                                           ELSE c.oid END
+JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
+ORDER BY q.n
+)";
+
+constexpr char kUserTablesQuery[] = R"(
+SELECT n.nspname, c.relname, c.relkind
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.deptype = 'e'
+                    AND (e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
+                      OR e.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+                         AND e.objid = n.oid))
+ORDER BY n.nspname, c.relname
+)";
+
+// The target's views as a graph, walked from the views that are read to those that read.
+class ViewOrder {
+  public:
+    ViewOrder() {
+        for (const auto &row : pg::Query(kViewsQuery).rows) {
+            const std::string &oid = row.at(0).value();
+            const RelationName name(row.at(2).value(), row.at(3).value());
+            names_[oid] = name;
+            if (row.at(1) == "m") {
+                materialized_[name] = oid;
+            }
+        }
+        for (const auto &row : pg::Query(kViewReadsQuery).rows) {
+            reads_[row.at(0).value()].push_back(row.at(1).value());
+        }
+    }
+
+    // `wanted` without what the target lacks, in dependency order.
+    std::vector<RelationName> Sort(const std::set<RelationName> &wanted) {
+        std::vector<RelationName> sorted;
+        for (const RelationName &name : wanted) {
+            const auto found = materialized_.find(name);
+            if (found != materialized_.end()) {
+                Visit(found->second, wanted, sorted);
+            }
+        }
+        return sorted;
+    }
+
+  private:
+    // A loop instead of recursion: views may be nested deeper than a stack should be.
+    void Visit(const std::string &start, const std::set<RelationName> &wanted,
+               std::vector<RelationName> &sorted) {
+        std::vector<std::pair<std::string, size_t>> path; // a view, and how many of its reads are done
+        auto enter = [&](const std::string &oid) {
+            if (visited_.insert(oid).second) {
+                path.emplace_back(oid, 0);
+            }
+        };
+        enter(start);
+        while (!path.empty()) {
+            auto &[oid, done] = path.back();
+            const std::vector<std::string> &reads = reads_[oid];
+            if (done < reads.size()) {
+                enter(reads[done++]);
+                continue;
+            }
+            const RelationName &name = names_[oid];
+            if (wanted.count(name) != 0 && materialized_.count(name) != 0) {
+                sorted.push_back(name);
+            }
+            path.pop_back();
+        }
+    }
+
+    std::map<std::string, RelationName> names_; // by oid
+    std::map<RelationName, std::string> materialized_;
+    std::map<std::string, std::vector<std::string>> reads_;
+    std::set<std::string> visited_;
+};
+
+// Whether an error concerns the statement alone, so that the next one may well succeed.
+bool
+IsOwnFault(const Error &error) {
+    return !IsTransient(error.sqlstate()) && error.sqlstate() != sqlstate::kQueryCanceled &&
+           error.sqlstate() != sqlstate::kDiskFull;
+}
+
+// Runs statements in a subtransaction of their own; a failure becomes a warning.
+void
+RunOrWarn(const std::vector<std::string> &statements, const std::string &what,
+          CutoverReport &report) {
+    try {
+        pg::Subtransaction subtransaction;
+        for (const std::string &sql : statements) {
+            pg::Execute(sql);
+        }
+        subtransaction.Commit();
+    } catch (const Error &error) {
+        if (!IsOwnFault(error)) {
+            throw;
+        }
+        report.warnings.push_back(what + ": " + error.message() +
+                                  "; to try again: " + statements.front() + ";");
+    }
+}
+
+} // namespace
+
+std::vector<RelationName>
+PlanMaterializedViews(source::Connection &source) {
+    std::set<RelationName> populated;
+    for (const auto &row : source.Query(kPopulatedViewsQuery).rows) {
+        populated.emplace(row.at(0).value(), row.at(1).value());
+    }
+    return populated.empty() ? std::vector<RelationName>() : ViewOrder().Sort(populated);
+}
+
+void
+RefreshMaterializedViews(source::Connection &source, CutoverReport &report) {
+    RefreshMaterializedViews(PlanMaterializedViews(source), report);
+}
+
+void
+RefreshMaterializedViews(const std::vector<RelationName> &views, CutoverReport &report) {
+    for (const auto &[schema, name] : views) {
+        const std::string view = QualifiedName(schema, name);
+        // REFRESH makes a new file without statistics.
+        RunOrWarn({"REFRESH MATERIALIZED VIEW " + view, "ANALYZE " + view},
+                  "materialized view " + view + " could not be refreshed", report);
+    }
+}
+
+void
+AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &report) {
+    std::vector<std::string> schemas;
+    std::vector<std::string> names;
+    for (const auto &[schema, name] : tables) {
+        schemas.push_back(schema);
+        names.push_back(name);
+    }
+    std::vector<bool> found(tables.size());
+    std::vector<RelationName> roots;
+    std::set<RelationName> seen;
+    const pg::SqlResult result =
+        pg::Query(kAnalyzeQuery, {TextArrayLiteral(schemas), TextArrayLiteral(names)});
+    for (const auto &row : result.rows) {
+        found.at(std::stoul(row.at(0).value()) - 1) = true;
+        RelationName root(row.at(1).value(), row.at(2).value());
+        if (seen.insert(root).second) {
+            roots.push_back(std::move(root));
+        }
+    }
+    for (size_t i = 0; i < tables.size(); i++) {
+        if (!found[i]) {
+            report.notes.push_back("table " + QualifiedName(schemas[i], names[i]) +
+                                   " was not analyzed, as it does not exist on the target");
+        }
+    }
+    for (const auto &[schema, name] : roots) {
+        const std::string table = QualifiedName(schema, name);
+        RunOrWarn({"ANALYZE " + table}, "table " + table + " could not be analyzed", report);
+    }
+}
+
+void
+FindNewSourceTables(source::Connection &source, const std::vector<RelationName> &known,
+                    CutoverReport &report) {
+    const std::set<RelationName> known_names(known.begin(), known.end());
+    for (const auto &row : source.Query(kUserTablesQuery).rows) {
+        const RelationName name(row.at(0).value(), row.at(1).value());
+        if (known_names.count(name) != 0) {
+            continue;
+        }
+        const std::string table = QualifiedName(name.first, name.second);
+        if (row.at(2) == "p") {
+            // Holds no rows itself, so a caller may know its partitions only.
+            const std::string exists = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+            if (pg::Query(exists, {table}).Scalar() == "t") {
+                continue;
+            }
+        }
+        report.warnings.push_back("table " + table +
+                                  " was created on the source after the snapshot and is not on the "
+                                  "target; to see its rows, run on the source: SELECT * FROM " +
+                                  table + ";");
+    }
+}
+
+} // namespace livemigrate::stage

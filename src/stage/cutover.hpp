@@ -1,0 +1,44 @@
+// What is left to do once the last change is applied, besides sequences: materialized views,
+// statistics, and a look for what the migration could not take along.
+#pragma once
+
+#include "source/connection.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace livemigrate::stage {
+
+using RelationName = std::pair<std::string, std::string>; // schema, name
+
+struct CutoverReport {
+    std::vector<std::string> notes;
+    std::vector<std::string> warnings;
+};
+
+// The materialized views that are populated on the source and exist on the target, so ordered that
+// each comes behind those it reads, directly or through views.
+// REQUIRES: an open transaction on the target.
+std::vector<RelationName> PlanMaterializedViews(source::Connection &source);
+
+// REFRESH MATERIALIZED VIEW for each of the above, with the rights of the view's owner. One that
+// fails is a warning with the reason, and leaves the others alone; cancellation and lack of
+// resources are thrown.
+// REQUIRES: an open transaction on the target, in which the views' locks stay.
+void RefreshMaterializedViews(source::Connection &source, CutoverReport &report);
+
+// The same for views planned before: for a caller that wants a transaction for each.
+void RefreshMaterializedViews(const std::vector<RelationName> &views, CutoverReport &report);
+
+// ANALYZE for each table that exists on the target; a missing one is a note.
+// REQUIRES: an open transaction on the target.
+void AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &report);
+
+// A warning for each table of the source that is not among `known`, as it was created after the
+// snapshot: neither its definition nor its rows are on the target. Temporary tables, tables of
+// extensions and foreign tables do not count.
+void FindNewSourceTables(source::Connection &source, const std::vector<RelationName> &known,
+                         CutoverReport &report);
+
+} // namespace livemigrate::stage

@@ -1,0 +1,271 @@
+#include "pg/prelude.hpp"
+
+#include "stage/index.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/spi.hpp"
+#include "stage/statement.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::stage {
+
+namespace {
+
+std::string
+OrEmpty(const char *text) {
+    return text == nullptr ? "" : text;
+}
+
+SchemaJob
+MakeJob(JobPhase phase, std::string kind, const RangeVar *relation, std::string object,
+        std::string sql) {
+    SchemaJob job;
+    job.phase = static_cast<int>(phase);
+    job.kind = std::move(kind);
+    if (relation != nullptr) {
+        job.schema = OrEmpty(relation->schemaname);
+        job.table = OrEmpty(relation->relname);
+    }
+    job.object = std::move(object);
+    job.sql = std::move(sql);
+    return job;
+}
+
+std::string
+NameList(const List *names) {
+    std::string list;
+    const ListCell *cell = nullptr;
+    foreach (cell, names) {
+        list += (list.empty() ? "" : ", ") + QuoteIdentifier(strVal(lfirst(cell)));
+    }
+    return list;
+}
+
+// The only ALTER TABLE subcommand of a statement, if it adds a constraint.
+const Constraint *
+AddedConstraint(const AlterTableStmt *alter) {
+    if (list_length(alter->cmds) != 1) {
+        return nullptr;
+    }
+    const auto *command = static_cast<const AlterTableCmd *>(linitial(alter->cmds));
+    if (command->subtype != AT_AddConstraint || command->def == nullptr ||
+        !IsA(command->def, Constraint)) {
+        return nullptr;
+    }
+    return reinterpret_cast<const Constraint *>(command->def);
+}
+
+bool
+Exists(const RangeVar *relation) {
+    return pg::Call([&] { return OidIsValid(RangeVarGetRelid(relation, NoLock, true)); });
+}
+
+bool
+IsPartitioned(const RangeVar *relation) {
+    return pg::Call([&] {
+        const Oid relid = RangeVarGetRelid(relation, NoLock, true);
+        return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+    });
+}
+
+// Whether ADD CONSTRAINT ... USING INDEX gives exactly what the statement would.
+bool
+CanUseIndex(const RangeVar *relation, const Constraint *constraint) {
+    return constraint->conname != nullptr && constraint->keys != NIL &&
+           constraint->indexname == nullptr && constraint->options == NIL &&
+           pg::HasPlainKey(constraint) && !IsPartitioned(relation);
+}
+
+std::string
+UniqueIndexSql(const RangeVar *relation, const Constraint *constraint) {
+    std::string sql = "CREATE UNIQUE INDEX " + QuoteIdentifier(constraint->conname) + " ON ONLY " +
+                      QualifiedName(OrEmpty(relation->schemaname), relation->relname) + " (" +
+                      NameList(constraint->keys) + ")";
+    if (constraint->including != NIL) {
+        sql += " INCLUDE (" + NameList(constraint->including) + ")";
+    }
+    if (pg::NullsNotDistinct(constraint)) {
+        sql += " NULLS NOT DISTINCT";
+    }
+    return sql;
+}
+
+std::string
+UsingIndexSql(const RangeVar *relation, const Constraint *constraint) {
+    const std::string name = QuoteIdentifier(constraint->conname);
+    std::string sql = "ALTER TABLE ONLY " +
+                      QualifiedName(OrEmpty(relation->schemaname), relation->relname) +
+                      " ADD CONSTRAINT " + name +
+                      (constraint->contype == CONSTR_PRIMARY ? " PRIMARY KEY" : " UNIQUE") +
+                      " USING INDEX " + name;
+    if (constraint->deferrable) {
+        sql += " DEFERRABLE";
+    }
+    if (constraint->initdeferred) {
+        sql += " INITIALLY DEFERRED";
+    }
+    return sql;
+}
+
+class Planner {
+  public:
+    Planner(const std::function<bool(const std::string &, const std::string &)> &selects,
+            const std::vector<std::string> &publications)
+        : selects_(selects), publications_(publications) {}
+
+    void Add(const Statement &statement) {
+        const std::string text(statement.text);
+        switch (nodeTag(statement.node)) {
+        case T_IndexStmt:
+            AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
+            return;
+        case T_AlterTableStmt:
+            AddAlter(reinterpret_cast<const AlterTableStmt *>(statement.node), text);
+            return;
+        case T_CommentStmt:
+            AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
+            return;
+        case T_CreateEventTrigStmt:
+        case T_AlterEventTrigStmt:
+            Push(MakeJob(JobPhase::kLast, "event trigger", nullptr, "", text));
+            return;
+        case T_CreatePublicationStmt:
+            AddPublication(
+                reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname, text);
+            return;
+        case T_AlterPublicationStmt:
+            AddPublication(
+                reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname, text);
+            return;
+        default:
+            if (!IsIgnoredSetting(statement.node)) {
+                Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
+            }
+        }
+    }
+
+    void Push(SchemaJob job) {
+        job.id = static_cast<int32_t>(plan_.jobs.size()) + 1;
+        plan_.jobs.push_back(std::move(job));
+    }
+
+    JobPlan Take() { return std::move(plan_); }
+
+  private:
+    void AddIndex(const IndexStmt *index, const std::string &text) {
+        // A materialized view may itself be created in this section, behind a key it depends on.
+        const JobPhase phase =
+            Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
+        Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
+    }
+
+    void AddAlter(const AlterTableStmt *alter, const std::string &text) {
+        const Constraint *constraint = AddedConstraint(alter);
+        if (constraint == nullptr) {
+            Push(MakeJob(JobPhase::kConstraints, "alter", alter->relation, "", text));
+            return;
+        }
+        const std::string name = OrEmpty(constraint->conname);
+        switch (constraint->contype) {
+        case CONSTR_PRIMARY:
+        case CONSTR_UNIQUE:
+            if (CanUseIndex(alter->relation, constraint)) {
+                Push(MakeJob(JobPhase::kIndexes, "index", alter->relation, name,
+                             UniqueIndexSql(alter->relation, constraint)));
+                Push(MakeJob(JobPhase::kConstraints, "constraint", alter->relation, name,
+                             UsingIndexSql(alter->relation, constraint)));
+                return;
+            }
+            // Of a partitioned table: instant, with nothing below it yet. Must come before the
+            // partitions' indexes are attached, which are in a later phase.
+            Push(MakeJob(JobPhase::kIndexes, "constraint", alter->relation, name, text));
+            return;
+        case CONSTR_EXCLUSION:
+            Push(MakeJob(JobPhase::kIndexes, "constraint", alter->relation, name, text));
+            return;
+        case CONSTR_FOREIGN:
+            AddForeignKey(alter, constraint, text);
+            return;
+        default:
+            Push(MakeJob(JobPhase::kConstraints, "constraint", alter->relation, name, text));
+        }
+    }
+
+    void AddForeignKey(const AlterTableStmt *alter, const Constraint *constraint,
+                       const std::string &text) {
+        const std::string name = OrEmpty(constraint->conname);
+        const std::string referenced = OrEmpty(constraint->pktable->schemaname);
+        if (!selects_(referenced, constraint->pktable->relname)) {
+            plan_.notes.push_back("foreign key " + QuoteIdentifier(name) + " of " +
+                                  QualifiedName(OrEmpty(alter->relation->schemaname),
+                                                alter->relation->relname) +
+                                  " is left out: it references " +
+                                  QualifiedName(referenced, constraint->pktable->relname) +
+                                  ", which is not migrated");
+            return;
+        }
+        // NOT VALID foreign keys do not exist on partitioned tables.
+        if (constraint->skip_validation || IsPartitioned(alter->relation)) {
+            Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation, name, text));
+            return;
+        }
+        Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation, name,
+                     text + " NOT VALID"));
+        Push(MakeJob(JobPhase::kValidation, "validation", alter->relation, name,
+                     "ALTER TABLE " +
+                         QualifiedName(OrEmpty(alter->relation->schemaname),
+                                       alter->relation->relname) +
+                         " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
+    }
+
+    void AddComment(const CommentStmt *comment, const std::string &text) {
+        // Behind everything that can be commented on, foreign keys too.
+        const bool on_event_trigger = comment->objtype == OBJECT_EVENT_TRIGGER;
+        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kAnalyze, "comment", nullptr,
+                     "", text));
+    }
+
+    void AddPublication(const char *name, const std::string &text) {
+        if (std::find(publications_.begin(), publications_.end(), name) == publications_.end()) {
+            Push(MakeJob(JobPhase::kConstraints, "publication", nullptr, name, text));
+        }
+    }
+
+    const std::function<bool(const std::string &, const std::string &)> &selects_;
+    const std::vector<std::string> &publications_;
+    JobPlan plan_;
+};
+
+} // namespace
+
+JobPlan
+PlanJobs(const std::string &sql,
+         const std::function<bool(const std::string &, const std::string &)> &selects,
+         const std::vector<std::string> &publications,
+         const std::vector<std::pair<std::string, std::string>> &analyze) {
+    Planner planner(selects, publications);
+    for (const Statement &statement : SplitStatements(sql)) {
+        planner.Add(statement);
+    }
+    for (const auto &[schema, table] : analyze) {
+        SchemaJob job;
+        job.phase = static_cast<int>(JobPhase::kAnalyze);
+        job.kind = "analyze";
+        job.schema = schema;
+        job.table = table;
+        job.sql = "ANALYZE " + QualifiedName(schema, table);
+        planner.Push(std::move(job));
+    }
+    return planner.Take();
+}
+
+void
+RunJob(const SchemaJob &job) {
+    // The job's row is marked done in the same transaction, so a job that is run again has left
+    // nothing behind.
+    ExecuteStatement(job.sql);
+}
+
+} // namespace livemigrate::stage

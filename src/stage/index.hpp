@@ -1,0 +1,35 @@
+// The indexes stage: the dump's post-data section as jobs that several workers run side by side.
+//
+// Phases (core/copy_task.hpp): indexes first, largest table first, several at a time, where primary
+// keys and unique constraints are built as plain unique indexes, whose lock lets other indexes of
+// the table be built meanwhile; then everything else in dump order, the constraints taking over
+// those indexes; then foreign keys NOT VALID, and their validation; then ANALYZE.
+#pragma once
+
+#include "core/copy_task.hpp"
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace livemigrate::stage {
+
+struct JobPlan {
+    std::vector<SchemaJob> jobs;
+    std::vector<std::string> notes; // what was left out, and why
+};
+
+// `sql` is the post-data section. `selects` says whether a table takes part: a foreign key to one
+// that does not is left out. `publications` are ours on the source, left out too. `analyze` are the
+// (schema, table) to analyze. REQUIRES: an open transaction.
+JobPlan PlanJobs(const std::string &sql,
+                 const std::function<bool(const std::string &, const std::string &)> &selects,
+                 const std::vector<std::string> &publications,
+                 const std::vector<std::pair<std::string, std::string>> &analyze);
+
+// Runs one job inside the caller's open transaction. Repeatable: an index or constraint that is
+// there already is left as it is.
+void RunJob(const SchemaJob &job);
+
+} // namespace livemigrate::stage

@@ -1,0 +1,193 @@
+#include "pg/prelude.hpp"
+
+#include "stage/preflight.hpp"
+
+#include "core/sql_text.hpp"
+#include "stage/preflight_run.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace livemigrate::stage {
+
+namespace {
+
+constexpr size_t kErrorsInDetail = 20;
+
+bool
+MatchesAny(const std::vector<TablePattern> &patterns, const source::SourceTable &table) {
+    return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
+        return pattern.Matches(table.schema, table.name);
+    });
+}
+
+} // namespace
+
+PreflightRun::PreflightRun(const MigrationSettings &given, source::Connection &connection,
+                           PreflightResult &rows)
+    : settings(given), source(connection), result(rows),
+      exclude_data_(ParseTablePatterns(given.exclude_table_data)),
+      insert_only_(ParseTablePatterns(given.insert_only_tables)) {
+    if (given.include_tables) {
+        filter.include = ParseTablePatterns(*given.include_tables);
+    }
+    filter.exclude = ParseTablePatterns(given.exclude_tables);
+}
+
+void
+PreflightRun::Ok(std::string check_id, std::string object, std::string message) {
+    result.rows.push_back(
+        {std::move(check_id), "ok", std::move(object), std::move(message), "", ""});
+}
+
+void
+PreflightRun::Notice(std::string check_id, std::string object, std::string message,
+                     std::string fix) {
+    result.rows.push_back(
+        {std::move(check_id), "notice", std::move(object), std::move(message), std::move(fix), ""});
+}
+
+void
+PreflightRun::Warning(std::string check_id, std::string object, std::string message,
+                      std::string fix) {
+    result.rows.push_back({std::move(check_id), "warning", std::move(object), std::move(message),
+                           std::move(fix), ""});
+}
+
+void
+PreflightRun::Fail(std::string check_id, std::string_view sqlstate, std::string object,
+                   std::string message, std::string fix) {
+    result.rows.push_back({std::move(check_id), "error", std::move(object), std::move(message),
+                           std::move(fix), std::string(sqlstate)});
+}
+
+bool
+PreflightRun::Failed(std::string_view check_id) const {
+    return std::any_of(result.rows.begin(), result.rows.end(), [&](const CheckRow &row) {
+        return row.check_id == check_id && row.severity == "error";
+    });
+}
+
+bool
+PreflightRun::IsInsertOnly(const source::SourceTable &table) const {
+    return MatchesAny(insert_only_, table);
+}
+
+bool
+PreflightRun::HasData(const source::SourceTable &table) const {
+    return table.relkind == 'r' && !MatchesAny(exclude_data_, table);
+}
+
+std::string
+TableName(const source::SourceTable &table) {
+    return QualifiedName(table.schema, table.name);
+}
+
+std::string
+ListNames(const std::vector<std::string> &names, size_t limit) {
+    std::string text;
+    for (size_t i = 0; i < names.size() && i < limit; i++) {
+        text += (i == 0 ? "" : ", ") + names[i];
+    }
+    if (names.size() > limit) {
+        text += " and " + std::to_string(names.size() - limit) + " more";
+    }
+    return text;
+}
+
+std::string
+Count(size_t count, const std::string &noun) {
+    return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string
+Comment(const std::string &text) {
+    std::string comment = "-- ";
+    for (const char character : text) {
+        comment += character;
+        if (character == '\n' || character == '\r') {
+            comment += "-- ";
+        }
+    }
+    return comment;
+}
+
+std::string
+Choices(const std::string &first, const std::vector<std::string> &others) {
+    std::string text = first;
+    for (const std::string &other : others) {
+        text += (text.empty() ? "" : "\n") + Comment("or: " + other);
+    }
+    return text;
+}
+
+std::string
+SetAndRestart(const std::string &parameter, const std::string &value, const std::string &server) {
+    return "ALTER SYSTEM SET " + parameter + " = " + value + ";\n-- then restart the " + server;
+}
+
+std::string
+SetAndReload(const std::string &parameter, const std::string &value) {
+    return "ALTER SYSTEM SET " + parameter + " = " + value + ";\nSELECT pg_reload_conf();";
+}
+
+PreflightResult
+RunPreflight(const MigrationSettings &settings) {
+    if (settings.requested_plugin != "auto") {
+        ParsePlugin(settings.requested_plugin);
+    }
+    PreflightResult result;
+    source::Connection connection =
+        source::Connection::Open(settings.source, source::ConnectionKind::kSql);
+    PreflightRun run(settings, connection, result);
+    result.source = source::DescribeSource(connection);
+    for (source::SourceTable &table : source::ListTables(connection)) {
+        if (run.filter.Selects(table.schema, table.name)) {
+            result.tables.push_back(std::move(table));
+        }
+    }
+    CheckSourceServer(run);
+    CheckSourceLimits(run);
+    CheckReplicationConnection(run);
+    CheckSlot(run);
+    CheckPublication(run);
+    CheckPlugin(run);
+    CheckOpenTransactions(run);
+    CheckTables(run);
+    CheckRights(run);
+    CheckTargetServer(run);
+    CheckExtensions(run);
+    CheckClientBinaries(run);
+    CheckTargetObjects(run);
+    return result;
+}
+
+void
+ThrowOnErrors(const PreflightResult &result) {
+    const CheckRow *first = nullptr;
+    size_t others = 0;
+    std::string detail;
+    for (const CheckRow &row : result.rows) {
+        if (row.severity != "error") {
+            continue;
+        }
+        if (first == nullptr) {
+            first = &row;
+            detail = "Check " + row.check_id + " of " + row.object + ".";
+        } else if (others++ < kErrorsInDetail) {
+            detail += "\nAlso " + row.check_id + ": " + row.message + ".";
+        }
+    }
+    if (first == nullptr) {
+        return;
+    }
+    if (others > kErrorsInDetail) {
+        detail += "\nAnd " + Count(others - kErrorsInDetail, "more error") + ".";
+    }
+    throw Error(first->sqlstate, first->message)
+        .Detail(std::move(detail))
+        .Hint(first->fix.empty() ? "livemigrate.migration_check() lists all that is wrong."
+                                 : first->fix);
+}
+
+} // namespace livemigrate::stage

@@ -1,0 +1,44 @@
+// The preflight stage: everything that would make a migration fail or lose rows, found before it
+// starts, each finding with the SQL or the configuration line that removes it.
+#pragma once
+
+#include "core/migration_settings.hpp"
+#include "core/output_plugin.hpp"
+#include "source/catalog_query.hpp"
+
+#include <string>
+#include <vector>
+
+namespace livemigrate::stage {
+
+struct CheckRow {
+    std::string check_id; // stable: part of the SQL surface
+    std::string severity; // ok, notice, warning, error
+    std::string object;   // what it is about, quoted as in SQL
+    std::string message;
+    std::string fix;      // can be run as it is; what is only to be read stands behind --
+    std::string sqlstate; // of an error
+};
+
+struct PreflightResult {
+    std::vector<CheckRow> rows;
+    Plugin plugin = Plugin::kPgoutput;    // what to use; a guess when a row is at error
+    std::string plugin_reason;            // why that one: a sentence's tail, for the events
+    bool wal2json_numeric_option = false; // this wal2json can send NaN and Infinity
+    source::SourceInfo source;
+    std::vector<source::SourceTable> tables; // those the filter selects, relkind r and p
+};
+
+// Runs all checks; changes nothing on either side (a temporary slot is made and dropped, to see
+// whether the source loads the output plugin). Takes a few seconds at most, also when the source
+// has open transactions.
+//
+// Throws Error when the source cannot be reached at all, or a setting is malformed; whatever else
+// is wrong becomes a row. REQUIRES: an open transaction on the target.
+PreflightResult RunPreflight(const MigrationSettings &settings);
+
+// Throws one Error when a row is at error: the first one's SQLSTATE and message, with its fix as
+// the hint and the others in the detail.
+void ThrowOnErrors(const PreflightResult &result);
+
+} // namespace livemigrate::stage

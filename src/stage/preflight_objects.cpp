@@ -1,0 +1,239 @@
+// Checks of what is in the target database already, against what would come into it.
+#include "pg/prelude.hpp"
+
+#include "stage/preflight_run.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+#include <map>
+#include <tuple>
+#include <utility>
+
+namespace livemigrate::stage {
+
+namespace {
+
+constexpr size_t kObjectsInFix = 100;
+constexpr size_t kNamesInMessage = 10;
+
+// User objects of a database, the same query on both sides: kind of name space, schema, name,
+// arguments, what DROP calls it, the extension it belongs to. A schema is none: one that is there
+// already is used.
+constexpr char kListObjects[] = R"sql(
+WITH member AS (
+    SELECT d.classid, d.objid, e.extname
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+    WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'),
+user_schema AS (
+    SELECT oid, nspname FROM pg_catalog.pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'livemigrate'))
+SELECT 'relation', n.nspname, c.relname, '',
+       CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+                      WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+                      WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
+       m.extname
+FROM pg_catalog.pg_class c
+JOIN user_schema n ON n.oid = c.relnamespace
+LEFT JOIN member m
+  ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND m.objid = c.oid
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+UNION ALL
+SELECT 'type', n.nspname, t.typname, '', CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END,
+       m.extname
+FROM pg_catalog.pg_type t
+JOIN user_schema n ON n.oid = t.typnamespace
+LEFT JOIN member m
+  ON m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND m.objid = t.oid
+WHERE t.typtype IN ('d', 'e', 'r')
+UNION ALL
+SELECT 'routine', n.nspname, p.proname,
+       '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')', 'ROUTINE', m.extname
+FROM pg_catalog.pg_proc p
+JOIN user_schema n ON n.oid = p.pronamespace
+LEFT JOIN member m
+  ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND m.objid = p.oid
+ORDER BY 1, 2, 3, 4
+)sql";
+
+using ObjectKey = std::tuple<std::string, std::string, std::string, std::string>;
+
+struct TargetObject {
+    std::string word; // as in DROP <word>
+    std::string extension;
+};
+
+using TargetObjects = std::map<ObjectKey, TargetObject>;
+
+ObjectKey
+KeyOf(const pg::SqlRow &row) {
+    return {pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2), pg::Text(row, 3)};
+}
+
+TargetObjects
+ListTargetObjects() {
+    TargetObjects objects;
+    for (const pg::SqlRow &row : pg::Query(kListObjects).rows) {
+        objects.emplace(KeyOf(row), TargetObject{pg::Text(row, 4), pg::Text(row, 5)});
+    }
+    return objects;
+}
+
+std::string
+NameOf(const ObjectKey &key) {
+    return QualifiedName(std::get<1>(key), std::get<2>(key)) + std::get<3>(key);
+}
+
+// The target's objects whose names the source's need. Empty when the target is.
+TargetObjects
+FindClashes(PreflightRun &run, const TargetObjects &present) {
+    TargetObjects clashes;
+    if (present.empty()) {
+        return clashes;
+    }
+    for (const pg::SqlRow &row : run.source.Query(kListObjects).rows) {
+        const bool is_table = pg::Text(row, 4) == "TABLE";
+        if (row.at(5) || (is_table && !run.filter.Selects(pg::Text(row, 1), pg::Text(row, 2)))) {
+            continue;
+        }
+        const auto found = present.find(KeyOf(row));
+        if (found != present.end()) {
+            clashes.insert(*found);
+        }
+    }
+    return clashes;
+}
+
+void
+CheckEmpty(PreflightRun &run, const TargetObjects &present) {
+    const TargetObjects clashes = FindClashes(run, present);
+    if (clashes.empty()) {
+        run.Ok("target_empty", "target", "nothing in the target database is in the way");
+        return;
+    }
+    std::vector<std::string> names;
+    std::string drop;
+    for (const auto &[key, object] : clashes) {
+        std::string name = object.word + " " + NameOf(key);
+        if (!object.extension.empty()) {
+            name += " of extension " + QuoteIdentifier(object.extension);
+        } else if (names.size() < kObjectsInFix) {
+            drop += (drop.empty() ? "" : "\n") + std::string("DROP ") + object.word +
+                    " IF EXISTS " + NameOf(key) + " CASCADE;";
+        }
+        names.push_back(name);
+    }
+    run.Fail("target_empty", sqlstate::kDuplicateObject, "target",
+             "the target database has " + Count(names.size(), "object") +
+                 " with names that the source's need: " + ListNames(names, kNamesInMessage),
+             Choices(drop, {"on_existing => 'truncate' to empty the tables that are there",
+                            "on_existing => 'skip_schema' when they are there and empty"}));
+}
+
+// Returns whether all selected tables are on the target.
+bool
+CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
+    std::vector<std::string> missing;
+    for (const source::SourceTable &table : run.result.tables) {
+        if (!present.contains({"relation", table.schema, table.name, ""})) {
+            missing.push_back(TableName(table));
+        }
+    }
+    if (missing.empty()) {
+        run.Ok("target_tables", "target", "all selected tables are on the target");
+        return true;
+    }
+    run.Fail("target_tables", sqlstate::kUndefinedTable, "target",
+             "the target lacks " + Count(missing.size(), "selected table") + ": " +
+                 ListNames(missing, kNamesInMessage),
+             run.settings.existing_slot
+                 ? "-- restore the schema and the data that the slot begins with"
+                 : "-- on_existing => 'error' creates the tables; or restore the schema yourself");
+    return false;
+}
+
+// Tables that may hold rows, judged without reading them: the roots of partitions, hypertables and
+// distributed tables have no pages of their own.
+std::vector<std::string>
+ListMaybeFilled(const PreflightRun &run) {
+    std::vector<std::string> schemas;
+    std::vector<std::string> names;
+    for (const source::SourceTable &table : run.result.tables) {
+        if (run.HasData(table)) {
+            schemas.push_back(table.schema);
+            names.push_back(table.name);
+        }
+    }
+    const pg::SqlResult found = pg::Query(
+        "SELECT n.nspname, c.relname"
+        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
+        "      AS wanted(nspname, relname)"
+        " JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name"
+        " JOIN pg_catalog.pg_class c"
+        "   ON c.relnamespace = n.oid AND c.relname = wanted.relname::name"
+        " WHERE c.relkind <> 'r' OR c.relhassubclass OR pg_catalog.pg_relation_size(c.oid) > 0"
+        "    OR EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
+        " ORDER BY 1, 2",
+        {TextArrayLiteral(schemas), TextArrayLiteral(names)});
+    std::vector<std::string> tables;
+    for (const pg::SqlRow &row : found.rows) {
+        tables.push_back(QualifiedName(pg::Text(row, 0), pg::Text(row, 1)));
+    }
+    return tables;
+}
+
+void
+CheckTablesEmpty(PreflightRun &run) {
+    std::vector<std::string> filled;
+    for (const std::string &table : ListMaybeFilled(run)) {
+        if (pg::Query("SELECT EXISTS (SELECT FROM " + table + ")").Scalar() == "t") {
+            filled.push_back(table);
+        }
+        if (filled.size() > kObjectsInFix) {
+            break;
+        }
+    }
+    if (filled.empty()) {
+        run.Ok("target_rows", "target", "the selected tables are empty on the target");
+        return;
+    }
+    run.Fail("target_rows", sqlstate::kObjectNotInPrerequisiteState, "target",
+             "tables of the target have rows already: " + ListNames(filled, kNamesInMessage),
+             Choices("TRUNCATE " + ListNames(filled, filled.size()) + ";",
+                     {"on_existing => 'truncate'"}));
+}
+
+// Large objects keep their OIDs.
+void
+CheckLargeObjects(PreflightRun &run) {
+    constexpr char kAny[] = "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)";
+    if (run.source.Query(kAny).Scalar() != "t") {
+        return;
+    }
+    if (pg::Query(kAny).Scalar() == "t") {
+        run.Fail("target_large_objects", sqlstate::kDuplicateObject, "target",
+                 "the target database has large objects, and so has the source",
+                 "SELECT lo_unlink(oid) FROM pg_largeobject_metadata;");
+    } else {
+        run.Ok("target_large_objects", "target", "the target has no large objects");
+    }
+}
+
+} // namespace
+
+void
+CheckTargetObjects(PreflightRun &run) {
+    const TargetObjects present = ListTargetObjects();
+    if (run.settings.existing_slot) {
+        CheckTablesPresent(run, present);
+    } else if (run.settings.on_existing == OnExisting::kError) {
+        CheckEmpty(run, present);
+        CheckLargeObjects(run);
+    } else if (CheckTablesPresent(run, present) &&
+               run.settings.on_existing == OnExisting::kSkipSchema) {
+        CheckTablesEmpty(run);
+    }
+}
+
+} // namespace livemigrate::stage

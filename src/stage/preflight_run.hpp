@@ -1,0 +1,89 @@
+// What the checks of one preflight share. Only for preflight*.cpp.
+#pragma once
+
+#include "core/error.hpp"
+#include "core/migration_settings.hpp"
+#include "core/table_pattern.hpp"
+#include "source/connection.hpp"
+#include "stage/preflight.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace livemigrate::stage {
+
+class PreflightRun {
+  public:
+    // `source` and `result` must outlive the run. Throws Error 22023 for a malformed pattern.
+    PreflightRun(const MigrationSettings &given, source::Connection &connection,
+                 PreflightResult &rows);
+
+    void Ok(std::string check_id, std::string object, std::string message);
+    void Notice(std::string check_id, std::string object, std::string message,
+                std::string fix = "");
+    void Warning(std::string check_id, std::string object, std::string message,
+                 std::string fix = "");
+    void Fail(std::string check_id, std::string_view sqlstate, std::string object,
+              std::string message, std::string fix = "");
+
+    // Whether the check has a row at error already.
+    bool Failed(std::string_view check_id) const;
+
+    const source::SourceInfo &
+    info() const {
+        return result.source;
+    }
+    bool IsInsertOnly(const source::SourceTable &table) const;
+    bool HasData(const source::SourceTable &table) const; // its rows are copied and replicated
+
+    const MigrationSettings &settings;
+    source::Connection &source;
+    PreflightResult &result;
+    TableFilter filter;
+
+    // For the checks of the change stream; absent when the source refused it.
+    std::optional<source::Connection> replication;
+
+  private:
+    std::vector<TablePattern> exclude_data_;
+    std::vector<TablePattern> insert_only_;
+};
+
+std::string TableName(const source::SourceTable &table); // "schema"."name"
+
+// "a, b and 3 more": at most `limit` of the names.
+std::string ListNames(const std::vector<std::string> &names, size_t limit = 10);
+
+// `count` and the noun, in the plural where it is needed.
+std::string Count(size_t count, const std::string &noun);
+
+// `text` as SQL comment lines, also where a name in it holds a line feed.
+std::string Comment(const std::string &text);
+
+// A fix with what else would do, as comments below it.
+std::string Choices(const std::string &first, const std::vector<std::string> &others);
+
+// ALTER SYSTEM for a parameter, with a reload or the remark that `server` must be restarted.
+std::string SetAndRestart(const std::string &parameter, const std::string &value,
+                          const std::string &server);
+std::string SetAndReload(const std::string &parameter, const std::string &value);
+
+// The checks, in the order in which they run. Each adds at least one row, if it has to do with the
+// migration at all.
+void CheckSourceServer(PreflightRun &run);          // preflight_source.cpp
+void CheckSourceLimits(PreflightRun &run);          // preflight_limits.cpp
+void CheckOpenTransactions(PreflightRun &run);      // preflight_limits.cpp
+void CheckReplicationConnection(PreflightRun &run); // preflight_slot.cpp
+void CheckSlot(PreflightRun &run);                  // preflight_slot.cpp
+void CheckPublication(PreflightRun &run);           // preflight_slot.cpp
+void CheckPlugin(PreflightRun &run);                // preflight_plugin.cpp
+void CheckTables(PreflightRun &run);                // preflight_tables.cpp
+void CheckRights(PreflightRun &run);                // preflight_rights.cpp
+void CheckTargetServer(PreflightRun &run);          // preflight_target.cpp
+void CheckExtensions(PreflightRun &run);            // preflight_software.cpp
+void CheckClientBinaries(PreflightRun &run);        // preflight_software.cpp
+void CheckTargetObjects(PreflightRun &run);         // preflight_objects.cpp
+
+} // namespace livemigrate::stage

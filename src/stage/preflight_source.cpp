@@ -1,0 +1,206 @@
+// Checks of the source server and database themselves.
+#include "pg/prelude.hpp"
+
+#include "stage/preflight_run.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::stage {
+
+namespace {
+
+constexpr int kTargetMajor = PG_VERSION_NUM / 10000;
+
+void
+CheckVersion(PreflightRun &run) {
+    const source::SourceInfo &info = run.info();
+    const std::string versions =
+        "the source runs PostgreSQL " + info.version + ", the target " PG_VERSION;
+    if (info.major() > kTargetMajor) {
+        run.Fail("source_version", sqlstate::kFeatureNotSupported, "source",
+                 "the source runs PostgreSQL " + std::to_string(info.major()) +
+                     ", newer than the target's " + std::to_string(kTargetMajor) +
+                     " and its pg_dump",
+                 "-- use a target of PostgreSQL " + std::to_string(info.major()) + " or newer");
+        return;
+    }
+    run.Ok("source_version", "source", versions);
+    if (info.major() < 11) {
+        run.Warning("truncate", "source",
+                    "PostgreSQL 10 does not replicate TRUNCATE: a table truncated on the source "
+                    "during the migration keeps its rows on the target",
+                    "-- let nothing truncate a table until the migration has ended");
+    }
+}
+
+// The last minor of each major that fixed a fault of logical decoding by which changes are lost
+// (release notes: stale catalogs 15.13, WAL removed too early 15.14, slot invalidation 15.16,
+// snapshots of a slot and aborted subtransactions 15.20). Same day for all majors.
+void
+CheckMinor(PreflightRun &run) {
+    static constexpr struct {
+        int major;
+        int minor;
+    } kSoundMinors[] = {{14, 25}, {15, 20}, {16, 16}, {17, 12}, {18, 7}};
+    const int major = run.info().major();
+    for (const auto &sound : kSoundMinors) {
+        if (sound.major != major) {
+            continue;
+        }
+        const std::string wanted = std::to_string(major) + "." + std::to_string(sound.minor);
+        if (run.info().version_num % 10000 < sound.minor) {
+            run.Warning("source_minor", "source",
+                        "PostgreSQL " + run.info().version +
+                            " has faults in logical decoding "
+                            "that " +
+                            wanted + " has not: under load changes may be lost",
+                        "apt-get install --only-upgrade postgresql-" + std::to_string(major));
+        } else {
+            run.Ok("source_minor", "source", "no known fault in its logical decoding");
+        }
+        return;
+    }
+    if (major < kSoundMinors[0].major) {
+        run.Notice("source_minor", "source",
+                   "PostgreSQL " + std::to_string(major) + " gets no corrections any more");
+    }
+}
+
+void
+CheckRecovery(PreflightRun &run) {
+    if (run.info().in_recovery) {
+        run.Fail("source_recovery", sqlstate::kObjectNotInPrerequisiteState, "source",
+                 "the source is a standby", "-- give the address of its primary");
+    }
+}
+
+void
+CheckSameServer(PreflightRun &run) {
+    const std::string identifier = std::to_string(GetSystemIdentifier());
+    if (run.info().system_identifier != identifier) {
+        run.Ok("same_server", "source", "source and target are different servers");
+        return;
+    }
+    const std::string database = pg::Query("SELECT pg_catalog.current_database()").Scalar().value();
+    if (database == run.info().database) {
+        run.Fail("same_server", sqlstate::kInvalidParameterValue, QuoteIdentifier(database),
+                 "source and target are the same database",
+                 "-- give the address of the database to migrate from");
+    } else {
+        run.Notice("same_server", QuoteIdentifier(run.info().database),
+                   "source and target are databases of one server: the slot is created when "
+                   "transactions that run on the target have ended");
+    }
+}
+
+void
+CheckWalLevel(PreflightRun &run) {
+    const source::SourceInfo &info = run.info();
+    if (info.wal_level == "logical") {
+        run.Ok("wal_level", "source", "wal_level is logical");
+        return;
+    }
+    run.Fail("wal_level", sqlstate::kObjectNotInPrerequisiteState, "source",
+             "wal_level of the source is \"" + info.wal_level + "\", not \"logical\"",
+             info.has_cloud_replication_role
+                 ? "rds.logical_replication = 1\n-- in the parameter group; then restart the source"
+                 : SetAndRestart("wal_level", "'logical'", "source"));
+}
+
+void
+CheckReplicationRole(PreflightRun &run) {
+    const source::SourceInfo &info = run.info();
+    const std::string role = QuoteIdentifier(info.role);
+    if (info.can_replicate) {
+        run.Ok("replication_role", role, "may use logical replication");
+        return;
+    }
+    run.Fail("replication_role", sqlstate::kInsufficientPrivilege, role,
+             "role " + role + " of the source lacks REPLICATION",
+             info.has_cloud_replication_role ? "GRANT rds_replication TO " + role + ";"
+                                             : "ALTER ROLE " + role + " REPLICATION;");
+}
+
+// Text of an SQL_ASCII database is bytes of no known encoding. Elsewhere the source converts, or
+// we do (wal2json sends the server's encoding raw), which works for characters both sides have.
+void
+CheckEncoding(PreflightRun &run) {
+    const std::string target = GetDatabaseEncodingName();
+    const std::string &from = run.info().encoding;
+    const std::string database = QuoteIdentifier(run.info().database);
+    if (from == target) {
+        run.Ok("encoding", database, "both databases are " + target);
+    } else if (from == "SQL_ASCII") {
+        run.Fail("encoding", sqlstate::kFeatureNotSupported, database,
+                 "the source database is SQL_ASCII: nothing says which characters its text is",
+                 "-- on the source, only once all text is known to be valid " + target + ":\n" +
+                     Comment("UPDATE pg_database SET encoding = pg_char_to_encoding(" +
+                             QuoteLiteral(target) +
+                             ") WHERE datname = " + QuoteLiteral(run.info().database) + ";"));
+    } else if (target != "UTF8") {
+        run.Warning("encoding", database,
+                    "text is converted from " + from + " to " + target + "; a character that " +
+                        target + " lacks stops the migration",
+                    "-- create the target database with ENCODING 'UTF8'");
+    } else {
+        run.Ok("encoding", database, "text is converted from " + from + " to " + target);
+    }
+}
+
+void
+CheckLocale(PreflightRun &run) {
+    const pg::SqlResult target = pg::Query("SELECT datcollate, datctype FROM pg_catalog.pg_database"
+                                           " WHERE datname = pg_catalog.current_database()");
+    const std::string collate = pg::Text(target.rows.at(0), 0);
+    const std::string ctype = pg::Text(target.rows.at(0), 1);
+    if (collate == run.info().collate && ctype == run.info().ctype) {
+        return;
+    }
+    run.Notice("locale", QuoteIdentifier(run.info().database),
+               "the source database has LC_COLLATE " + QuoteLiteral(run.info().collate) +
+                   " and LC_CTYPE " + QuoteLiteral(run.info().ctype) + ", the target " +
+                   QuoteLiteral(collate) + " and " + QuoteLiteral(ctype) +
+                   ": text may sort and compare differently");
+}
+
+// Our own objects live in a schema of this name on the target.
+void
+CheckOwnSchema(PreflightRun &run) {
+    const pg::SqlResult found = run.source.Query(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'livemigrate')"
+        " FROM pg_catalog.pg_namespace WHERE nspname = 'livemigrate'");
+    if (found.rows.empty()) {
+        run.Ok("own_schema", "source", "no schema of the source is named livemigrate");
+    } else if (pg::Flag(found.rows[0], 0)) {
+        run.Fail("own_schema", sqlstate::kDuplicateObject, "\"livemigrate\"",
+                 "the extension livemigrate is installed on the source",
+                 "DROP EXTENSION livemigrate;\nDROP SCHEMA livemigrate;");
+    } else {
+        run.Fail("own_schema", sqlstate::kDuplicateObject, "\"livemigrate\"",
+                 "the source has a schema named livemigrate, which the extension uses on the "
+                 "target",
+                 "ALTER SCHEMA livemigrate RENAME TO livemigrate_source;");
+    }
+}
+
+} // namespace
+
+void
+CheckSourceServer(PreflightRun &run) {
+    run.Ok("connection", source::DescribeConninfo(run.settings.source),
+           "connected to database " + QuoteIdentifier(run.info().database) + " as role " +
+               QuoteIdentifier(run.info().role));
+    CheckVersion(run);
+    CheckMinor(run);
+    CheckRecovery(run);
+    CheckSameServer(run);
+    CheckWalLevel(run);
+    CheckReplicationRole(run);
+    CheckEncoding(run);
+    CheckLocale(run);
+    CheckOwnSchema(run);
+}
+
+} // namespace livemigrate::stage

@@ -1,0 +1,224 @@
+// Checks of the selected tables: can every change of theirs be replicated?
+#include "pg/prelude.hpp"
+
+#include "stage/preflight_run.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace livemigrate::stage {
+
+namespace {
+
+using source::SourceTable;
+
+std::string
+TableWord(const SourceTable &table) {
+    return "table " + TableName(table);
+}
+
+// Mistyped patterns select less, or more, than was meant.
+void
+CheckPatterns(PreflightRun &run) {
+    const std::vector<SourceTable> &selected = run.result.tables;
+    if (run.filter.include) {
+        for (const TablePattern &pattern : *run.filter.include) {
+            const bool used =
+                std::any_of(selected.begin(), selected.end(), [&](const SourceTable &table) {
+                    return pattern.Matches(table.schema, table.name);
+                });
+            if (!used) {
+                run.Fail("table_patterns", sqlstate::kUndefinedTable, pattern.text(),
+                         "pattern " + QuoteLiteral(pattern.text()) +
+                             " of include_tables selects no table of the source",
+                         "-- write schema.table, names with capital letters as they are");
+            }
+        }
+    }
+    uint64_t bytes = 0;
+    for (const SourceTable &table : selected) {
+        bytes += table.bytes;
+    }
+    const std::string text =
+        Count(selected.size(), "table") + " selected, " + FormatBytes(bytes) + " in all";
+    if (selected.empty()) {
+        run.Notice("tables", "source", "no table is selected");
+    } else {
+        run.Ok("tables", "source", text);
+    }
+}
+
+// A root that is selected without one of its partitions would lack that one's rows.
+void
+CheckPartitions(PreflightRun &run, const std::vector<SourceTable> &all) {
+    std::unordered_map<uint32_t, const SourceTable *> selected;
+    for (const SourceTable &table : run.result.tables) {
+        selected.emplace(table.oid, &table);
+    }
+    for (const SourceTable &table : all) {
+        const auto root = selected.find(table.parent_oid);
+        if (!table.is_partition || selected.contains(table.oid) || root == selected.end()) {
+            continue;
+        }
+        const std::string message = "partition " + TableName(table) +
+                                    " is left out while its root " + TableName(*root->second) +
+                                    " is selected";
+        const bool left_out_on_purpose = std::any_of(
+            run.filter.exclude.begin(), run.filter.exclude.end(),
+            [&](const TablePattern &pattern) { return pattern.Matches(table.schema, table.name); });
+        if (left_out_on_purpose) {
+            run.Warning("partitions", TableName(table), message);
+        } else {
+            run.Fail("partitions", sqlstate::kInvalidParameterValue, TableName(table), message,
+                     Comment("add to include_tables: " + TableName(table)));
+        }
+    }
+}
+
+// The ways to make UPDATE and DELETE of a table replicable, the first one to be run as it is.
+std::string
+IdentityFix(const SourceTable &table) {
+    const std::string alter = "ALTER TABLE " + TableName(table) + " ";
+    std::vector<std::string> choices;
+    if (table.primary_key_usable) {
+        choices.push_back(alter + "REPLICA IDENTITY DEFAULT;");
+    }
+    if (!table.candidate_index.empty()) {
+        choices.push_back(alter + "REPLICA IDENTITY USING INDEX " +
+                          QuoteIdentifier(table.candidate_index) + ";");
+    }
+    choices.push_back(alter + "REPLICA IDENTITY FULL;");
+    if (!table.has_primary_key) {
+        choices.push_back(alter + "ADD PRIMARY KEY (...);");
+    }
+    choices.push_back("options => '{\"insert_only_tables\": [...]}' if its rows are never changed");
+    const std::string first = choices.front();
+    choices.erase(choices.begin());
+    return Choices(first, choices);
+}
+
+std::string
+IdentityProblem(const SourceTable &table) {
+    if (table.replica_identity == 'n') {
+        return "has REPLICA IDENTITY NOTHING";
+    }
+    if (table.replica_identity == 'i') {
+        return "has lost the index of its replica identity";
+    }
+    return table.has_primary_key ? "has only a deferrable or invalid primary key"
+                                 : "has no primary key and no replica identity";
+}
+
+// Without an identity wal2json leaves UPDATE and DELETE out silently, and a publication makes the
+// application's own UPDATE fail.
+void
+CheckIdentities(PreflightRun &run) {
+    size_t accepted = 0;
+    for (const SourceTable &table : run.result.tables) {
+        if (table.identity_usable || !run.HasData(table) || table.persistence != 'p') {
+            continue;
+        }
+        const std::string problem = TableWord(table) + " " + IdentityProblem(table);
+        if (run.IsInsertOnly(table)) {
+            accepted++;
+            run.Notice("replica_identity", TableName(table),
+                       problem + ": only INSERT and TRUNCATE are replicated, as was accepted",
+                       IdentityFix(table));
+        } else {
+            run.Fail("replica_identity", sqlstate::kObjectNotInPrerequisiteState, TableName(table),
+                     problem + ": its UPDATE and DELETE cannot be replicated", IdentityFix(table));
+        }
+    }
+    if (accepted == 0 && !run.Failed("replica_identity")) {
+        run.Ok("replica_identity", "source", "every selected table has a usable replica identity");
+    }
+}
+
+void
+CheckUnlogged(PreflightRun &run) {
+    for (const SourceTable &table : run.result.tables) {
+        if (table.persistence == 'u' && run.HasData(table)) {
+            run.Notice("unlogged_tables", TableName(table),
+                       run.settings.unlogged
+                           ? TableWord(table) + " is unlogged: its rows are copied, later changes "
+                                                "are not replicated"
+                           : TableWord(table) + " is unlogged: its rows are not copied",
+                       "ALTER TABLE " + TableName(table) + " SET LOGGED;");
+        }
+    }
+}
+
+void
+CheckForeignTables(PreflightRun &run) {
+    for (const source::SourceRelation &relation : source::ListOtherRelations(run.source)) {
+        const std::string name = QualifiedName(relation.schema, relation.name);
+        if (relation.relkind == 'f') {
+            run.Notice("foreign_tables", name,
+                       "foreign table " + name +
+                           " is defined on the target, its rows stay where "
+                           "they are");
+        }
+    }
+}
+
+// In replica role PostgreSQL does not check deferrable keys.
+void
+CheckDeferrableKeys(PreflightRun &run) {
+    for (const SourceTable &table : run.result.tables) {
+        if (table.deferrable_key && run.HasData(table)) {
+            run.Warning("deferrable_keys", TableName(table),
+                        TableWord(table) + " has a deferrable key: applied changes are not "
+                                           "checked against it before cutover");
+        }
+    }
+}
+
+void
+CheckLargeObjects(PreflightRun &run) {
+    const pg::SqlResult found =
+        run.source.Query("SELECT pg_catalog.count(*) FROM"
+                         " (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 100001) o");
+    const std::string count = found.Scalar().value_or("0");
+    if (count != "0") {
+        run.Notice("large_objects", "source",
+                   (count == "100001" ? "more than 100000" : count) +
+                       " large objects are copied; changes to them after the copy has begun are "
+                       "not replicated");
+    }
+}
+
+// Tables of these extensions hold their own catalogs, which rows copied into would break.
+void
+CheckTableExtensions(PreflightRun &run) {
+    const pg::SqlResult found =
+        run.source.Query("SELECT extname FROM pg_catalog.pg_extension"
+                         " WHERE extname IN ('timescaledb', 'citus') ORDER BY extname");
+    for (const pg::SqlRow &row : found.rows) {
+        const std::string name = pg::Text(row, 0);
+        run.Fail("table_extensions", sqlstate::kFeatureNotSupported, QuoteIdentifier(name),
+                 "the source database uses " + name +
+                     ", whose tables this migration cannot read as plain tables",
+                 "-- only plain PostgreSQL databases can be a source");
+    }
+}
+
+} // namespace
+
+void
+CheckTables(PreflightRun &run) {
+    CheckPatterns(run);
+    if (run.filter.include || !run.filter.exclude.empty()) {
+        CheckPartitions(run, source::ListTables(run.source));
+    }
+    CheckTableExtensions(run);
+    CheckIdentities(run);
+    CheckUnlogged(run);
+    CheckForeignTables(run);
+    CheckDeferrableKeys(run);
+    CheckLargeObjects(run);
+}
+
+} // namespace livemigrate::stage

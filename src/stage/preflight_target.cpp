@@ -1,0 +1,204 @@
+// Checks of the target server: its limits, and what the caller may do there.
+#include "pg/prelude.hpp"
+
+#include "stage/preflight_run.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::stage {
+
+namespace {
+
+// Coordinator, receiver, and one that copies, builds or applies.
+constexpr int kFewestWorkers = 3;
+constexpr int kWorkersBesidesJobs = 2;
+constexpr int kSpareWorkers = 2;
+
+// A CREATE TABLE locks the table, its TOAST table, that one's index, its type; some have sequences.
+constexpr int64_t kLocksPerTable = 4;
+
+void
+CheckRecovery(PreflightRun &run) {
+    if (RecoveryInProgress()) {
+        run.Fail("target_recovery", sqlstate::kObjectNotInPrerequisiteState, "target",
+                 "the target is a standby", "-- call this on its primary");
+    } else {
+        run.Ok("target_recovery", "target", "the target accepts writes");
+    }
+}
+
+// Background workers of others, as far as they can be seen; parallel workers come and go.
+int
+CountForeignWorkers() {
+    const pg::SqlResult used = pg::Query(
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity"
+        " WHERE pid <> pg_catalog.pg_backend_pid() AND backend_type NOT IN"
+        " ('client backend', 'walsender', 'autovacuum launcher', 'autovacuum worker',"
+        "  'checkpointer', 'background writer', 'walwriter', 'startup', 'archiver', 'walreceiver',"
+        "  'logger', 'slotsync worker', 'walsummarizer', 'io worker', 'standalone backend',"
+        "  'parallel worker')");
+    return pg::Number<int>(used.rows.at(0), 0);
+}
+
+void
+CheckWorkers(PreflightRun &run) {
+    const int used = CountForeignWorkers();
+    const int free = std::max(max_worker_processes - used, 0);
+    const int jobs = std::max(run.settings.table_jobs, run.settings.index_jobs);
+    const std::string text = std::to_string(used) + " of " + std::to_string(max_worker_processes) +
+                             " background workers of the target are in use";
+    const std::string fix =
+        SetAndRestart("max_worker_processes",
+                      std::to_string(used + kWorkersBesidesJobs + jobs + kSpareWorkers), "target");
+    if (free < kFewestWorkers) {
+        run.Fail("target_workers", sqlstate::kConfigurationLimitExceeded, "target",
+                 text + ", a migration needs at least " + std::to_string(kFewestWorkers), fix);
+    } else if (free < kWorkersBesidesJobs + jobs) {
+        run.Notice("target_workers", "target",
+                   text + ": " + std::to_string(free - kWorkersBesidesJobs) + " of " +
+                       std::to_string(jobs) + " jobs will run at a time",
+                   fix);
+    } else {
+        run.Ok("target_workers", "target", text);
+    }
+}
+
+void
+CheckOrigins(PreflightRun &run) {
+    const char *name =
+        PG_VERSION_NUM >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
+    const std::string limit =
+        pg::Query("SELECT pg_catalog.current_setting($1)", {name}).Scalar().value_or("0");
+    if (limit == "0") {
+        run.Fail("target_origins", sqlstate::kConfigurationLimitExceeded, "target",
+                 std::string(name) + " of the target is 0: it can track no replication origin",
+                 SetAndRestart(name, "10", "target"));
+    } else {
+        run.Ok("target_origins", "target", "can track " + limit + " replication origins");
+    }
+}
+
+// The elements of a list setting, without their quotes.
+std::vector<std::string>
+SplitList(const std::string &setting) {
+    std::vector<std::string> elements;
+    std::string element;
+    bool quoted = false;
+    for (const char character : setting + ",") {
+        if (character == '"') {
+            quoted = !quoted;
+        } else if (character == ',' && !quoted) {
+            if (!element.empty()) {
+                elements.push_back(element);
+            }
+            element.clear();
+        } else if (character != ' ' || quoted) {
+            element += character;
+        }
+    }
+    return elements;
+}
+
+void
+CheckPreload(PreflightRun &run) {
+    std::vector<std::string> libraries = SplitList(
+        shared_preload_libraries_string == nullptr ? "" : shared_preload_libraries_string);
+    const bool loaded =
+        std::any_of(libraries.begin(), libraries.end(), [](const std::string &library) {
+            return library.substr(library.rfind('/') + 1) == "livemigrate";
+        });
+    if (loaded) {
+        run.Ok("preload", "target", "migrations go on by themselves after a restart");
+        return;
+    }
+    libraries.emplace_back("livemigrate");
+    std::string list;
+    for (const std::string &library : libraries) {
+        list += (list.empty() ? "" : ", ") + QuoteLiteral(library);
+    }
+    run.Notice("preload", "target",
+               "livemigrate is not in shared_preload_libraries: after a restart of the target, run "
+               "SELECT livemigrate.migration_resume();",
+               SetAndRestart("shared_preload_libraries", list, "target"));
+}
+
+// Whether the caller may turn triggers and foreign keys off while applying changes.
+bool
+MaySetReplicationRole() {
+    if (pg::Call([] { return superuser(); })) {
+        return true;
+    }
+    return PG_VERSION_NUM >= 150000 &&
+           pg::Query("SELECT pg_catalog.has_parameter_privilege('session_replication_role',"
+                     " 'SET')")
+                   .Scalar() == "t";
+}
+
+void
+CheckCallersRights(PreflightRun &run) {
+    const pg::SqlResult who =
+        pg::Query("SELECT current_user, pg_catalog.current_database(),"
+                  " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')");
+    const std::string role = QuoteIdentifier(pg::Text(who.rows.at(0), 0));
+    const std::string database = QuoteIdentifier(pg::Text(who.rows.at(0), 1));
+    std::string lacks;
+    std::string fix;
+    if (!MaySetReplicationRole()) {
+        lacks = "may not set session_replication_role";
+        fix = PG_VERSION_NUM >= 150000
+                  ? "GRANT SET ON PARAMETER session_replication_role TO " + role + ";"
+                  : "ALTER ROLE " + role + " SUPERUSER;";
+    }
+    if (!pg::Flag(who.rows[0], 2)) {
+        lacks += std::string(lacks.empty() ? "" : " and ") + "may not create schemas";
+        fix += (fix.empty() ? "" : "\n") + std::string("GRANT CREATE ON DATABASE ") + database +
+               " TO " + role + ";";
+    }
+    if (lacks.empty()) {
+        run.Ok("target_rights", role, "may write what the migration writes");
+    } else {
+        run.Fail("target_rights", sqlstate::kInsufficientPrivilege, role,
+                 "role " + role + " of the target " + lacks, fix);
+    }
+}
+
+// The schema is restored in one transaction, which keeps its locks.
+void
+CheckLocks(PreflightRun &run) {
+    if (run.settings.on_existing != OnExisting::kError || run.settings.existing_slot) {
+        return;
+    }
+    const int64_t slots = MaxBackends;
+    const int64_t capacity = int64_t{max_locks_per_xact} * slots;
+    const int64_t needed = kLocksPerTable * static_cast<int64_t>(run.result.tables.size());
+    const std::string text = "the target's lock table holds about " + std::to_string(capacity) +
+                             " locks; creating the schema takes about " + std::to_string(needed);
+    const std::string fix =
+        SetAndRestart("max_locks_per_transaction",
+                      std::to_string(2 * needed / slots + max_locks_per_xact), "target");
+    if (needed / 2 > capacity) {
+        run.Fail("target_locks", sqlstate::kConfigurationLimitExceeded, "target", text, fix);
+    } else if (needed > capacity) {
+        run.Warning("target_locks", "target", text, fix);
+    } else {
+        run.Ok("target_locks", "target", text);
+    }
+}
+
+} // namespace
+
+void
+CheckTargetServer(PreflightRun &run) {
+    CheckRecovery(run);
+    CheckCallersRights(run);
+    CheckWorkers(run);
+    CheckOrigins(run);
+    CheckLocks(run);
+    CheckPreload(run);
+}
+
+} // namespace livemigrate::stage

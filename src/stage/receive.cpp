@@ -1,0 +1,305 @@
+#include "pg/prelude.hpp"
+
+#include "stage/receive.hpp"
+
+#include "core/error.hpp"
+#include "core/replication_message.hpp"
+#include "core/spool_writer.hpp"
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/wait.hpp"
+#include "source/replication_stream.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace livemigrate::stage {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// Feedback at least this often, however quiet it is (wal_sender_timeout may be short).
+constexpr milliseconds kStatusInterval{1000};
+// Feedback about progress of apply at most this often.
+constexpr milliseconds kFeedbackInterval{20};
+// Group fsync: a transaction waits at most this long for its place on disk.
+constexpr milliseconds kSyncInterval{200};
+// While there is a backlog the receiver lets the socket fill for this long between bursts: a client
+// that is always ready costs the walsender a send per message (doc/architecture.md, "Bursts").
+constexpr milliseconds kBurstPause{5};
+constexpr size_t kBurstBytes = 256 * 1024;
+// Messages between two looks at the clock while data keeps coming.
+constexpr int kMessagesPerTurn = 4096;
+
+void
+ServeInterrupts() {
+    pg::CheckInterrupts();
+}
+
+struct SlotState {
+    std::string plugin;
+    Lsn confirmed_flush;
+};
+
+SlotState
+CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
+    const bool has_wal_status = connection.server_version() >= 130000;
+    const pg::SqlResult result = connection.Query(
+        std::string("SELECT plugin, confirmed_flush_lsn, database = pg_catalog.current_database(), "
+                    "active_pid, ") +
+        (has_wal_status ? "wal_status" : "'reserved'") +
+        " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+        QuoteLiteral(settings.slot));
+    if (result.rows.empty()) {
+        throw Error(sqlstate::kUndefinedObject,
+                    "replication slot \"" + settings.slot + "\" is gone from the source")
+            .Detail("Changes made since then cannot be had any more.")
+            .Hint("Start over: SELECT livemigrate.migration_abort();");
+    }
+    const pg::SqlRow &row = result.rows[0];
+    if (pg::Text(row, 4) == "lost") {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "replication slot \"" + settings.slot + "\" has lost changes")
+            .Detail("The source removed WAL that the slot needed (max_slot_wal_keep_size).")
+            .Hint("Start over: SELECT livemigrate.migration_abort();");
+    }
+    if (row[3]) {
+        throw Error(sqlstate::kObjectInUse, "replication slot \"" + settings.slot +
+                                                "\" is in use on the source by process " +
+                                                pg::Text(row, 3));
+    }
+    if (pg::Text(row, 0) != PluginName(settings.plugin) || !pg::Flag(row, 2)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "replication slot \"" + settings.slot +
+                        "\" is not the one this migration was started with")
+            .Detail("Its plugin is " + pg::Text(row, 0) + ".");
+    }
+    return {pg::Text(row, 0), pg::Position(row, 1)};
+}
+
+void
+CheckIdentity(source::ReplicationStream &stream, const ReceiveSettings &settings) {
+    const source::SystemIdentity identity = stream.IdentifySystem();
+    if (identity.system_identifier != settings.system_identifier) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the source is another server than the one the migration began with")
+            .Detail("Its system identifier is " + identity.system_identifier + ", not " +
+                    settings.system_identifier + ".")
+            .Hint("Let the connection string lead to the original source, then run: SELECT "
+                  "livemigrate.migration_resume();");
+    }
+}
+
+// One connection's life: messages in, feedback out.
+class Receiver {
+  public:
+    Receiver(const ReceiveSettings &settings, ReceiveObserver &observer)
+        : settings_(settings), observer_(observer),
+          stream_(source::Connection::Open(settings.conninfo,
+                                           source::ConnectionKind::kReplication)) {}
+
+    [[noreturn]] void Run() {
+        CheckIdentity(stream_, settings_);
+        const SlotState slot = CheckSlot(stream_.connection(), settings_);
+        OpenSpool(slot);
+        StartStreaming();
+        for (;;) {
+            const bool more = ReadBurst();
+            writer_->Flush();
+            PublishWritten();
+            SyncIfDue();
+            SendFeedbackIfDue();
+            WaitForMore(more);
+        }
+    }
+
+  private:
+    void OpenSpool(const SlotState &slot) {
+        SpoolOptions options;
+        options.directory = settings_.spool_directory;
+        options.identity = settings_.spool_identity;
+        options.start_lsn = settings_.snapshot_lsn;
+        options.create = !settings_.origin_progress.valid();
+        options.segment_size = settings_.spool_segment_size;
+        options.check_interrupts = ServeInterrupts;
+        // What is applied and flushed on the target needs no spool any more.
+        if (slot.confirmed_flush > settings_.origin_progress) {
+            options.confirmed_flush_lsn = slot.confirmed_flush;
+        }
+        writer_ = std::make_unique<SpoolWriter>(std::move(options));
+        received_ = std::max(writer_->last_end_lsn(), settings_.origin_progress);
+        flushed_ = std::max(writer_->synced_end_lsn(), settings_.origin_progress);
+        if (received_ > writer_->last_end_lsn()) {
+            // A crash took the spool's tail and left the origin: what is applied is not asked for
+            // again, and the spool says so.
+            writer_->AppendPosition(received_);
+        }
+        PublishWritten();
+        observer_.Flushed(flushed_, writer_->bytes_on_disk());
+    }
+
+    void StartStreaming() {
+        source::StreamOptions options;
+        options.slot = settings_.slot;
+        options.start = received_;
+        options.plugin = settings_.plugin;
+        options.publications = settings_.publications;
+        options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
+        stream_.Start(options);
+        observer_.Doing("streaming");
+    }
+
+    // Takes what libpq has, then what the socket holds, up to a bound. True if more may be there.
+    bool ReadBurst() {
+        burst_bytes_ = 0;
+        int turn = 0;
+        for (;;) {
+            const std::optional<std::string_view> message = stream_.TryReceive();
+            if (!message) {
+                if (input_consumed_) {
+                    input_consumed_ = false;
+                    return false;
+                }
+                stream_.ConsumeInput();
+                input_consumed_ = true;
+                continue;
+            }
+            input_consumed_ = false;
+            burst_bytes_ += message->size();
+            Take(ParseReplicationMessage(*message));
+            if (++turn >= kMessagesPerTurn) {
+                return true;
+            }
+        }
+    }
+
+    void Take(const ReplicationMessage &message) {
+        if (const auto *data = std::get_if<XLogData>(&message)) {
+            last_send_time_ = data->send_time;
+            writer_->Append(data->start_lsn, data->payload);
+            if (!writer_->in_transaction()) {
+                received_ = std::max(received_, writer_->last_end_lsn());
+            }
+            return;
+        }
+        const auto &keepalive = std::get<Keepalive>(message);
+        last_send_time_ = keepalive.send_time;
+        reply_requested_ = reply_requested_ || keepalive.reply_requested;
+        if (!writer_->in_transaction() && keepalive.end_lsn > received_) {
+            received_ = keepalive.end_lsn;
+            idle_position_ = keepalive.end_lsn;
+        }
+    }
+
+    void PublishWritten() {
+        observer_.Written(writer_->written(), received_);
+        if (last_send_time_ != 0) {
+            const TimestampTz now = GetCurrentTimestamp();
+            observer_.SourceClock(last_send_time_ - now);
+        }
+    }
+
+    void SyncIfDue() {
+        const Clock::time_point now = Clock::now();
+        if (now - last_sync_ < kSyncInterval) {
+            return;
+        }
+        last_sync_ = now;
+        if (idle_position_ > writer_->last_end_lsn() && !writer_->in_transaction()) {
+            // On an idle source the position moves all the time: record it rarely.
+            if (now - last_position_ >= std::chrono::seconds(10)) {
+                writer_->AppendPosition(idle_position_);
+                last_position_ = now;
+            }
+        }
+        const Lsn synced = writer_->Sync();
+        if (synced > flushed_) {
+            flushed_ = synced;
+        }
+        observer_.Flushed(flushed_, writer_->bytes_on_disk());
+    }
+
+    StandbyStatus Status() {
+        StandbyStatus status;
+        status.written = received_;
+        // What the target has flushed is as safe as what the spool has.
+        status.flushed = std::max(flushed_, observer_.AppliedFlushed());
+        status.applied = observer_.Applied();
+        if (observer_.ApplyDrained() && status.flushed >= writer_->last_end_lsn() &&
+            !writer_->in_transaction()) {
+            // Nothing is on its way: the positions of an idle stream count as applied. The slot
+            // itself only advances to what the spool records, see SyncIfDue.
+            status.applied = std::max(status.applied, received_);
+        }
+        return status;
+    }
+
+    void SendFeedbackIfDue() {
+        const Clock::time_point now = Clock::now();
+        StandbyStatus status = Status();
+        const bool moved =
+            status.applied != last_status_.applied || status.flushed != last_status_.flushed;
+        if (!reply_requested_ && now - last_feedback_ < kStatusInterval &&
+            (!moved || now - last_feedback_ < kFeedbackInterval)) {
+            return;
+        }
+        // Ask for a keepalive now and then, so that the position moves on a quiet source.
+        status.reply_requested = now - last_feedback_ >= kStatusInterval;
+        status.client_time = GetCurrentTimestamp();
+        BuildStandbyStatus(status, feedback_);
+        stream_.Send(feedback_);
+        last_status_ = status;
+        last_feedback_ = now;
+        reply_requested_ = false;
+    }
+
+    void WaitForMore(bool more) {
+        if (burst_bytes_ >= kBurstBytes) {
+            // A plain timeout on the latch: the socket stays full on purpose.
+            pg::Wait({.timeout = kBurstPause});
+            return;
+        }
+        if (more) {
+            pg::CheckInterrupts();
+            return;
+        }
+        const bool unsynced = writer_->last_end_lsn() > flushed_;
+        const bool moving = Status().applied != last_status_.applied;
+        const milliseconds timeout = moving     ? kFeedbackInterval
+                                     : unsynced ? kSyncInterval
+                                                : kStatusInterval;
+        pg::Wait({.socket = PQsocket(stream_.connection().raw()),
+                  .for_read = true,
+                  .timeout = timeout});
+    }
+
+    const ReceiveSettings &settings_;
+    ReceiveObserver &observer_;
+    source::ReplicationStream stream_;
+    std::unique_ptr<SpoolWriter> writer_;
+    Lsn received_;
+    Lsn flushed_;
+    Lsn idle_position_;
+    int64_t last_send_time_ = 0;
+    bool input_consumed_ = false;
+    bool reply_requested_ = false;
+    size_t burst_bytes_ = 0;
+    StandbyStatus last_status_;
+    std::string feedback_;
+    Clock::time_point last_sync_{};
+    Clock::time_point last_feedback_{};
+    Clock::time_point last_position_{};
+};
+
+} // namespace
+
+void
+Receive(const ReceiveSettings &settings, ReceiveObserver &observer) {
+    Receiver receiver(settings, observer);
+    receiver.Run();
+}
+
+} // namespace livemigrate::stage

@@ -1,0 +1,49 @@
+// The receiver: replication connection -> spool, and feedback to the source.
+#pragma once
+
+#include "core/lsn.hpp"
+#include "core/output_plugin.hpp"
+#include "core/shared_state.hpp"
+#include "core/spool_format.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace livemigrate::stage {
+
+struct ReceiveSettings {
+    std::string conninfo;
+    std::string slot;
+    Plugin plugin = Plugin::kPgoutput;
+    std::vector<std::string> publications;
+    bool wal2json_numeric_option = false;
+    std::string system_identifier; // of the source the migration began with
+    std::string spool_directory;
+    SpoolIdentity spool_identity;
+    Lsn snapshot_lsn;     // where the stream begins
+    Lsn origin_progress;  // applied and flushed on the target
+    uint64_t spool_segment_size = 64ULL << 20;
+};
+
+// What the receiver tells the other processes; see SharedState.
+class ReceiveObserver {
+  public:
+    virtual ~ReceiveObserver() = default;
+    virtual void Written(SpoolPosition position, Lsn received) = 0;
+    virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
+    virtual void SourceClock(int64_t offset_microseconds) = 0;
+    // How far apply is: committed, and flushed to the target's disk.
+    virtual Lsn Applied() = 0;
+    virtual Lsn AppliedFlushed() = 0;
+    // Whether apply has read everything that was received.
+    virtual bool ApplyDrained() = 0;
+    // What the operator sees.
+    virtual void Doing(const std::string &what) = 0;
+};
+
+// Runs until the connection or the spool fails (Error) or the process is told to end. Before it
+// streams it makes sure that the source, the slot and the spool belong together (invariant 6).
+[[noreturn]] void Receive(const ReceiveSettings &settings, ReceiveObserver &observer);
+
+} // namespace livemigrate::stage

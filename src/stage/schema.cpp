@@ -1,0 +1,49 @@
+#include "pg/prelude.hpp"
+
+#include "stage/schema.hpp"
+
+#include "pg/guard.hpp"
+#include "stage/statement.hpp"
+
+namespace livemigrate::stage {
+
+namespace {
+
+bool
+SchemaExists(const char *name) {
+    return pg::Call([&] { return OidIsValid(get_namespace_oid(name, true)); });
+}
+
+// Reasons to pass over a statement; empty to execute it.
+std::string
+ReasonToSkip(const Node *node) {
+    if (IsA(node, CreateSchemaStmt)) {
+        const auto *create = reinterpret_cast<const CreateSchemaStmt *>(node);
+        if (create->schemaname != nullptr && SchemaExists(create->schemaname)) {
+            return std::string("schema \"") + create->schemaname + "\" exists already";
+        }
+    }
+    return "";
+}
+
+} // namespace
+
+SchemaReport
+ExecuteSchema(const std::string &sql) {
+    SchemaReport report;
+    for (const Statement &statement : SplitStatements(sql)) {
+        if (IsIgnoredSetting(statement.node)) {
+            continue;
+        }
+        const std::string reason = ReasonToSkip(statement.node);
+        if (!reason.empty()) {
+            report.notes.push_back(reason);
+            continue;
+        }
+        ExecuteStatement(statement.text);
+        report.statements++;
+    }
+    return report;
+}
+
+} // namespace livemigrate::stage

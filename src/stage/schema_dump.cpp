@@ -1,0 +1,115 @@
+#include "pg/prelude.hpp"
+
+#include "stage/schema_dump.hpp"
+
+#include "core/dump_text.hpp"
+#include "core/error.hpp"
+#include "core/sql_text.hpp"
+#include "pg/child_process.hpp"
+#include "pg/client_binary.hpp"
+#include "source/connection.hpp"
+
+namespace livemigrate::stage {
+
+namespace {
+
+// A conninfo value in quotes: backslash and quote are escaped by a backslash.
+std::string
+ConninfoValue(const std::string &value) {
+    std::string quoted = "'";
+    for (const char character : value) {
+        if (character == '\'' || character == '\\') {
+            quoted += '\\';
+        }
+        quoted += character;
+    }
+    return quoted + "'";
+}
+
+struct ChildConnection {
+    std::string conninfo; // without the password
+    std::vector<std::pair<std::string, std::string>> environment;
+};
+
+ChildConnection
+SplitPassword(const std::string &conninfo) {
+    ChildConnection child;
+    for (const auto &[keyword, value] : source::ParseConninfo(conninfo)) {
+        if (keyword == "password") {
+            child.environment.emplace_back("PGPASSWORD", value);
+        } else if (keyword != "application_name" && keyword != "client_encoding") {
+            child.conninfo += keyword + "=" + ConninfoValue(value) + " ";
+        }
+    }
+    child.conninfo += "application_name=livemigrate";
+    return child;
+}
+
+// pg_dump takes patterns: quoting makes every character stand for itself.
+std::string
+ExactPattern(const std::pair<std::string, std::string> &relation) {
+    return QualifiedName(relation.first, relation.second);
+}
+
+void
+AddRightsFlags(const MigrationSettings &settings, std::vector<std::string> &argv) {
+    if (!settings.owner) {
+        argv.push_back("--no-owner");
+    }
+    if (!settings.privileges) {
+        argv.push_back("--no-privileges");
+    }
+    argv.push_back("--no-tablespaces");
+}
+
+std::string
+Run(const pg::ChildRequest &request, const char *program) {
+    pg::ChildResult result = pg::RunChild(request);
+    if (result.exit_code != 0) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    std::string(program) + " ended with exit code " +
+                        std::to_string(result.exit_code))
+            .Detail(result.error_output)
+            .Hint("Remove the cause, then run: SELECT livemigrate.migration_resume();");
+    }
+    return std::move(result.output);
+}
+
+} // namespace
+
+void
+DumpSchema(const MigrationSettings &settings, const std::string &snapshot,
+           const std::vector<std::pair<std::string, std::string>> &excluded,
+           const std::string &file) {
+    const ChildConnection child = SplitPassword(settings.source);
+    pg::ChildRequest request;
+    request.environment = child.environment;
+    request.argv = {pg::ClientBinary("pg_dump"),
+                    "--format=custom",
+                    "--schema-only",
+                    "--quote-all-identifiers",
+                    "--no-password",
+                    "--encoding=" + std::string(GetDatabaseEncodingName()),
+                    "--snapshot=" + snapshot,
+                    "--file=" + file,
+                    "--dbname=" + child.conninfo};
+    AddRightsFlags(settings, request.argv);
+    for (const auto &relation : excluded) {
+        request.argv.push_back("--exclude-table=" + ExactPattern(relation));
+    }
+    Run(request, "pg_dump");
+}
+
+std::string
+RestoreText(const MigrationSettings &settings, const std::string &file, DumpSection section) {
+    pg::ChildRequest request;
+    request.argv = {pg::ClientBinary("pg_restore"), "--file=-",
+                    section == DumpSection::kPreData ? "--section=pre-data"
+                                                     : "--section=post-data"};
+    AddRightsFlags(settings, request.argv);
+    request.argv.push_back(file);
+    const std::string text = Run(request, "pg_restore");
+    return std::string(StripMetaCommands(text));
+}
+
+} // namespace livemigrate::stage

@@ -1,0 +1,25 @@
+// The source's schema as SQL text: pg_dump under the exported snapshot, then pg_restore per section.
+// Both are the target's own client binaries, started without a shell.
+#pragma once
+
+#include "core/migration_settings.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace livemigrate::stage {
+
+// Writes the custom-format archive to `file`. `excluded` are (schema, name) of relations left out.
+// The password reaches pg_dump through its environment only. Throws Error with pg_dump's own words.
+void DumpSchema(const MigrationSettings &settings, const std::string &snapshot,
+                const std::vector<std::pair<std::string, std::string>> &excluded,
+                const std::string &file);
+
+enum class DumpSection { kPreData, kPostData };
+
+// The section's SQL, without psql's meta-commands.
+std::string RestoreText(const MigrationSettings &settings, const std::string &file,
+                        DumpSection section);
+
+} // namespace livemigrate::stage

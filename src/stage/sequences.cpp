@@ -1,0 +1,286 @@
+// NOTES
+//   The state of a sequence is its one row, last_value and is_called, which no catalog shows:
+//   pg_sequences has no row's is_called, and hides last_value of one that was never called. So each
+//   sequence is read by name, many in one statement.
+//
+//   "Ahead" compares what the next nextval() would return, in the direction of the increment. Where
+//   a sequence may cycle there is no ahead, and the source's state is taken as it is.
+#include "stage/sequences.hpp"
+
+#include "core/error.hpp"
+#include "core/sql_text.hpp"
+#include "pg/spi.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace livemigrate::stage {
+
+namespace {
+
+constexpr size_t kSequencesPerStatement = 250;
+constexpr size_t kMaxNamesInDetail = 20;
+
+// The sequences of users, with the table and column that own them if any.
+constexpr char kSequencesQuery[] = R"(
+SELECT n.nspname, c.relname, c.oid, s.seqincrement, s.seqstart, s.seqcycle,
+       pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
+           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'),
+       pg_catalog.format('%s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s%s',
+           pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax,
+           s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END),
+       tn.nspname, t.relname, a.attname, d.deptype = 'i'
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
+LEFT JOIN pg_catalog.pg_depend d
+       ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+      AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+LEFT JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
+LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND e.objid = c.oid AND e.deptype = 'e')
+)";
+
+using Name = std::pair<std::string, std::string>;
+
+struct Sequence {
+    std::string oid;
+    int64_t increment = 1;
+    int64_t start = 1;
+    bool cycles = false;
+    bool readable = false;
+    bool settable = false;
+    std::string definition; // behind CREATE SEQUENCE name AS
+    std::optional<Name> owner; // table
+    std::string owner_column;
+    bool is_identity = false;
+
+    int64_t last_value = 0;
+    bool is_called = false;
+};
+
+using Sequences = std::map<Name, Sequence>;
+
+bool
+IsTrue(const pg::SqlValue &value) {
+    return value && *value == "t";
+}
+
+std::string
+Display(const Name &name) {
+    return QualifiedName(name.first, name.second);
+}
+
+Sequences
+ToSequences(const pg::SqlResult &result) {
+    Sequences sequences;
+    for (const auto &row : result.rows) {
+        Sequence sequence;
+        sequence.oid = row.at(2).value();
+        sequence.increment = std::stoll(row.at(3).value());
+        sequence.start = std::stoll(row.at(4).value());
+        sequence.cycles = IsTrue(row.at(5));
+        sequence.readable = IsTrue(row.at(6));
+        sequence.settable = IsTrue(row.at(7));
+        sequence.definition = row.at(8).value();
+        if (row.at(9)) {
+            sequence.owner = Name(*row[9], row.at(10).value());
+            sequence.owner_column = row.at(11).value();
+            sequence.is_identity = IsTrue(row.at(12));
+        }
+        sequences.emplace(Name(row.at(0).value(), row.at(1).value()), std::move(sequence));
+    }
+    return sequences;
+}
+
+void
+ApplyFilter(Sequences &sequences, const SequenceFilter &selects) {
+    if (selects) {
+        std::erase_if(sequences, [&](const auto &entry) {
+            const Name &name = entry.second.owner.value_or(entry.first);
+            return !selects(name.first, name.second);
+        });
+    }
+}
+
+// Throws an Error that names the first of `names` in its message and the others in its detail.
+[[noreturn]] void
+ThrowForSequences(std::string_view sqlstate, const std::vector<Name> &names,
+                  const std::string &before, const std::string &after, const std::string &hint) {
+    std::string detail;
+    for (size_t i = 0; i < std::min(names.size(), kMaxNamesInDetail); i++) {
+        detail += (i == 0 ? "Sequences: " : ", ") + Display(names[i]);
+    }
+    if (names.size() > kMaxNamesInDetail) {
+        detail += " and " + std::to_string(names.size() - kMaxNamesInDetail) + " more";
+    }
+    throw Error(sqlstate, before + Display(names.front()) + after).Detail(detail + ".").Hint(hint);
+}
+
+void
+RequireOnTarget(const Sequences &source, const Sequences &target) {
+    std::vector<Name> missing;
+    for (const auto &[name, sequence] : source) {
+        if (target.count(name) == 0) {
+            missing.push_back(name);
+        }
+    }
+    if (missing.empty()) {
+        return;
+    }
+    const Sequence &first = source.at(missing.front());
+    const std::string sql =
+        first.is_identity
+            ? "ALTER TABLE " + Display(*first.owner) + " ALTER COLUMN " +
+                  QuoteIdentifier(first.owner_column) +
+                  " ADD GENERATED BY DEFAULT AS IDENTITY (SEQUENCE NAME " +
+                  Display(missing.front()) + ");"
+            : "CREATE SEQUENCE " + Display(missing.front()) + " AS " + first.definition + ";";
+    ThrowForSequences(sqlstate::kUndefinedTable, missing, "sequence ",
+                      " does not exist on the target", "Run on the target: " + sql);
+}
+
+// `privilege` of the sequences for which `has` is false is an error.
+void
+RequirePrivilege(const Sequences &sequences, bool Sequence::*has, const char *privilege,
+                 const char *side, const std::string &role) {
+    std::vector<Name> refused;
+    for (const auto &[name, sequence] : sequences) {
+        if (!(sequence.*has)) {
+            refused.push_back(name);
+        }
+    }
+    if (!refused.empty()) {
+        ThrowForSequences(sqlstate::kInsufficientPrivilege, refused,
+                          "permission denied for sequence ", std::string(" on the ") + side,
+                          std::string("Run on the ") + side + " as the owner: GRANT USAGE ON SCHEMA " +
+                              QuoteIdentifier(refused.front().first) + " TO " + role + "; GRANT " +
+                              privilege + " ON SEQUENCE " + Display(refused.front()) + " TO " +
+                              role + ";");
+    }
+}
+
+// Reads last_value and is_called of all, some hundred in one statement run by `query`.
+template <typename Query>
+void
+ReadValues(Sequences &sequences, const Query &query) {
+    auto begin = sequences.begin();
+    while (begin != sequences.end()) {
+        std::vector<Sequence *> chunk;
+        std::string sql;
+        for (auto at = begin; at != sequences.end() && chunk.size() < kSequencesPerStatement; ++at) {
+            sql += std::string(sql.empty() ? "" : " UNION ALL ") + "SELECT " +
+                   std::to_string(chunk.size()) + ", last_value, is_called FROM " +
+                   Display(at->first);
+            chunk.push_back(&at->second);
+            begin = std::next(at);
+        }
+        const pg::SqlResult result = query(sql);
+        for (const auto &row : result.rows) {
+            Sequence &sequence = *chunk.at(std::stoul(row.at(0).value()));
+            sequence.last_value = std::stoll(row.at(1).value());
+            sequence.is_called = IsTrue(row.at(2));
+        }
+    }
+}
+
+// What the next nextval() would return, unless a limit is reached.
+__int128
+NextValue(const Sequence &sequence, int64_t increment) {
+    return static_cast<__int128>(sequence.last_value) + (sequence.is_called ? increment : 0);
+}
+
+bool
+IsAhead(const Sequence &target, const Sequence &source) {
+    const bool was_used = target.is_called || target.last_value != target.start;
+    if (!was_used || source.cycles) {
+        return false;
+    }
+    const __int128 theirs = NextValue(source, source.increment);
+    const __int128 ours = NextValue(target, target.increment);
+    return target.increment > 0 ? ours > theirs : ours < theirs;
+}
+
+std::string
+AheadWarning(const Name &name, const Sequence &target, const Sequence &source) {
+    return "sequence " + Display(name) + " was kept at " + std::to_string(target.last_value) +
+           ", as it is ahead of the source, where it stands at " +
+           std::to_string(source.last_value) + "; to set it back: SELECT pg_catalog.setval(" +
+           QuoteLiteral(Display(name)) + ", " + std::to_string(source.last_value) + ", " +
+           (source.is_called ? "true" : "false") + ");";
+}
+
+// setval() on the target for (oid, source's state) pairs, some hundred in one statement.
+void
+SetValues(const std::vector<std::pair<std::string, const Sequence *>> &changes) {
+    for (size_t begin = 0; begin < changes.size(); begin += kSequencesPerStatement) {
+        std::vector<std::string> oids;
+        std::vector<std::string> values;
+        std::vector<std::string> called;
+        const size_t end = std::min(begin + kSequencesPerStatement, changes.size());
+        for (size_t i = begin; i < end; i++) {
+            oids.push_back(changes[i].first);
+            values.push_back(std::to_string(changes[i].second->last_value));
+            called.push_back(changes[i].second->is_called ? "t" : "f");
+        }
+        pg::Query("SELECT pg_catalog.count(pg_catalog.setval(c.oid::pg_catalog.regclass, c.value,"
+                  " c.called)) FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
+                  " pg_catalog.unnest($2::pg_catalog.int8[]),"
+                  " pg_catalog.unnest($3::pg_catalog.bool[])) AS c(oid, value, called)",
+                  {TextArrayLiteral(oids), TextArrayLiteral(values), TextArrayLiteral(called)});
+    }
+}
+
+// Reads the target's side of the sequences in `source`; everything that could fail later is found
+// here, before anything is set.
+Sequences
+ReadTarget(const Sequences &source) {
+    Sequences target = ToSequences(pg::Query(kSequencesQuery));
+    RequireOnTarget(source, target);
+    std::erase_if(target, [&](const auto &entry) { return source.count(entry.first) == 0; });
+    const std::string role =
+        QuoteIdentifier(pg::Query("SELECT CURRENT_USER").Scalar().value_or(""));
+    RequirePrivilege(target, &Sequence::readable, "SELECT, UPDATE", "target", role);
+    RequirePrivilege(target, &Sequence::settable, "SELECT, UPDATE", "target", role);
+    ReadValues(target, [](const std::string &sql) { return pg::Query(sql); });
+    return target;
+}
+
+} // namespace
+
+SequenceReport
+CopySequences(source::Connection &source_connection, const SequenceFilter &selects) {
+    Sequences source = ToSequences(source_connection.Query(kSequencesQuery));
+    ApplyFilter(source, selects);
+    RequirePrivilege(source, &Sequence::readable, "SELECT", "source",
+                     QuoteIdentifier(PQuser(source_connection.raw())));
+    Sequences target = ReadTarget(source);
+    ReadValues(source, [&](const std::string &sql) { return source_connection.Query(sql); });
+
+    SequenceReport report;
+    std::vector<std::pair<std::string, const Sequence *>> changes;
+    for (const auto &[name, theirs] : source) {
+        const Sequence &ours = target.at(name);
+        if (IsAhead(ours, theirs)) {
+            report.warnings.push_back(AheadWarning(name, ours, theirs));
+            continue;
+        }
+        report.set++;
+        if (ours.last_value != theirs.last_value || ours.is_called != theirs.is_called) {
+            changes.emplace_back(ours.oid, &theirs);
+        }
+    }
+    SetValues(changes);
+    report.changed = changes.size();
+    return report;
+}
+
+} // namespace livemigrate::stage

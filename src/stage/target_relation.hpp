@@ -1,0 +1,101 @@
+// A table of the target as apply writes to it: columns matched by name with the stream's relation,
+// values converted by the target's input functions, statements prepared once and kept.
+//
+// Everything goes through SPI, so that whatever other extensions hook (hypertables, distributed
+// tables) works as for any client.
+#pragma once
+
+#include "pg/prelude.hpp"
+
+#include "core/change.hpp"
+#include "core/output_plugin.hpp"
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace livemigrate::stage {
+
+// How the stream's text values are to be read.
+struct ValueFormat {
+    Plugin plugin = Plugin::kPgoutput;
+    // Verified or converted to the database's encoding on the way in.
+    int stream_encoding = PG_UTF8;
+};
+
+class TargetRelation {
+  public:
+    // Looks the table up. Throws Error 42P01 or 42703, naming what is missing, when the target does
+    // not have the table or one of the stream's columns. REQUIRES: an open transaction.
+    TargetRelation(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format);
+    ~TargetRelation();
+    TargetRelation(const TargetRelation &) = delete;
+    TargetRelation &operator=(const TargetRelation &) = delete;
+
+    // Each applies one row change inside the open transaction and SPI connection. Throws Error
+    // P0002 when the row to update or delete is not there, and what the statement raises.
+    void Insert(const Change &change);
+    void Update(const Change &change);
+    void Delete(const Change &change);
+
+    const RemoteRelation &remote() const { return *remote_; }
+    Oid relid() const { return relid_; }
+    // SQL name with ONLY where rows of children must not be touched.
+    const std::string &target_name() const { return target_name_; }
+    // A materialized view: its contents come from its query, not from the stream.
+    bool is_ignored() const { return ignored_; }
+    // False once the target's definition changed: make a new object.
+    bool is_valid() const;
+
+  private:
+    struct Column {
+        std::string name;
+        Oid type = InvalidOid;
+        int32 type_modifier = -1;
+        bool generated = false;
+        bool always_identity = false;
+        FmgrInfo input = {};
+        Oid io_parameter = InvalidOid;
+        std::string equality; // OPERATOR(schema.=), or empty where the type has none
+    };
+    // What a prepared statement expects: for each parameter the tuple and column it comes from.
+    struct Parameter {
+        bool from_old = false;
+        uint16_t column = 0;
+    };
+    struct Plan {
+        SPIPlanPtr plan = nullptr;
+        std::vector<Parameter> parameters;
+    };
+
+    void Resolve();
+    void ReadColumns(Relation relation);
+    const Plan &PlanFor(const Change &change);
+    Plan Prepare(const Change &change);
+    std::string InsertSql(const Change &change, std::vector<Parameter> &parameters) const;
+    std::string UpdateSql(const Change &change, std::vector<Parameter> &parameters) const;
+    std::string DeleteSql(const Change &change, std::vector<Parameter> &parameters) const;
+    std::string RowCondition(const Change &change, std::vector<Parameter> &parameters) const;
+    std::string FullCondition(const Change &change, std::vector<Parameter> &parameters) const;
+    std::string AddParameter(bool from_old, size_t column,
+                             std::vector<Parameter> &parameters) const;
+    uint64 Run(const Change &change);
+    void CheckIdentityColumns(const Change &change) const;
+
+    std::shared_ptr<const RemoteRelation> remote_;
+    ValueFormat format_;
+    Oid relid_ = InvalidOid;
+    bool ignored_ = false;
+    std::string target_name_;
+    std::vector<Column> columns_; // aligned with remote_->columns
+    MemoryContext context_ = nullptr;
+    MemoryContext row_context_ = nullptr;
+    std::unordered_map<std::string, Plan> plans_;
+    std::string plan_key_;
+    const Plan *last_plan_ = nullptr;
+    std::string last_plan_key_;
+    uint64 invalidations_seen_ = 0;
+};
+
+} // namespace livemigrate::stage

@@ -1,0 +1,83 @@
+#!/bin/bash
+# Runs the tests that need servers: server_tests.sh regress|tap.
+#
+# They run on the installed extension, in a copy of the test files in a temporary directory, which
+# is kept when something fails. initdb refuses root, so root runs them as TEST_USER (postgres).
+# PROVE_TESTS and PROVE_JOBS choose the TAP tests and how many run at a time.
+set -uo pipefail
+
+suite=${1:?regress or tap}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+pg_config=$(command -v "${PG_CONFIG:-pg_config}") || {
+    echo "pg_config not found; set PG_CONFIG or run make deps" >&2
+    exit 1
+}
+pgxs_test=$(dirname "$("$pg_config" --pgxs)")/../test
+bindir=$("$pg_config" --bindir)
+test_user=${TEST_USER:-postgres}
+log_lines=80
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/livemigrate-$suite.XXXXXX")
+output=$work/output.txt
+for item in Makefile project.mk sql expected test; do
+    cp -R "$root/$item" "$work/"
+done
+if [ "$(id -u)" = 0 ]; then
+    chown -R "$test_user" "$work"
+fi
+
+# Runs a command in the copy, never as root, with an environment that names no other server.
+run_in_copy() {
+    local run=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGDATA -u MAKEFLAGS -u MAKELEVEL
+        -u MFLAGS HOME="$work" "$@")
+    if [ "$(id -u)" = 0 ]; then
+        run=(runuser -u "$test_user" -- "${run[@]}")
+    fi
+    (cd "$work" && "${run[@]}") 2>&1 | tee "$output"
+}
+
+run_regress() {
+    run_in_copy make --no-print-directory installcheck TAP_TESTS= PG_CONFIG="$pg_config"
+}
+
+# shellcheck disable=SC2086
+run_tap() {
+    run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
+        PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
+        TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
+        prove --jobs "${PROVE_JOBS:-2}" --timer ${PROVE_TESTS:-test/t/*.pl}
+}
+
+# The end of each log, with its name above it.
+show_logs() {
+    local log
+    for log in "$@"; do
+        [ -s "$log" ] || continue
+        echo "---- ${log#"$work"/}, last $log_lines lines"
+        tail -n "$log_lines" "$log"
+    done
+}
+
+show_regress_logs() {
+    [ -f "$work/regression.diffs" ] && cat "$work/regression.diffs"
+    show_logs "$work"/log/*.log
+}
+
+# prove's summary names the files that failed.
+show_tap_logs() {
+    local test
+    sed -n 's/^test\/t\/\([^ ]*\)\.pl *(Wstat.*/\1/p' "$output" | while read -r test; do
+        show_logs "$work"/tmp_check/log/regress_log_"$test" "$work"/tmp_check/log/"$test"_*.log
+    done
+}
+
+cd "$work" || exit 1
+"run_$suite"
+status=$?
+if [ "$status" = 0 ]; then
+    rm -rf "$work"
+else
+    "show_${suite}_logs"
+    echo "$suite tests failed; their files are in $work"
+fi
+exit "$status"
