@@ -23,7 +23,7 @@ DATA         = $(wildcard sql/livemigrate--*.sql)
 SOURCES      = $(wildcard src/*.cpp src/*/*.cpp)
 OBJS         = $(SOURCES:.cpp=.o)
 REGRESS      = $(filter-out livemigrate--%,$(sort $(notdir $(basename $(wildcard sql/*.sql)))))
-REGRESS_OPTS = --temp-instance=./tmp_check/regress --temp-config=test/regress.conf
+REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=test/regress.conf
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
 PROVE_FLAGS  = -I test/perl

@@ -11,6 +11,7 @@
 #   format, format-check, lint, fuzz    clang tools; FUZZ_SECONDS for each fuzz target
 
 SHELL          = /bin/bash
+.SHELLFLAGS    = -o pipefail -c
 JOBS          ?= $(shell nproc)
 PROVE_JOBS    ?= 2
 PROVE_TESTS   ?= test/t/*.pl
@@ -58,10 +59,10 @@ conventions:
 	@test/conventions.sh
 
 unit-test:
-	@cmake -S . -B $(BUILD_DIR) >$(BUILD_DIR).log 2>&1 || { cat $(BUILD_DIR).log; exit 1; }; \
-	rm $(BUILD_DIR).log
+	@cmake -S . -B $(BUILD_DIR) >/dev/null
 	@cmake --build $(BUILD_DIR) --parallel $(JOBS)
-	@ctest --test-dir $(BUILD_DIR) --output-on-failure --progress --parallel $(JOBS)
+	@ctest --test-dir $(BUILD_DIR) --output-on-failure --parallel $(JOBS) | \
+	    grep -vE '^ +Start +[0-9]+: |Test +#[0-9]+: .* Passed '
 
 regress-test:
 	@test/server_tests.sh regress

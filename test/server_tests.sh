@@ -26,10 +26,11 @@ if [ "$(id -u)" = 0 ]; then
     chown -R "$test_user" "$work"
 fi
 
-# Runs a command in the copy, never as root, with an environment that names no other server.
+# Runs a command in the copy, never as root, with an environment that names no other server and a
+# locale that every machine has.
 run_in_copy() {
-    local run=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGDATA -u MAKEFLAGS -u MAKELEVEL
-        -u MFLAGS HOME="$work" "$@")
+    local run=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGDATA -u LC_ALL
+        -u MAKEFLAGS -u MAKELEVEL -u MFLAGS LANG=C.UTF-8 HOME="$work" "$@")
     if [ "$(id -u)" = 0 ]; then
         run=(runuser -u "$test_user" -- "${run[@]}")
     fi
@@ -60,7 +61,7 @@ show_logs() {
 
 show_regress_logs() {
     [ -f "$work/regression.diffs" ] && cat "$work/regression.diffs"
-    show_logs "$work"/log/*.log
+    show_logs "$work"/log/postmaster.log
 }
 
 # prove's summary names the files that failed.

@@ -106,8 +106,9 @@ std::string
 Wal2jsonChange(char type, const Row &row) {
     std::string message = "{\"action\":\"";
     message += type;
-    message += "\",\"xid\":740,\"timestamp\":\"2026-11-22 15:54:24.383481+00\",\"lsn\":\"0/1561F60\","
-               "\"schema\":\"public\",\"table\":\"table\",\"columns\":[";
+    message +=
+        "\",\"xid\":740,\"timestamp\":\"2026-11-22 15:54:24.383481+00\",\"lsn\":\"0/1561F60\","
+        "\"schema\":\"public\",\"table\":\"table\",\"columns\":[";
     for (size_t i = 0; i < row.size(); i++) {
         message += (i == 0 ? "" : ",") + JsonColumn(row, i);
     }
@@ -164,8 +165,7 @@ void
 BM_Pgoutput(benchmark::State &state) {
     PgoutputDecoder decoder;
     Change change;
-    decoder.Decode(Lsn{1}, PgoutputRelation(MakeRow(static_cast<Load>(state.range(0)), 0)),
-                   change);
+    decoder.Decode(Lsn{1}, PgoutputRelation(MakeRow(static_cast<Load>(state.range(0)), 0)), change);
     Run(state, decoder, PgoutputChange);
 }
 BENCHMARK(BM_Pgoutput)->DenseRange(kUpdates, kEscapedText);

@@ -1,6 +1,7 @@
 #include "core/relation_repeats.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -19,11 +20,9 @@ ReadU32(std::string_view payload, size_t at) {
     if (payload.size() < at + sizeof(uint32_t)) {
         return std::nullopt;
     }
-    uint32_t value = 0;
-    for (char byte : payload.substr(at, sizeof(uint32_t))) {
-        value = value << 8 | static_cast<unsigned char>(byte);
-    }
-    return value;
+    uint32_t value;
+    std::memcpy(&value, payload.data() + at, sizeof(value));
+    return std::endian::native == std::endian::big ? value : __builtin_bswap32(value);
 }
 
 bool

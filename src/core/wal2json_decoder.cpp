@@ -3,6 +3,7 @@
 #include "core/byte_reader.hpp"
 #include "core/error.hpp"
 #include "core/wal2json_relations.hpp"
+#include "core/wal2json_scanner.hpp"
 #include "core/wal2json_transaction.hpp"
 
 #include <simdjson.h>
@@ -215,7 +216,8 @@ class Wal2jsonDecoder::Impl {
     void Decode(std::string_view payload, Change &change);
 
   private:
-    void DecodeRows(std::string_view payload, Change &change);
+    void DecodeRow(std::string_view payload, Change &change);
+    void ParseRow(std::string_view payload, Change &change);
     void ReadMember(Member member, ondemand::value &value, Change &change);
     void ReadTuple(ondemand::value &value, Tuple &tuple);
     size_t ReadColumn(ondemand::value &element, size_t expected, Tuple &tuple);
@@ -226,6 +228,7 @@ class Wal2jsonDecoder::Impl {
 
     IdentityFullLookup has_identity_full_;
     Wal2jsonRelations relations_;
+    Wal2jsonScanner scanner_;
 
     // The message at hand.
     unsigned seen_ = 0; // bits of Member
@@ -251,14 +254,27 @@ Wal2jsonDecoder::Impl::Decode(std::string_view payload, Change &change) {
         }
         return;
     default:
-        return DecodeRows(payload, change);
+        return DecodeRow(payload, change);
     }
 }
 
 void
-Wal2jsonDecoder::Impl::DecodeRows(std::string_view payload, Change &change) {
+Wal2jsonDecoder::Impl::DecodeRow(std::string_view payload, Change &change) {
     change.old_tuple.clear();
     change.new_tuple.clear();
+    table_ = scanner_.Scan(payload, relations_, change);
+    if (table_ == nullptr) {
+        change.old_tuple.clear();
+        change.new_tuple.clear();
+        ParseRow(payload, change);
+        table_ = &FindTable();
+    }
+    Finish(change);
+}
+
+// Any JSON that has the members needed, and the judge of all that has not.
+void
+Wal2jsonDecoder::Impl::ParseRow(std::string_view payload, Change &change) {
     seen_ = 0;
     ondemand::document document = Get(parser_.iterate(Pad(payload)));
     ondemand::object object = Get(document.get_object());
@@ -278,7 +294,6 @@ Wal2jsonDecoder::Impl::DecodeRows(std::string_view payload, Change &change) {
     if (seen_ != RequiredMembers(change.kind)) {
         ThrowMalformed("wal2json message lacks a member or has one too many");
     }
-    Finish(change);
 }
 
 void
@@ -352,7 +367,7 @@ Wal2jsonDecoder::Impl::ReadColumn(ondemand::value &element, size_t expected, Tup
 // Brings the tuples to the relation that all columns of the message have made.
 void
 Wal2jsonDecoder::Impl::Finish(Change &change) {
-    Wal2jsonTable &table = FindTable();
+    Wal2jsonTable &table = *table_;
     if (change.kind == ChangeKind::kUpdate || change.kind == ChangeKind::kDelete) {
         if (!table.SetKey(change.old_tuple)) {
             ThrowMalformed("wal2json message has no identity");

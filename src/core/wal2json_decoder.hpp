@@ -33,8 +33,9 @@ namespace livemigrate {
 // that has been dropped or renamed. is_key follows the last "identity" of the table, so it is not
 // set before the first update or delete. Type OIDs and remote_id are 0.
 //
-// Values point into the decoder's own buffers: valid until the next Decode(). An update or delete
-// without "identity" is an Error, because which row it means cannot be told.
+// Values point into the payload or into the decoder's own buffers: valid until the next Decode(),
+// and as long as the payload lives. An update or delete without "identity" is an Error, because
+// which row it means cannot be told.
 //
 // The payload must be UTF-8, else Error 08P01. wal2json sends the server's encoding whatever
 // client_encoding says, so for a source in another encoding the caller converts the payload first

@@ -12,6 +12,17 @@ namespace {
 // A table has at most 1600 columns, but the names of dropped and renamed ones stay with us.
 constexpr size_t kMaxColumns = 65535;
 
+std::string
+MakeColumnText(std::string_view name) {
+    const auto needs_escape = [](char c) {
+        return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+    };
+    if (std::any_of(name.begin(), name.end(), needs_escape)) {
+        return "";
+    }
+    return "{\"name\":\"" + std::string(name) + "\",\"value\":";
+}
+
 } // namespace
 
 size_t
@@ -27,6 +38,7 @@ Wal2jsonTable::FindOrAppendColumn(std::string_view name) {
     RemoteColumn column;
     column.name = name;
     columns_.push_back(std::move(column));
+    texts_.push_back(MakeColumnText(name));
     changed_ = true;
     positions_.emplace(name, position);
     return position;

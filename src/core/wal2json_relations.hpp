@@ -36,6 +36,13 @@ class Wal2jsonTable {
         return FindOrAppendColumn(name);
     }
 
+    // How a message shows the column up to its value, {"name":"id","value": for one called id. ""
+    // if there is no column at that position, or its name needs escapes.
+    std::string_view
+    ColumnText(size_t position) const {
+        return position < texts_.size() ? std::string_view(texts_[position]) : std::string_view();
+    }
+
     // Makes the columns that an "identity" has the key. Changes nothing and returns false if it has
     // none.
     bool SetKey(const Tuple &identity);
@@ -67,6 +74,7 @@ class Wal2jsonTable {
     std::string schema_;
     std::string name_;
     std::vector<RemoteColumn> columns_;
+    std::vector<std::string> texts_; // ColumnText of each
     std::unordered_map<std::string, size_t, TextHash, std::equal_to<>> positions_;
     bool changed_ = true; // since relation_ was made
     std::shared_ptr<const RemoteRelation> relation_;

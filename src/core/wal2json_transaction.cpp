@@ -17,6 +17,13 @@ ThrowMalformed(const char *what) {
                 std::string("wal2json transaction message has ") + what);
 }
 
+// Of numbers, null, true and false.
+bool
+IsWordByte(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '+' || c == '.' ||
+           c == 'E';
+}
+
 // Goes through {"name":value,...} where a value is a string without escapes or a bare word.
 class FlatObjectReader {
   public:
@@ -66,8 +73,9 @@ class FlatObjectReader {
     std::string_view
     ReadString() {
         Expect('"');
-        const size_t length = rest_.find_first_of("\"\\");
-        if (length == std::string_view::npos || rest_[length] == '\\') {
+        const size_t length = rest_.find('"');
+        if (length == std::string_view::npos ||
+            rest_.substr(0, length).find('\\') != std::string_view::npos) {
             ThrowMalformed("an invalid string");
         }
         const std::string_view text = rest_.substr(0, length);
@@ -77,8 +85,11 @@ class FlatObjectReader {
 
     std::string_view
     ReadWord() {
-        const size_t length = rest_.find_first_not_of("0123456789+-.abcdefghijklmnopqrstuvwxyzE");
-        if (length == std::string_view::npos || length == 0) {
+        size_t length = 0;
+        while (length < rest_.size() && IsWordByte(rest_[length])) {
+            length++;
+        }
+        if (length == 0) {
             ThrowMalformed("an invalid value");
         }
         const std::string_view word = rest_.substr(0, length);

@@ -1,6 +1,9 @@
 #include "pg/client_binary.hpp"
 
-#include "pg/guard.hpp"
+#include "pg/prelude.hpp"
+
+#include "core/error.hpp"
+#include "pg/guc.hpp"
 
 #include <unistd.h>
 
@@ -10,9 +13,8 @@ namespace {
 
 std::string
 BinaryDirectory() {
-    const char *configured =
-        Call([] { return GetConfigOption("livemigrate.client_bin_dir", true, false); });
-    if (configured != nullptr && configured[0] != '\0') {
+    const std::string configured = ClientBinaryDirectory();
+    if (!configured.empty()) {
         return configured;
     }
     const std::string server = my_exec_path;

@@ -81,7 +81,7 @@ RaisePending(const PendingError *pending) {
     ereport(ERROR, (errcode(sqlerrcode), errmsg_internal("%s", message),
                     detail == nullptr ? 0 : errdetail_internal("%s", detail),
                     hint == nullptr ? 0 : errhint("%s", hint),
-                    context == nullptr ? 0 : errcontext("%s", context)));
+                    context == nullptr ? 0 : (errcontext("%s", context))));
     pg_unreachable();
 }
 

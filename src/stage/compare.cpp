@@ -382,6 +382,14 @@ CommonColumns(const TableShape &source, const TableShape &target, std::string &d
     return common;
 }
 
+std::string
+MissingTable(bool on_source, bool on_target) {
+    if (!on_source && !on_target) {
+        return "The table does not exist on either side.";
+    }
+    return std::string("The table does not exist on the ") + (on_source ? "target." : "source.");
+}
+
 Plan
 MakePlan(const std::vector<ComparedTable> &tables, const std::vector<TableShape> &source,
          const std::vector<TableShape> &target, const ImageRules &rules) {
@@ -393,8 +401,7 @@ MakePlan(const std::vector<ComparedTable> &tables, const std::vector<TableShape>
         TableComparison &result = plan.results[i];
         result.relation = DisplayName(tables[i]);
         if (!source[i].exists || !target[i].exists) {
-            result.detail = std::string("The table does not exist on the ") +
-                            (source[i].exists ? "target." : "source.");
+            result.detail = MissingTable(source[i].exists, target[i].exists);
         }
         // With a table missing, the other side's rows are counted all the same.
         const auto columns = source[i].exists && target[i].exists

@@ -3,13 +3,13 @@
 //   that a catalog got in a later version. It returns object, definition, and the relation by which
 //   the caller's filter judges (NULL: not filtered). The results are merged by object.
 //
-//   Both sides print expressions with their own pg_get_*def(). The text may differ for two reasons
-//   that are no difference, and which Canonical() takes away:
-//   - reading a dump is not idempotent: "(ARRAY['a'::character varying])::text[]" comes back as
-//     "ARRAY[('a'::character varying)::text]" because the parser moves the cast to the elements;
-//   - versions print differently (see Canonical).
+//   Both sides print expressions with their own pg_get_*def(); definitions whose text differs are
+//   looked at again in canonical form (core/definition_text). Functions are shown by the md5 of
+//   theirs, so only what is known to differ between versions is left out of it: the argument modes
+//   of procedures, printed from 14 on, and SQL-standard bodies, which 16 qualifies less.
 #include "stage/compare_schema.hpp"
 
+#include "core/definition_text.hpp"
 #include "core/error.hpp"
 #include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <string_view>
 
@@ -25,31 +24,355 @@ namespace livemigrate::stage {
 
 namespace {
 
-// Text that stands for a column which only later versions of a catalog have.
-struct VersionedText {
-    std::string_view placeholder;
-    int version;
-    std::string_view text;
-    std::string_view before;
+constexpr int kFewerQualificationsVersion = 160000;
+
+// What takes part: schemas of users (ns), and relations in them (rel) that no extension owns.
+constexpr char kCommonTables[] = R"(
+WITH member AS (
+  SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'),
+ns AS (
+  SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace n
+  WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'livemigrate')
+    AND NOT EXISTS (SELECT FROM member m WHERE m.objid = n.oid
+                    AND m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)),
+rel AS (
+  SELECT c.*, c.oid AS relid, n.nspname,
+         pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+  FROM pg_catalog.pg_class c JOIN ns n ON n.oid = c.relnamespace
+  WHERE c.relpersistence <> 't'
+    AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.oid
+                    AND m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)))";
+
+constexpr char kSchemas[] = R"(
+SELECT 'schema ' || pg_catalog.quote_ident(n.nspname), 'exists', NULL, NULL FROM ns n)";
+
+constexpr char kExtensions[] = R"(
+SELECT 'extension ' || pg_catalog.quote_ident(e.extname), 'version ' || e.extversion, NULL, NULL
+FROM pg_catalog.pg_extension e WHERE e.extname <> 'livemigrate')";
+
+constexpr char kRelations[] = R"(
+SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view '
+                      WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || c.name,
+       pg_catalog.concat_ws(', ',
+         CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                        WHEN 'f' THEN 'foreign table' ELSE 'table' END,
+         CASE WHEN c.relpersistence = 'u' THEN 'unlogged' END,
+         CASE WHEN NOT c.relispopulated THEN 'not populated' END,
+         CASE WHEN c.relkind = 'p' THEN 'partition by ' || pg_catalog.pg_get_partkeydef(c.relid) END,
+         (SELECT 'child of ' || pg_catalog.string_agg(p.name, ' and ' ORDER BY i.inhseqno)
+          FROM pg_catalog.pg_inherits i JOIN rel p ON p.relid = i.inhparent
+          WHERE i.inhrelid = c.relid),
+         pg_catalog.pg_get_expr(c.relpartbound, c.relid),
+         CASE c.relreplident WHEN 'f' THEN 'replica identity full'
+                             WHEN 'n' THEN CASE WHEN c.relkind IN ('r', 'p')
+                                                THEN 'replica identity nothing' END
+                             WHEN 'i' THEN 'replica identity using index' END,
+         CASE WHEN c.relrowsecurity THEN 'row level security' END,
+         CASE WHEN c.relforcerowsecurity THEN 'forced row level security' END,
+         (SELECT 'with ' || pg_catalog.string_agg(o.option, ' ' ORDER BY o.option)
+          FROM pg_catalog.unnest(c.reloptions) AS o(option)),
+         CASE WHEN c.relkind IN ('v', 'm')
+              THEN 'as ' || pg_catalog.pg_get_viewdef(c.relid) END),
+       c.nspname, c.relname
+FROM rel c WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm'))";
+
+constexpr char kColumns[] = R"(
+SELECT 'column ' || c.name || '.' || pg_catalog.quote_ident(a.attname),
+       pg_catalog.concat_ws(' ',
+         pg_catalog.format_type(a.atttypid, a.atttypmod),
+         CASE WHEN a.attcollation <> t.typcollation
+              THEN (SELECT pg_catalog.format('collate %I.%I', o.nspname, l.collname)
+                    FROM pg_catalog.pg_collation l
+                    JOIN pg_catalog.pg_namespace o ON o.oid = l.collnamespace
+                    WHERE l.oid = a.attcollation) END,
+         CASE WHEN a.attnotnull THEN 'not null' END,
+         CASE a.attidentity WHEN 'a' THEN 'generated always as identity'
+                            WHEN 'd' THEN 'generated by default as identity' END,
+         CASE {generated} WHEN '' THEN 'default ' WHEN 's' THEN 'generated always as stored '
+                          ELSE 'generated always as virtual ' END
+           || pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+         CASE WHEN a.attstorage <> t.typstorage THEN 'storage ' || a.attstorage::pg_catalog.text END),
+       c.nspname, c.relname
+FROM rel c
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relkind IN ('r', 'p', 'f', 'c')
+  AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.reltype AND c.relkind = 'c'
+                  AND m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass))";
+
+// Not compared: NOT NULL, a column's property before 18; constraint triggers, which are triggers;
+// the copies of foreign keys that partitions hold, whose names the server makes up.
+constexpr char kConstraints[] = R"(
+SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || c.name,
+       pg_catalog.pg_get_constraintdef(k.oid), c.nspname, c.relname
+FROM pg_catalog.pg_constraint k JOIN rel c ON c.relid = k.conrelid
+WHERE k.contype NOT IN ('n', 't') AND {own_constraint}
+UNION ALL
+SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) || ' on domain '
+         || pg_catalog.format('%I.%I', n.nspname, t.typname),
+       pg_catalog.pg_get_constraintdef(k.oid), NULL, NULL
+FROM pg_catalog.pg_constraint k
+JOIN pg_catalog.pg_type t ON t.oid = k.contypid JOIN ns n ON n.oid = t.typnamespace
+WHERE k.contype <> 'n'
+  AND NOT EXISTS (SELECT FROM member m WHERE m.objid = t.oid
+                  AND m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass))";
+
+constexpr char kIndexes[] = R"(
+SELECT 'index ' || c.name,
+       pg_catalog.pg_get_indexdef(c.relid)
+         || CASE WHEN i.indisvalid THEN '' ELSE ' (invalid)' END
+         || CASE WHEN i.indisclustered THEN ' (clustered)' ELSE '' END
+         || CASE WHEN i.indisreplident THEN ' (replica identity)' ELSE '' END,
+       b.nspname, b.relname
+FROM rel c JOIN pg_catalog.pg_index i ON i.indexrelid = c.relid
+JOIN rel b ON b.relid = i.indrelid)";
+
+constexpr char kSequences[] = R"(
+SELECT 'sequence ' || c.name,
+       pg_catalog.format('as %s increment %s minvalue %s maxvalue %s start %s cache %s%s%s',
+         pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart,
+         s.seqcache, CASE WHEN s.seqcycle THEN ' cycle' END,
+         ' owned by ' || b.name || '.' || pg_catalog.quote_ident(a.attname)),
+       COALESCE(b.nspname, c.nspname), COALESCE(b.relname, c.relname)
+FROM rel c JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.relid
+LEFT JOIN pg_catalog.pg_depend d
+       ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.relid
+      AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+LEFT JOIN rel b ON b.relid = d.refobjid
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid)";
+
+constexpr char kFunctions[] = R"(
+SELECT CASE {prokind} WHEN 'p' THEN 'procedure ' WHEN 'a' THEN 'aggregate ' ELSE 'function ' END
+         || pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
+                              pg_catalog.oidvectortypes(p.proargtypes)),
+       CASE WHEN {prokind} = 'a' THEN pg_catalog.concat_ws(' ',
+         'returns ' || pg_catalog.format_type(p.prorettype, NULL),
+         'sfunc ' || g.aggtransfn::pg_catalog.text,
+         'stype ' || pg_catalog.format_type(g.aggtranstype, NULL),
+         'finalfunc ' || g.aggfinalfn::pg_catalog.text,
+         'combinefunc ' || g.aggcombinefn::pg_catalog.text,
+         'initcond ' || pg_catalog.quote_literal(g.agginitval))
+       ELSE 'md5 ' || pg_catalog.md5({functiondef}) END,
+       NULL, NULL
+FROM pg_catalog.pg_proc p JOIN ns n ON n.oid = p.pronamespace
+LEFT JOIN pg_catalog.pg_aggregate g ON g.aggfnoid = p.oid
+WHERE NOT EXISTS (SELECT FROM member m WHERE m.objid = p.oid
+                  AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass))";
+
+// The constructors that the server makes for a range type are no objects of their own.
+constexpr char kNoConstructors[] = R"(
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+                    AND d.deptype = 'i'))";
+
+constexpr char kTriggers[] = R"(
+SELECT 'trigger ' || pg_catalog.quote_ident(t.tgname) || ' on ' || c.name,
+       pg_catalog.pg_get_triggerdef(t.oid)
+         || CASE t.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)'
+                             WHEN 'R' THEN ' (enabled replica)' ELSE ' (enabled always)' END,
+       c.nspname, c.relname
+FROM pg_catalog.pg_trigger t JOIN rel c ON c.relid = t.tgrelid
+WHERE NOT t.tgisinternal AND {own_trigger}
+UNION ALL
+SELECT 'rule ' || pg_catalog.quote_ident(r.rulename) || ' on ' || c.name,
+       pg_catalog.pg_get_ruledef(r.oid)
+         || CASE r.ev_enabled WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)'
+                              WHEN 'R' THEN ' (enabled replica)' ELSE ' (enabled always)' END,
+       c.nspname, c.relname
+FROM pg_catalog.pg_rewrite r JOIN rel c ON c.relid = r.ev_class
+WHERE r.rulename <> '_RETURN'
+UNION ALL
+SELECT 'policy ' || pg_catalog.quote_ident(p.polname) || ' on ' || c.name,
+       pg_catalog.concat_ws(' ',
+         CASE WHEN p.polpermissive THEN 'permissive' ELSE 'restrictive' END,
+         'for ' || p.polcmd::pg_catalog.text,
+         'to ' || (SELECT pg_catalog.string_agg(
+                            COALESCE(pg_catalog.quote_ident(a.rolname), 'public'), ', '
+                            ORDER BY a.rolname)
+                   FROM pg_catalog.unnest(p.polroles) AS o(oid)
+                   LEFT JOIN pg_catalog.pg_roles a ON a.oid = o.oid),
+         'using ' || pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+         'with check ' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)),
+       c.nspname, c.relname
+FROM pg_catalog.pg_policy p JOIN rel c ON c.relid = p.polrelid
+UNION ALL
+SELECT 'statistics ' || pg_catalog.format('%I.%I', n.nspname, s.stxname),
+       pg_catalog.pg_get_statisticsobjdef(s.oid), c.nspname, c.relname
+FROM pg_catalog.pg_statistic_ext s JOIN ns n ON n.oid = s.stxnamespace
+JOIN rel c ON c.relid = s.stxrelid)";
+
+// Without arrays, multiranges and row types of tables, which come with something else.
+constexpr char kTypes[] = R"(
+SELECT CASE t.typtype WHEN 'd' THEN 'domain ' ELSE 'type ' END
+         || pg_catalog.format('%I.%I', n.nspname, t.typname),
+       CASE t.typtype
+         WHEN 'e' THEN 'enum (' || COALESCE(
+           (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(l.enumlabel), ', '
+                                         ORDER BY l.enumsortorder)
+            FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '') || ')'
+         WHEN 'd' THEN pg_catalog.concat_ws(' ',
+           pg_catalog.format_type(t.typbasetype, t.typtypmod),
+           CASE WHEN t.typcollation <> b.typcollation
+                THEN (SELECT pg_catalog.format('collate %I.%I', o.nspname, l.collname)
+                      FROM pg_catalog.pg_collation l
+                      JOIN pg_catalog.pg_namespace o ON o.oid = l.collnamespace
+                      WHERE l.oid = t.typcollation) END,
+           CASE WHEN t.typnotnull THEN 'not null' END, 'default ' || t.typdefault)
+         WHEN 'r' THEN (SELECT 'range of ' || pg_catalog.format_type(r.rngsubtype, NULL)
+                        FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+         WHEN 'c' THEN 'composite' ELSE 'base type' END,
+       NULL, NULL
+FROM pg_catalog.pg_type t JOIN ns n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+WHERE t.typtype <> 'm' AND (c.relkind IS NULL OR c.relkind = 'c')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
+  AND NOT EXISTS (SELECT FROM member m WHERE m.objid = t.oid
+                  AND m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass))";
+
+// Of anything a user made (16384 is the first OID after initdb), members of extensions apart.
+constexpr char kComments[] = R"(
+SELECT 'comment on ' || i.type || ' ' || i.identity, d.description, c.nspname, c.relname
+FROM pg_catalog.pg_description d
+LEFT JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid
+     AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+LEFT JOIN pg_catalog.pg_trigger t ON t.oid = d.objoid
+     AND d.classoid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
+LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = d.objoid
+     AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
+LEFT JOIN rel c ON c.relid = COALESCE(k.conrelid, t.tgrelid, x.indrelid,
+     CASE WHEN d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.objoid END)
+CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classoid, d.objoid, d.objsubid) i
+WHERE d.objoid >= 16384
+  AND d.classoid NOT IN ('pg_catalog.pg_extension'::pg_catalog.regclass,
+                         'pg_catalog.pg_largeobject'::pg_catalog.regclass)
+  AND (d.classoid <> 'pg_catalog.pg_class'::pg_catalog.regclass OR c.relid IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM member m WHERE m.objid = d.objoid AND m.classid = d.classoid))";
+
+constexpr std::array<const char *, 11> kQueries = {
+    kSchemas, kExtensions, kRelations, kColumns,  kConstraints, kIndexes,
+    kSequences, kFunctions, kTriggers,  kTypes,    kComments};
+
+using Definitions = std::map<std::string, std::string>;
+
+// The versions decide the text of a query, and which differences are none.
+struct Versions {
+    int source;
+    int target;
+
+    // Whether `version` lies between the two.
+    bool Straddle(int version) const { return (source < version) != (target < version); }
 };
 
-constexpr std::array<VersionedText, 12> kVersionedTexts = {{
-    {"{generated}", 120000, "a.attgenerated", "''"},
-    {"{prokind}", 110000, "p.prokind",
-     "CASE WHEN p.proisagg THEN 'a' WHEN p.proiswindow THEN 'w' ELSE 'f' END"},
-    {"{own_constraint}", 110000, "(c.contype <> 'f' OR c.conparentid = 0)", "true"},
-    {"{own_trigger}", 130000, "t.tgparentid = 0", "true"},
-    // Without 11's clones of row triggers, which look like triggers of the partition.
-    {"{statistics}", 100000, "pg_catalog.pg_get_statisticsobjdef(s.oid)", "''"},
-    {"{aggkind}", 100000, "g.aggkind", "''"},
-    {"{procedure_arguments}", 100000, "pg_catalog.pg_get_function_identity_arguments(p.oid)", ""},
-    {"{nulls_distinct}", 150000, "''", "''"},
-    {"{range_multi}", 140000, "r.rngmultitypid::pg_catalog.regtype::pg_catalog.text", "''"},
-    {"{transform}", 100000, "''", "''"},
-    {"{enforced}", 180000, "''", "''"},
-    {"{x}", 0, "", ""},
-}};
+void
+ReplaceAll(std::string &text, std::string_view from, std::string_view to) {
+    for (size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size())) {
+        text.replace(at, from.size(), to);
+    }
+}
+
+// What stands for a function in its md5.
+std::string
+FunctionDefinition(int version, const Versions &versions) {
+    std::string text = "pg_catalog.pg_get_functiondef(p.oid)";
+    if (versions.Straddle(140000) && version >= 110000) {
+        text = "CASE WHEN p.prokind = 'p' THEN p.prosrc ELSE " + text + " END";
+    }
+    if (versions.Straddle(kFewerQualificationsVersion) && version >= 140000) {
+        text = "CASE WHEN p.prosqlbody IS NOT NULL THEN '' ELSE " + text + " END";
+    }
+    return text;
+}
+
+std::string
+BuildQuery(const char *query, int version, const Versions &versions) {
+    std::string text = std::string(kCommonTables) + query;
+    if (query == kFunctions) {
+        text += kNoConstructors;
+    }
+    ReplaceAll(text, "{generated}", version >= 120000 ? "a.attgenerated" : "''");
+    ReplaceAll(text, "{prokind}",
+               version >= 110000 ? "p.prokind" : "CASE WHEN p.proisagg THEN 'a' ELSE 'f' END");
+    ReplaceAll(text, "{own_constraint}",
+               version >= 110000 ? "(k.contype <> 'f' OR k.conparentid = 0)" : "true");
+    ReplaceAll(text, "{own_trigger}", version >= 130000 ? "t.tgparentid = 0" : "true");
+    ReplaceAll(text, "{functiondef}", FunctionDefinition(version, versions));
+    return text;
+}
+
+Definitions
+ToDefinitions(const pg::SqlResult &result, const SchemaFilter &selects) {
+    Definitions definitions;
+    for (const auto &row : result.rows) {
+        if (selects && row.at(2) && !selects(*row[2], row.at(3).value())) {
+            continue;
+        }
+        if (row.at(0)) { // NULL: dropped while it was read
+            definitions[*row[0]] = row.at(1).value_or("");
+        }
+    }
+    return definitions;
+}
+
+bool
+IsSameDefinition(const std::string &source, const std::string &target, const Versions &versions) {
+    if (source == target) {
+        return true;
+    }
+    const bool unqualify = versions.Straddle(kFewerQualificationsVersion);
+    return CanonicalDefinition(source, unqualify) == CanonicalDefinition(target, unqualify);
+}
+
+void
+AddDifferences(const Definitions &source, const Definitions &target, const Versions &versions,
+               std::vector<SchemaDifference> &differences) {
+    for (const auto &[object, definition] : source) {
+        const auto found = target.find(object);
+        if (found == target.end()) {
+            differences.push_back({object, definition, ""});
+        } else if (!IsSameDefinition(definition, found->second, versions)) {
+            differences.push_back({object, definition, found->second});
+        }
+    }
+    for (const auto &[object, definition] : target) {
+        if (source.count(object) == 0) {
+            differences.push_back({object, "", definition});
+        }
+    }
+}
 
 } // namespace
+
+std::vector<SchemaDifference>
+CompareSchema(const std::string &conninfo, const SchemaFilter &selects) {
+    source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    source.Query("SET quote_all_identifiers = off");
+    const pg::LocalSettings settings({{"search_path", ""},
+                                      {"quote_all_identifiers", "off"},
+                                      {"DateStyle", "ISO, MDY"},
+                                      {"IntervalStyle", "postgres"},
+                                      {"TimeZone", "UTC"},
+                                      {"bytea_output", "hex"},
+                                      {"extra_float_digits", "3"},
+                                      {"lc_monetary", "C"}});
+    const Versions versions{source.server_version(),
+                            std::stoi(pg::Query("SHOW server_version_num").Scalar().value())};
+    std::vector<SchemaDifference> differences;
+    for (const char *query : kQueries) {
+        source.SendQuery(BuildQuery(query, versions.source, versions));
+        const Definitions target = ToDefinitions(
+            pg::Query(BuildQuery(query, versions.target, versions)), selects);
+        AddDifferences(ToDefinitions(source.FinishQuery(), selects), target, versions,
+                       differences);
+    }
+    std::sort(differences.begin(), differences.end(),
+              [](const SchemaDifference &a, const SchemaDifference &b) {
+                  return a.object < b.object;
+              });
+    return differences;
+}
 
 } // namespace livemigrate::stage

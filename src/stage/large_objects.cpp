@@ -224,20 +224,27 @@ RangeCopy::CopyBatch(const Oids &oids) {
     }
 }
 
+// Pieces of zeros are not written, since that is how holes of a sparse object look; what is never
+// written reads as zeros on the target too.
 void
 RangeCopy::CopyRest(uint32_t oid) {
     const std::string name = std::to_string(oid);
-    for (uint64_t offset = kFirstBytes;; offset += kChunkBytes) {
-        const pg::SqlResult chunk = Read("SELECT " + LoGet(name, offset, kChunkBytes), name);
+    uint64_t length = kFirstBytes;
+    uint64_t written = kFirstBytes;
+    for (bool more = true; more;) {
+        const pg::SqlResult chunk = Read("SELECT " + LoGet(name, length, kChunkBytes), name);
         const std::string &bytes = chunk.rows.at(0).at(0).value();
-        if (!bytes.empty()) {
-            WriteChunk(oid, offset, bytes);
-            copied_.bytes += bytes.size();
+        if (bytes.find_first_not_of('\0') != std::string::npos) {
+            WriteChunk(oid, length, bytes);
+            written = length + bytes.size();
         }
-        if (bytes.size() < kChunkBytes) {
-            break;
-        }
+        length += bytes.size();
+        copied_.bytes += bytes.size();
+        more = bytes.size() == kChunkBytes;
         Report();
+    }
+    if (written < length) {
+        WriteChunk(oid, length - 1, std::string_view("\0", 1)); // gives it its length
     }
     copied_.objects++;
     Report();

@@ -28,7 +28,8 @@ using LargeObjectProgress = std::function<void(uint64_t bytes, uint64_t objects)
 // is true. Memory stays at a few MB whatever the sizes.
 //
 // REQUIRES: the source connection is inside the snapshot transaction; a transaction is open on the
-// target. Sparse objects are read as they look: holes become zeros.
+// target. Holes of sparse objects are read as zeros, and stay holes where they are
+// large.
 LargeObjectCopied CopyLargeObjects(source::Connection &source, uint32_t first_oid,
                                    uint32_t last_oid, const LargeObjectProgress &progress = {},
                                    bool replace = false);

@@ -6,6 +6,7 @@
 #include "stage/preflight_run.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace livemigrate::stage {
@@ -19,6 +20,22 @@ MatchesAny(const std::vector<TablePattern> &patterns, const source::SourceTable 
     return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
         return pattern.Matches(table.schema, table.name);
     });
+}
+
+// Without a connection there is nothing else to check.
+std::optional<source::Connection>
+Connect(const std::string &conninfo, PreflightResult &result) {
+    try {
+        return source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    } catch (const Error &error) {
+        if (error.sqlstate() == sqlstate::kQueryCanceled) {
+            throw;
+        }
+        result.rows.push_back({"connection", "error", source::DescribeConninfo(conninfo),
+                               error.message() + ": " + error.detail(), error.hint(),
+                               error.sqlstate()});
+        return std::nullopt;
+    }
 }
 
 } // namespace
@@ -136,12 +153,15 @@ RunPreflight(const MigrationSettings &settings) {
     if (settings.requested_plugin != "auto") {
         ParsePlugin(settings.requested_plugin);
     }
+    source::CheckConninfo(settings.source);
     PreflightResult result;
-    source::Connection connection =
-        source::Connection::Open(settings.source, source::ConnectionKind::kSql);
-    PreflightRun run(settings, connection, result);
-    result.source = source::DescribeSource(connection);
-    for (source::SourceTable &table : source::ListTables(connection)) {
+    std::optional<source::Connection> connection = Connect(settings.source, result);
+    if (!connection) {
+        return result;
+    }
+    PreflightRun run(settings, *connection, result);
+    result.source = source::DescribeSource(*connection);
+    for (source::SourceTable &table : source::ListTables(*connection)) {
         if (run.filter.Selects(table.schema, table.name)) {
             result.tables.push_back(std::move(table));
         }

@@ -33,8 +33,8 @@ struct PreflightResult {
 // whether the source loads the output plugin). Takes a few seconds at most, also when the source
 // has open transactions.
 //
-// Throws Error when the source cannot be reached at all, or a setting is malformed; whatever else
-// is wrong becomes a row. REQUIRES: an open transaction on the target.
+// When the source cannot be reached, the only row is "connection". Throws Error for a malformed
+// setting, and when the source breaks off. REQUIRES: an open transaction on the target.
 PreflightResult RunPreflight(const MigrationSettings &settings);
 
 // Throws one Error when a row is at error: the first one's SQLSTATE and message, with its fix as

@@ -106,12 +106,7 @@ FindClashes(PreflightRun &run, const TargetObjects &present) {
 }
 
 void
-CheckEmpty(PreflightRun &run, const TargetObjects &present) {
-    const TargetObjects clashes = FindClashes(run, present);
-    if (clashes.empty()) {
-        run.Ok("target_empty", "target", "nothing in the target database is in the way");
-        return;
-    }
+FailClashes(PreflightRun &run, const TargetObjects &clashes) {
     std::vector<std::string> names;
     std::string drop;
     for (const auto &[key, object] : clashes) {
@@ -129,6 +124,39 @@ CheckEmpty(PreflightRun &run, const TargetObjects &present) {
                  " with names that the source's need: " + ListNames(names, kNamesInMessage),
              Choices(drop, {"on_existing => 'truncate' to empty the tables that are there",
                             "on_existing => 'skip_schema' when they are there and empty"}));
+}
+
+// A database with tables of its own is rarely the one that was meant. Naming what to migrate says
+// that it was.
+void
+FailOtherTables(PreflightRun &run, const TargetObjects &present, const TargetObjects &clashes) {
+    std::vector<std::string> names;
+    for (const auto &[key, object] : present) {
+        if (object.word == "TABLE" && object.extension.empty() && !clashes.contains(key)) {
+            names.push_back(NameOf(key));
+        }
+    }
+    if (names.empty() || run.settings.include_tables) {
+        return;
+    }
+    run.Fail("target_empty", sqlstate::kObjectNotInPrerequisiteState, "target",
+             "the target database is not empty, it has " + Count(names.size(), "other table") +
+                 ": " + ListNames(names, kNamesInMessage),
+             Choices("-- migrate into an empty database",
+                     {"include_tables => '{*.*}' to leave these tables as they are",
+                      "DROP TABLE " + ListNames(names, kObjectsInFix) + ";"}));
+}
+
+void
+CheckEmpty(PreflightRun &run, const TargetObjects &present) {
+    const TargetObjects clashes = FindClashes(run, present);
+    if (!clashes.empty()) {
+        FailClashes(run, clashes);
+    }
+    FailOtherTables(run, present, clashes);
+    if (!run.Failed("target_empty")) {
+        run.Ok("target_empty", "target", "nothing in the target database is in the way");
+    }
 }
 
 // Returns whether all selected tables are on the target.

@@ -26,6 +26,18 @@ AccessLine(const source::SourceInfo &info) {
     return "host " + who + info.client_address + (is_v6 ? "/128" : "/32") + " scram-sha-256";
 }
 
+std::string
+ConnectionFix(const source::SourceInfo &info, const Error &error) {
+    if (error.detail().find("too many connections for role") != std::string::npos) {
+        return "ALTER ROLE " + QuoteIdentifier(info.role) + " CONNECTION LIMIT -1;";
+    }
+    if (error.detail().find("pg_hba.conf") != std::string::npos) {
+        return AccessLine(info) + "\n-- in the source's pg_hba.conf; then run there: "
+                                  "SELECT pg_reload_conf();";
+    }
+    return error.hint();
+}
+
 void
 FailExistingSlot(PreflightRun &run, std::string_view sqlstate, const std::string &problem,
                  const std::string &fix) {
@@ -238,8 +250,7 @@ CheckReplicationConnection(PreflightRun &run) {
         run.Fail("replication_connection", error.sqlstate(), "source",
                  "the source refuses a replication connection: " +
                      (error.detail().empty() ? error.message() : error.detail()),
-                 AccessLine(run.info()) + "\n-- in the source's pg_hba.conf; then run there: "
-                                          "SELECT pg_reload_conf();");
+                 ConnectionFix(run.info(), error));
     }
 }
 

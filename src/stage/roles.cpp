@@ -90,6 +90,7 @@ struct Role {
 // What the target's current user may give to a new role.
 struct Rights {
     std::string user;
+    bool membership_options = false; // GRANT ... WITH INHERIT, SET
     bool superuser = false;
     bool create_role = false;
     bool create_database = false;
@@ -146,9 +147,10 @@ TargetRoles() {
 
 Rights
 ReadRights() {
-    const pg::SqlResult result =
-        pg::Query("SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication,"
-                  " rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER");
+    const pg::SqlResult result = pg::Query(
+        "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,"
+        " pg_catalog.current_setting('server_version_num')"
+        " FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER");
     const auto &row = result.rows.at(0);
     Rights rights;
     rights.user = row.at(0).value();
@@ -156,7 +158,8 @@ ReadRights() {
     rights.create_role = rights.superuser || IsTrue(row.at(2));
     // Before 16, CREATEROLE is enough to give CREATEDB, and only a superuser gives the other two;
     // from 16 on, one gives what one has.
-    const bool own_only = PG_VERSION_NUM >= kMembershipOptionsVersion;
+    const bool own_only = std::stoi(row.at(6).value()) >= kMembershipOptionsVersion;
+    rights.membership_options = own_only;
     rights.create_database = rights.superuser || !own_only || IsTrue(row.at(3));
     rights.replication = rights.superuser || (own_only && IsTrue(row.at(4)));
     rights.bypass_rls = rights.superuser || (own_only && IsTrue(row.at(5)));
@@ -167,7 +170,7 @@ ReadRights() {
 // the roles that go without it.
 class RoleCreator {
   public:
-    explicit RoleCreator(Rights rights) : rights_(std::move(rights)) {}
+    explicit RoleCreator(const Rights &rights) : rights_(rights) {}
 
     void Create(const Role &role);
     void AddNotes(std::vector<std::string> &notes) const;
@@ -180,7 +183,7 @@ class RoleCreator {
 
     void Add(const Role &role, bool wanted, bool allowed, Refused &refused);
 
-    Rights rights_;
+    const Rights &rights_;
     std::string attributes_;
     Refused superuser_{"SUPERUSER", ""};
     Refused replication_{"REPLICATION", ""};
@@ -331,9 +334,9 @@ CopySettings(source::Connection &source, const std::set<std::string> &created,
 
 void
 CopyMemberships(source::Connection &source, const std::set<std::string> &created,
-                std::vector<std::string> &notes) {
-    const bool options = source.server_version() >= kMembershipOptionsVersion &&
-                         PG_VERSION_NUM >= kMembershipOptionsVersion;
+                const Rights &rights, std::vector<std::string> &notes) {
+    const bool options =
+        source.server_version() >= kMembershipOptionsVersion && rights.membership_options;
     const std::set<std::string> existing = TargetRoles();
     for (const auto &row : source.Query(options ? kMembershipsQuery16 : kMembershipsQuery).rows) {
         const std::string &group = row.at(0).value();
@@ -385,7 +388,8 @@ CopyRoles(source::Connection &source) {
     RolesReport report;
     const std::vector<Role> roles = ReadRoles(source);
     const std::set<std::string> existing = TargetRoles();
-    RoleCreator creator(ReadRights());
+    const Rights rights = ReadRights();
+    RoleCreator creator(rights);
     std::set<std::string> created;
     std::string provider_roles;
     std::string without_password;
@@ -408,7 +412,7 @@ CopyRoles(source::Connection &source) {
         report.notes.push_back("left out as internal to the source's provider: " + provider_roles);
     }
     creator.AddNotes(report.notes);
-    CopyMemberships(source, created, report.notes);
+    CopyMemberships(source, created, rights, report.notes);
     CopySettings(source, created, report.notes);
     CopyComments(roles, created, report.notes);
     if (!without_password.empty()) {

@@ -59,8 +59,8 @@ CheckChange(const Change &change) {
 }
 
 // Decodes a copy of the payload that ends where its memory ends. Only Error may be thrown, and the
-// receiver's mark must agree with what the decoder finds.
-inline void
+// receiver's mark must agree with what the decoder finds. Returns whether it was accepted.
+inline bool
 DecodeAndCheck(ChangeDecoder &decoder, TransactionMark (*mark_of)(std::string_view),
                std::string_view payload, Change &change) {
     const std::unique_ptr<char[]> copy(new char[payload.size()]);
@@ -86,6 +86,7 @@ DecodeAndCheck(ChangeDecoder &decoder, TransactionMark (*mark_of)(std::string_vi
     Require(commits == (mark && mark->kind == Kind::kCommit));
     Require(!begins || mark->commit_lsn == change.commit_lsn);
     Require(!commits || mark->end_lsn == change.end_lsn);
+    return decoded;
 }
 
 } // namespace livemigrate::fuzz

@@ -113,7 +113,7 @@ sub assert_equal_tables {
 
     my $want = $self->fingerprint($self->source, @statements);
     my $got  = eval { $self->fingerprint($self->target, @statements) };
-    push @different, "reading the target: $@" if $@;
+    push @different, "reading the target: " . substr $@, 0, 300 if $@;
     for my $name ($got ? sort keys %$want : ()) {
         next if ($got->{$name} // '') eq $want->{$name};
         push @different, "$name: $want->{$name} on the source, " . ($got->{$name} // 'nothing');

@@ -39,7 +39,8 @@ sub test_documented_workflow {
     is($pair->target_sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'shop'"),
         '12', 'after schema: the tables are there');
     is($pair->target_sql('SELECT count(*) FROM shop.customer'), '0', 'after schema: no data yet');
-    is($pair->target_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'"),
+    is($pair->target_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'
+            AND connamespace <> 'livemigrate'::regnamespace"),
         '0', 'after schema: no foreign keys yet');
     $pair->target_sql('ALTER TABLE shop.customer SET (fillfactor = 70)');
 
@@ -72,7 +73,7 @@ sub test_documented_workflow {
         'the documented status query');
 
     $pair->stop_load;
-    $pair->source_sql('SELECT ledger.work(), shop.work()');
+    $pair->source_sql('SELECT ledger.work(), shop.work(); REFRESH MATERIALIZED VIEW shop.sold');
     like($pair->target_sql('SELECT livemigrate.set_endpos()'),
         qr{^[0-9A-F]+/[0-9A-F]+$}, 'set_endpos returns a position');
     $pair->target_sql('CALL livemigrate.migration_wait()');
@@ -80,7 +81,7 @@ sub test_documented_workflow {
     is($pair->target_sql('SELECT * FROM livemigrate.compare_data() WHERE NOT equal'),
         '', 'compare_data finds no difference');
     cmp_ok($pair->target_sql('SELECT count(*) FROM livemigrate.compare_data()'),
-        '>=', 17, 'compare_data has a row for each table');
+        '>=', 15, 'compare_data has a row for each table');
     is( $pair->target_sql(
                   'SELECT count(*) FROM livemigrate.compare_schema()'
                 . " WHERE object !~ 'fillfactor' AND concat(source, target) !~ 'fillfactor'"),
