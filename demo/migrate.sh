@@ -26,7 +26,7 @@ check_source() {
     note "             ${SOURCE_CONNINFO#*migrator }'"
     run_workflow_sql "SELECT severity, check_id, object, message, fix
   FROM livemigrate.migration_check(:'source'$(plugin_argument)) WHERE severity <> 'ok';" --expanded
-    fixes=$(query_errors fix)
+    fixes=$(query_errors fix | grep -v '^--' || true)
     if [[ -n $fixes ]]; then
         say "The column \"fix\" has the SQL that mends it:"
         run_sql source "$fixes"
@@ -61,7 +61,7 @@ migrate_schema() {
 }
 
 status_header() {
-    printf '  %s%7s  %-9s  %-8s  %5s  %13s  %-17s  %s%s\n' "$DIM" time stage state 'done' speed \
+    printf '  %s%7s  %-9s %-8s %5s  %14s  %-14s  %s%s\n' "$DIM" time stage state 'done' speed \
         lag message "$RESET"
 }
 

@@ -1,5 +1,5 @@
 -- One line of migration_status for a person: :'clock' is what the first column says.
-SELECT format('%7s  %-9s  %-8s  %5s  %13s  %-17s  %s',
+SELECT format('%7s  %-9s %-8s %5s  %14s  %-14s  %s',
               :'clock', stage, state,
               CASE stage
                 WHEN 'data' THEN 100 * bytes_done / greatest(bytes_total, 1) || ' %'
@@ -11,5 +11,5 @@ SELECT format('%7s  %-9s  %-8s  %5s  %13s  %-17s  %s',
                   THEN round(changes_per_second) || ' changes/s' END,
               concat_ws(', ', pg_size_pretty(lag_bytes),
                         round(extract(epoch FROM replay_lag) * 1000) || ' ms'),
-              left(regexp_replace(message, '\s+', ' ', 'g'), 27))
+              left(regexp_replace(message, '\s+', ' ', 'g'), 30))
   FROM livemigrate.migration_status();

@@ -53,8 +53,8 @@ explain_failure() {
     local side
     for side in source target; do
         if [[ -f $WORK/log/$side.log ]]; then
-            note "last lines of the $side's log:"
-            grep -v -E 'checkpoint|starting PostgreSQL|listening on|database system' \
+            note "from the $side's log:"
+            grep -E 'ERROR|FATAL|PANIC|WARNING|CONTEXT|signal|livemigrate:' \
                 "$WORK/log/$side.log" | tail -n 12 | cut -c 1-400 | indent || true
         fi
     done
@@ -67,5 +67,5 @@ show_migration_state() {
     run_sql target "SELECT stage, state, attempts, message, hint, last_error
   FROM livemigrate.migration_status();" --expanded
     run_sql target "SELECT at::time(0), severity, stage, message, detail
-  FROM (SELECT * FROM livemigrate.events ORDER BY at DESC LIMIT 12) AS last ORDER BY at;"
+  FROM (SELECT * FROM livemigrate.events ORDER BY id DESC LIMIT 12) AS last ORDER BY id;"
 }

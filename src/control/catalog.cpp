@@ -294,7 +294,9 @@ RecordError(int32_t id, const Error &error, int attempts,
            "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
            "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
            {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
-            OrNull(error.hint()),
+            error.hint().empty() && !retry_in_milliseconds
+                ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
+                : OrNull(error.hint()),
             retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds))
                                   : std::nullopt});
 }

@@ -38,9 +38,15 @@ class FlushPositions {
     std::optional<FlushPosition> FlushedUpTo(uint64_t local_flush_lsn);
 
     // The newest entry, flushed or not: feedback `apply`.
-    const std::optional<FlushPosition> &newest() const { return newest_; }
+    const std::optional<FlushPosition> &
+    newest() const {
+        return newest_;
+    }
 
-    size_t size() const { return entries_.size(); }
+    size_t
+    size() const {
+        return entries_.size();
+    }
 
   private:
     void Merge();

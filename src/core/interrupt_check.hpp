@@ -11,7 +11,8 @@ class InterruptCheck {
     explicit InterruptCheck(void (*check)()) : check_(check) {}
 
     // Calls it about once a megabyte, or after many small steps.
-    void Step(size_t bytes) {
+    void
+    Step(size_t bytes) {
         work_ += bytes + kCostOfStep;
         if (work_ >= kInterval) {
             work_ = 0;

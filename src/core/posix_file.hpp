@@ -21,16 +21,26 @@ class File {
     File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
     File(File &&other) noexcept
         : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
-    File &operator=(File &&other) noexcept {
+    File &
+    operator=(File &&other) noexcept {
         std::swap(descriptor_, other.descriptor_);
         std::swap(path_, other.path_);
         return *this;
     }
     ~File();
 
-    bool is_open() const { return descriptor_ >= 0; }
-    int descriptor() const { return descriptor_; }
-    const std::string &path() const { return path_; }
+    bool
+    is_open() const {
+        return descriptor_ >= 0;
+    }
+    int
+    descriptor() const {
+        return descriptor_;
+    }
+    const std::string &
+    path() const {
+        return path_;
+    }
 
     uint64_t Size() const;
 

@@ -21,7 +21,8 @@ struct SpoolRecord {
 };
 
 inline constexpr const char *kDamageHint =
-    "Check the storage of the target. The changes from there on cannot be applied; unless an intact "
+    "Check the storage of the target. The changes from there on cannot be applied; unless an "
+    "intact "
     "copy of the file can be put back, the migration must be started anew.";
 
 class SegmentReader {
@@ -49,19 +50,46 @@ class SegmentReader {
     // behind it, for the header is synced before the first record is written.
     bool IsTornCreation() const;
 
-    HeaderState header_state() const { return header_state_; }
-    const SegmentHeader &header() const { return header_; }
-    uint64_t segment() const { return segment_; }
-    uint32_t seed() const { return seed_; } // see RecordSeed
-    uint64_t offset() const { return offset_; } // behind the last record returned
-    const File &file() const { return file_; }
-    size_t buffer_size() const { return capacity_; }
+    HeaderState
+    header_state() const {
+        return header_state_;
+    }
+    const SegmentHeader &
+    header() const {
+        return header_;
+    }
+    uint64_t
+    segment() const {
+        return segment_;
+    }
+    uint32_t
+    seed() const {
+        return seed_;
+    } // see RecordSeed
+    uint64_t
+    offset() const {
+        return offset_;
+    } // behind the last record returned
+    const File &
+    file() const {
+        return file_;
+    }
+    size_t
+    buffer_size() const {
+        return capacity_;
+    }
 
   private:
     bool Fill(size_t size, uint64_t limit);
     void SetCapacity(size_t capacity);
-    const char *Unread() const { return buffer_.get() + begin_; }
-    size_t unread() const { return end_ - begin_; }
+    const char *
+    Unread() const {
+        return buffer_.get() + begin_;
+    }
+    size_t
+    unread() const {
+        return end_ - begin_;
+    }
 
     File file_;
     uint64_t segment_;

@@ -23,7 +23,10 @@ constexpr mode_t kModesOfOthers = S_IRWXG | S_IRWXO;
 constexpr int kListAttempts = 5;
 
 struct CloseDirectory {
-    void operator()(DIR *directory) const { ::closedir(directory); }
+    void
+    operator()(DIR *directory) const {
+        ::closedir(directory);
+    }
 };
 
 // -1 with errno ENOENT if there is none; any other failure is thrown.

@@ -32,9 +32,15 @@ class SpoolDirectory {
     void Remove(uint64_t segment) const; // fine if it does not exist
 
     // Makes creations and removals durable.
-    void Sync() const { handle_.Sync(); }
+    void
+    Sync() const {
+        handle_.Sync();
+    }
 
-    const std::string &path() const { return handle_.path(); }
+    const std::string &
+    path() const {
+        return handle_.path();
+    }
     std::string SegmentPath(uint64_t segment) const;
 
   private:

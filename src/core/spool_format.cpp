@@ -61,7 +61,8 @@ Load(const char *at) {
 // value, so another offset is always noticed, and another segment or spool as surely as any damage.
 uint32_t
 RecordCrc(uint32_t seed, uint64_t offset, const char *header, std::string_view payload) {
-    const uint32_t start = seed ^ static_cast<uint32_t>(offset) ^ static_cast<uint32_t>(offset >> 32);
+    const uint32_t start =
+        seed ^ static_cast<uint32_t>(offset) ^ static_cast<uint32_t>(offset >> 32);
     const char *covered = header + kLengthAt;
     const size_t of_header = kRecordHeaderSize - kLengthAt;
     if (payload.data() == header + kRecordHeaderSize) {

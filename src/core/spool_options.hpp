@@ -11,7 +11,8 @@
 namespace livemigrate {
 
 struct SpoolOptions {
-    std::string directory; // exists, mode 0700
+    // Exists, mode 0700; whoever made it made its entry in the parent directory durable.
+    std::string directory;
     SpoolIdentity identity;
 
     // Whether an empty directory may become a new spool: only when the migration has never had one.

@@ -1,7 +1,7 @@
 // Reads the spool in order, following the writer from segment to segment.
 //
-// How far it may read comes with each call: the writer's written(), which another process publishes,
-// or ScanEnd() when no writer runs. A limit is always where a record ends.
+// How far it may read comes with each call: the writer's written(), which another process
+// publishes, or ScanEnd() when no writer runs. A limit is always where a record ends.
 //
 // Errors: those of SpoolDirectory; 55000 for a spool of another migration, source or plugin;
 // 0A000 for another format version; XX001 for a record below the limit that is not intact, with
@@ -21,22 +21,31 @@ namespace livemigrate {
 
 class SpoolReader {
   public:
-    // Starts with the first segment present at the first Next() (`from` is nowhere), at the start of
-    // a segment (offset 0), or at a record. Starting at a record in the middle of a pgoutput segment,
-    // the descriptions of relations that stand before it are missing.
+    // Starts with the first segment present at the first Next() (`from` is nowhere), at the start
+    // of a segment (offset 0), or at a record. Starting at a record in the middle of a pgoutput
+    // segment, the descriptions of relations that stand before it are missing.
     SpoolReader(std::string directory, const SpoolIdentity &identity, SpoolPosition from = {});
 
     // The next record that lies below `limit`; false if there is none.
     bool Next(SpoolPosition limit, SpoolRecord &record);
 
     // Behind the last record returned.
-    SpoolPosition position() const { return position_; }
+    SpoolPosition
+    position() const {
+        return position_;
+    }
     // Whether the first record continues a transaction that began in a segment no longer there.
     // Known once Next() has returned true.
-    bool began_inside_transaction() const { return began_inside_transaction_; }
+    bool
+    began_inside_transaction() const {
+        return began_inside_transaction_;
+    }
 
     // At most 256 kB, but for a longer record.
-    size_t buffer_size() const { return segment_ ? segment_->buffer_size() : 0; }
+    size_t
+    buffer_size() const {
+        return segment_ ? segment_->buffer_size() : 0;
+    }
 
   private:
     void OpenFirst();

@@ -87,8 +87,8 @@ Scan::Open(uint64_t segment) const {
     return SegmentReader(std::move(*file), segment);
 }
 
-// A segment's header tells what the stream was at when the segment was begun: where the scan begins,
-// or what it must have come to.
+// A segment's header tells what the stream was at when the segment was begun: where the scan
+// begins, or what it must have come to.
 void
 Scan::Enter(const SegmentReader &reader) {
     const SegmentHeader &header = reader.header();

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kBufferSize = 256 << 10;
 
 [[noreturn]] void
-ThrowOutOfOrder(const char *what, Lsn lsn) {
+ThrowProtocolViolation(const char *what, Lsn lsn) {
     throw Error(sqlstate::kProtocolViolation, std::string(what) + " at " + lsn.ToString());
 }
 
@@ -36,9 +36,8 @@ SpoolWriter::SpoolWriter(SpoolOptions options)
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "spool directory \"" + directory_.path() + "\" is empty")
             .Detail("The migration has begun to stream, so there should be a spool.")
-            .Hint(
-                "If its volume is not mounted, mount it. Without the spool the migration must be "
-                "started anew.");
+            .Hint("If its volume is not mounted, mount it. Without the spool the migration must be "
+                  "started anew.");
     }
     synced_end_lsn_ = last_end_lsn_;
 }
@@ -57,18 +56,18 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
         file_.Truncate(file_offset_);
         truncated_bytes_ = found.torn_bytes;
     }
-    AppendReset();
-    Flush();
     // What the crashed writer left need not be on the disk, nor the names of its files.
     file_.SyncData();
     directory_.Sync();
     synced_offset_ = file_offset_;
+    AppendReset();
+    Sync();
 }
 
 bool
 SpoolWriter::Append(Lsn lsn, std::string_view payload) {
     if (payload.size() > kMaxPayloadSize) {
-        ThrowOutOfOrder("message is too long", lsn);
+        ThrowProtocolViolation("message is too long", lsn);
     }
     const TransactionMark mark = MarkPayload(options_, payload);
     switch (mark.kind) {
@@ -90,7 +89,7 @@ SpoolWriter::Append(Lsn lsn, std::string_view payload) {
 bool
 SpoolWriter::AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn) {
     if (in_transaction()) {
-        ThrowOutOfOrder("transaction begins inside another", lsn);
+        ThrowProtocolViolation("transaction begins inside another", lsn);
     }
     if (commit_lsn < last_end_lsn_) {
         dropping_ = true;
@@ -106,14 +105,14 @@ SpoolWriter::AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn) {
 bool
 SpoolWriter::AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
     if (!in_transaction()) {
-        ThrowOutOfOrder("transaction ends that did not begin", lsn);
+        ThrowProtocolViolation("transaction ends that did not begin", lsn);
     }
     if (mark.commit_lsn != begin_commit_lsn_ || mark.end_lsn <= mark.commit_lsn) {
-        ThrowOutOfOrder("end of a transaction does not fit its begin", lsn);
+        ThrowProtocolViolation("end of a transaction does not fit its begin", lsn);
     }
     if (dropping_) {
         if (mark.end_lsn > last_end_lsn_) {
-            ThrowOutOfOrder("transaction sent again ends elsewhere", lsn);
+            ThrowProtocolViolation("transaction sent again ends elsewhere", lsn);
         }
         dropping_ = false;
         return false;
@@ -165,8 +164,8 @@ SpoolWriter::PutMessage(Lsn lsn, std::string_view payload) {
     relations_.Written(payload, segment_);
 }
 
-// Begins a new segment if `size` bytes more would make this one too long. A segment always takes one
-// message, whatever its size.
+// Begins a new segment if `size` bytes more would make this one too long. A segment always takes
+// one message, whatever its size.
 void
 SpoolWriter::MakeRoom(size_t size) {
     const uint64_t end = file_offset_ + buffered_;
@@ -271,12 +270,11 @@ SpoolWriter::Rotate() {
 
 void
 SpoolWriter::CreateSegment(uint64_t segment) {
-    const SegmentHeaderBytes header =
-        EncodeSegmentHeader({.identity = options_.identity,
-                             .segment = segment,
-                             .base_lsn = last_end_lsn_,
-                             .in_transaction = in_transaction_,
-                             .previous_size = file_offset_});
+    const SegmentHeaderBytes header = EncodeSegmentHeader({.identity = options_.identity,
+                                                           .segment = segment,
+                                                           .base_lsn = last_end_lsn_,
+                                                           .in_transaction = in_transaction_,
+                                                           .previous_size = file_offset_});
     File file = directory_.Create(segment);
     try {
         file.WriteAt(0, std::string_view(header.data(), header.size()));

@@ -49,9 +49,9 @@ class SpoolWriter {
     // the connection was lost.
     void AppendReset();
 
-    // A keepalive between transactions: everything that commits before `lsn` has been received. Moves
-    // last_end_lsn(), so that an idle slot can advance. Does nothing inside a transaction, and for an
-    // LSN that is not new.
+    // A keepalive between transactions: everything that commits before `lsn` has been received.
+    // Moves last_end_lsn(), so that an idle slot can advance. Does nothing inside a transaction,
+    // and for an LSN that is not new.
     void AppendPosition(Lsn lsn);
 
     void Flush();
@@ -60,18 +60,42 @@ class SpoolWriter {
     Lsn Sync();
 
     // What readers may read: all records before it are whole.
-    SpoolPosition written() const { return {segment_, file_offset_}; }
+    SpoolPosition
+    written() const {
+        return {segment_, file_offset_};
+    }
     // The end of the last whole transaction, or the last position recorded: of what was appended,
     // and of what is on the disk.
-    Lsn last_end_lsn() const { return last_end_lsn_; }
-    Lsn synced_end_lsn() const { return synced_end_lsn_; }
+    Lsn
+    last_end_lsn() const {
+        return last_end_lsn_;
+    }
+    Lsn
+    synced_end_lsn() const {
+        return synced_end_lsn_;
+    }
     // Whether a transaction has begun and not ended, be it written or dropped.
-    bool in_transaction() const { return in_transaction_ || dropping_; }
-    size_t buffered_bytes() const { return buffered_; }
+    bool
+    in_transaction() const {
+        return in_transaction_ || dropping_;
+    }
+    size_t
+    buffered_bytes() const {
+        return buffered_;
+    }
 
-    uint64_t bytes_on_disk() const { return SpoolBytes(directory_.path()); }
-    uint64_t duplicate_transactions() const { return duplicate_transactions_; } // dropped
-    uint64_t truncated_bytes() const { return truncated_bytes_; }               // cut at the start
+    uint64_t
+    bytes_on_disk() const {
+        return SpoolBytes(directory_.path());
+    }
+    uint64_t
+    duplicate_transactions() const {
+        return duplicate_transactions_;
+    } // dropped
+    uint64_t
+    truncated_bytes() const {
+        return truncated_bytes_;
+    } // cut at the start
 
   private:
     void ContinueSpool(const SpoolScan &found);

@@ -28,9 +28,10 @@ class TransactionReader {
     };
 
     // `start_after` is the origin's progress: a transaction with end_lsn <= start_after has been
-    // applied. Decided at its Begin, since its commit_lsn is then below start_after, and that of any
-    // later transaction is not. `check_interrupts` is called now and then while nothing surfaces,
-    // and may throw. reader and decoder must outlive this object and be new to their stream.
+    // applied. Decided at its Begin, since its commit_lsn is then below start_after, and that of
+    // any later transaction is not. `check_interrupts` is called now and then while nothing
+    // surfaces, and may throw. reader and decoder must outlive this object and be new to their
+    // stream.
     TransactionReader(SpoolReader &reader, ChangeDecoder &decoder, Lsn start_after,
                       void (*check_interrupts)() = nullptr);
 
@@ -39,14 +40,27 @@ class TransactionReader {
 
     // Behind the last record read. After kCommit: where reading may begin once that is flushed on
     // the target, so what FlushPositions wants.
-    SpoolPosition position() const { return reader_.position(); }
+    SpoolPosition
+    position() const {
+        return reader_.position();
+    }
     // Of the Begin of the transaction that is being surfaced, or was last.
-    SpoolPosition transaction_begin_position() const { return begin_position_; }
-    // Everything that commits before it has been read: the end of the last transaction or a position
-    // that the receiver recorded while the source was idle. For endpos, and for the origin of nothing.
-    Lsn stream_lsn() const { return stream_lsn_; }
+    SpoolPosition
+    transaction_begin_position() const {
+        return begin_position_;
+    }
+    // Everything that commits before it has been read: the end of the last transaction or a
+    // position that the receiver recorded while the source was idle. For endpos, and for the origin
+    // of nothing.
+    Lsn
+    stream_lsn() const {
+        return stream_lsn_;
+    }
 
-    uint64_t skipped_transactions() const { return skipped_transactions_; }
+    uint64_t
+    skipped_transactions() const {
+        return skipped_transactions_;
+    }
 
   private:
     enum class State : uint8_t {
@@ -79,9 +93,9 @@ class TransactionReader {
 // The rule of endpos: a transaction whose end LSN lies beyond endpos is left out whole; one that
 // ends at endpos, or before, is applied. An invalid endpos means there is none.
 //
-// The end is known at Commit only. Between commit_lsn and end_lsn lies just the commit record, so an
-// endpos taken from the source falls there rarely, but it may: Begin can only tell what is surely
-// left out, and who has applied such a transaction must roll it back when Commit says so.
+// The end is known at Commit only. Between commit_lsn and end_lsn lies just the commit record, so
+// an endpos taken from the source falls there rarely, but it may: Begin can only tell what is
+// surely left out, and who has applied such a transaction must roll it back when Commit says so.
 constexpr bool
 BeyondEndpos(Lsn commit_lsn, Lsn endpos) {
     return endpos.valid() && commit_lsn >= endpos;

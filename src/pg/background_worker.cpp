@@ -2,6 +2,7 @@
 
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/transaction.hpp"
 
 #include <cstring>
 
@@ -67,6 +68,7 @@ EnterWorker() {
 
 void
 PinSessionSettings() {
+    Transaction transaction;
     SetConfig("search_path", "");
     SetConfig("statement_timeout", "0");
     SetConfig("lock_timeout", "0");
@@ -82,6 +84,7 @@ PinSessionSettings() {
     SetConfig("lc_monetary", "C");
     SetConfig("xmloption", "content");
     SetConfig("check_function_bodies", "off");
+    transaction.Commit();
 }
 
 } // namespace livemigrate::pg

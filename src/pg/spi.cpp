@@ -1,6 +1,7 @@
 #include "pg/spi.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/transaction.hpp"
 
 namespace livemigrate::pg {
 
@@ -124,9 +125,17 @@ Execute(const std::string &sql) {
 
 void
 SetConfig(const char *name, const char *value) {
+    // superuser() looks into the catalog.
+    std::optional<Transaction> transaction;
+    if (!IsTransactionState()) {
+        transaction.emplace();
+    }
     Call([&] {
         SetConfigOption(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_OVERRIDE);
     });
+    if (transaction) {
+        transaction->Commit();
+    }
 }
 
 } // namespace livemigrate::pg

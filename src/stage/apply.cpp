@@ -270,9 +270,11 @@ class Applier {
             const std::string sql =
                 "TRUNCATE TABLE " + names + (restart_identity_ ? " RESTART IDENTITY" : "");
             pg::Call([&] {
+                PushActiveSnapshot(GetTransactionSnapshot());
                 if (SPI_execute(sql.c_str(), false, 0) < 0) {
                     elog(ERROR, "could not execute TRUNCATE");
                 }
+                PopActiveSnapshot();
             });
             batch_changes_++;
         });

@@ -28,9 +28,6 @@ AccessLine(const source::SourceInfo &info) {
 
 std::string
 ConnectionFix(const source::SourceInfo &info, const Error &error) {
-    if (error.detail().find("too many connections for role") != std::string::npos) {
-        return "ALTER ROLE " + QuoteIdentifier(info.role) + " CONNECTION LIMIT -1;";
-    }
     if (error.detail().find("pg_hba.conf") != std::string::npos) {
         return AccessLine(info) + "\n-- in the source's pg_hba.conf; then run there: "
                                   "SELECT pg_reload_conf();";

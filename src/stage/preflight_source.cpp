@@ -43,7 +43,7 @@ CheckMinor(PreflightRun &run) {
     static constexpr struct {
         int major;
         int minor;
-    } kSoundMinors[] = {{14, 25}, {15, 20}, {16, 16}, {17, 12}, {18, 7}};
+    } kSoundMinors[] = {{15, 20}, {16, 16}, {17, 12}, {18, 7}};
     const int major = run.info().major();
     for (const auto &sound : kSoundMinors) {
         if (sound.major != major) {

@@ -351,7 +351,7 @@ TargetRelation::Run(const Change &change) {
         const size_t count = plan.parameters.size();
         auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * (count + 1)));
         auto *nulls = static_cast<char *>(palloc(count + 1));
-        // Input functions of domains may run queries.
+        // For SPI, which wants one around it, and for domains, whose checks may run queries.
         PushActiveSnapshot(GetTransactionSnapshot());
         for (size_t i = 0; i < count; i++) {
             const Parameter &parameter = plan.parameters[i];
@@ -365,11 +365,11 @@ TargetRelation::Run(const Change &change) {
                             : ConvertValue(&column.input, column.io_parameter,
                                            column.type_modifier, column.type, value, format_);
         }
-        PopActiveSnapshot();
         const int code = SPI_execute_plan(plan.plan, values, nulls, false, 0);
         if (code < 0) {
             elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
         }
+        PopActiveSnapshot();
         const uint64 processed = SPI_processed;
         SPI_freetuptable(SPI_tuptable);
         MemoryContextSwitchTo(outer);

@@ -1,8 +1,8 @@
 // Arbitrary bytes as the segments of a spool: nothing may be read out of bounds or believed, and a
 // spool that SpoolWriter has opened is one that SpoolReader reads to its end.
 //
-// The first byte chooses: bit 0, whether checksums are made right, without which no input would come
-// beyond them; bit 1, whether the input makes two segments; the rest, where they divide.
+// The first byte chooses: bit 0, whether checksums are made right, without which no input would
+// come beyond them; bit 1, whether the input makes two segments; the rest, where they divide.
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
 #include "core/spool_reader.hpp"
@@ -52,7 +52,8 @@ Mark(std::string_view payload) {
 
 class Decoder : public ChangeDecoder {
   public:
-    void Decode(Lsn, std::string_view payload, Change &change) override {
+    void
+    Decode(Lsn, std::string_view payload, Change &change) override {
         const TransactionMark mark = Mark(payload);
         change.commit_lsn = mark.commit_lsn;
         change.end_lsn = mark.end_lsn;
@@ -75,18 +76,23 @@ class Directory {
     }
     ~Directory() { RemoveSpool(path_); }
 
-    void Clear() const {
+    void
+    Clear() const {
         const SpoolDirectory directory(path_);
         for (uint64_t segment = 1; segment <= 4; ++segment) {
             directory.Remove(segment);
         }
     }
 
-    void Write(uint64_t segment, std::string_view bytes) const {
+    void
+    Write(uint64_t segment, std::string_view bytes) const {
         SpoolDirectory(path_).Create(segment).WriteAt(0, bytes);
     }
 
-    const std::string &path() const { return path_; }
+    const std::string &
+    path() const {
+        return path_;
+    }
 
   private:
     std::string path_;

@@ -176,8 +176,6 @@ my %as = (as => { user => 'Mi grator' });
 my ($reason) = select_rows('large_objects', 'notice', undef, rows(%as));
 like($reason->{message}, qr/^1 large object/, 'C17 large objects are announced');
 mends('S03 REPLICATION', 'replication_role', %as);
-$pair->source_sql('ALTER ROLE "Mi grator" CONNECTION LIMIT 1');
-mends('S04 a refused replication connection', 'replication_connection', %as);
 mends('S03 rights on a schema', 'select_rights', %as, object => qr/a\.b/,
     message => qr/USAGE.*2 tables.*2 sequences/);
 mends('S03 rights on tables', 'select_rights', %as, object => qr/public/);
@@ -289,15 +287,16 @@ SQL
     $refuse->('I7 not the plugin asked for', qr/^22023/, qr/not wal2json/,
         existing_slot => 'right', more => { plugin => 'wal2json' });
     $refuse->('I7 pgoutput without a publication', qr/^22023/, qr/publication/, existing_slot => 'right');
-    $refuse->('no such publication', qr/^42704/, qr/"nowhere" does not exist/, publication => 'nowhere');
+    $refuse->('no such publication', qr/^42704/, qr/"nowhere" does not exist/,
+        existing_slot => 'right', publication => 'nowhere');
     my %fixed = (partial => qr/lacks 1 selected table: "public"."other"/,
         inserts => qr/every kind of change/, via_root => qr/as the root's/);
     for my $name (sort keys %fixed) {
-        my $error = $refuse->("publication $name", qr/^55000/, $fixed{$name}, publication => $name);
+        my %options = (existing_slot => 'right', publication => $name);
+        my $error = $refuse->("publication $name", qr/^55000/, $fixed{$name}, %options);
         $slots->source_sql($error->{hint});
         # What is missing now is the schema.
-        $error = $refuse->("publication $name mended", qr/^42P01/, qr/target lacks/,
-            publication => $name, more => { on_existing => 'truncate' });
+        $refuse->("publication $name mended", qr/^42P01/, qr/target lacks/, %options);
     }
     $slots->source_sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots");
 }

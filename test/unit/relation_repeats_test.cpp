@@ -38,7 +38,8 @@ class RelationRepeatsInSpool : public SpoolFixture {
     RelationRepeatsInSpool() { identity_.plugin = Plugin::kPgoutput; }
 
     // The records of one segment.
-    Records Segment(uint64_t segment, SpoolPosition end) const {
+    Records
+    Segment(uint64_t segment, SpoolPosition end) const {
         return ReadAll(segment == end.segment ? end : SpoolPosition{segment + 1, 0}, {segment, 0});
     }
 };

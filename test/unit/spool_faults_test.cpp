@@ -1,7 +1,7 @@
 // The spool when the system refuses: full disk, file size limit, failing fsync.
 //
-// This file replaces calls of the C library for the whole test program. pwritev passes through unless
-// a test has set a fault; the syncs are counted and not done, which would only cost time.
+// This file replaces calls of the C library for the whole test program. pwritev passes through
+// unless a test has set a fault; the syncs are counted and not done, which would only cost time.
 #include "spool_fixture.hpp"
 
 #include <cerrno>
@@ -77,7 +77,8 @@ class SpoolFaults : public SpoolFixture {
   protected:
     ~SpoolFaults() override { g_faults = kNoFaults; }
 
-    void MakeDirectoryAnew() {
+    void
+    MakeDirectoryAnew() {
         std::filesystem::remove_all(directory_);
         std::filesystem::create_directory(directory_);
         ::chmod(directory_.c_str(), 0700);
@@ -136,8 +137,8 @@ TEST_F(SpoolFaults, FullDiskInsideALongRecord) {
     writer.Append(Lsn{1}, payload);
     writer.Append(Lsn{1}, Commit(100, 110));
     EXPECT_EQ(writer.Sync(), Lsn{110});
-    EXPECT_EQ(ReadAll(), (std::vector<std::string>{"B 100", "reset", "B 100", payload,
-                                                   "C 100 110"}));
+    EXPECT_EQ(ReadAll(),
+              (std::vector<std::string>{"B 100", "reset", "B 100", payload, "C 100 110"}));
 }
 
 TEST_F(SpoolFaults, CrashWithAFullDisk) {

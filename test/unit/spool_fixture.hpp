@@ -1,8 +1,8 @@
 // A spool in a temporary directory, and an output plugin made up for it.
 //
-// Its payloads: "B <commit_lsn>", "C <commit_lsn> <end_lsn>", "I <text>", "M <text>" (a message that
-// needs no applying); LSNs decimal. The mark and the decoder take anything else for malformed, but
-// the mark says nothing of it.
+// Its payloads: "B <commit_lsn>", "C <commit_lsn> <end_lsn>", "I <text>", "M <text>" (a message
+// that needs no applying); LSNs decimal. The mark and the decoder take anything else for malformed,
+// but the mark says nothing of it.
 #pragma once
 
 #include "core/change.hpp"
@@ -61,7 +61,8 @@ Commit(uint64_t commit_lsn, uint64_t end_lsn) {
 // Counts the messages it is shown; an insert's text is the only value of its tuple.
 class FakeDecoder : public ChangeDecoder {
   public:
-    void Decode(Lsn, std::string_view payload, Change &change) override {
+    void
+    Decode(Lsn, std::string_view payload, Change &change) override {
         ++decoded;
         const TransactionMark mark = MarkFake(payload);
         change.commit_lsn = mark.commit_lsn;
@@ -99,7 +100,8 @@ class SpoolFixture : public ::testing::Test {
     }
     ~SpoolFixture() override { std::filesystem::remove_all(directory_); }
 
-    SpoolOptions Options() const {
+    SpoolOptions
+    Options() const {
         SpoolOptions options;
         options.directory = directory_;
         options.identity = identity_;
@@ -109,25 +111,32 @@ class SpoolFixture : public ::testing::Test {
         return options;
     }
 
-    std::string Path(uint64_t segment) const { return directory_ + "/" + SegmentName(segment); }
+    std::string
+    Path(uint64_t segment) const {
+        return directory_ + "/" + SegmentName(segment);
+    }
 
-    std::string ReadFile(uint64_t segment) const {
+    std::string
+    ReadFile(uint64_t segment) const {
         std::ifstream file(Path(segment), std::ios::binary);
         return {std::istreambuf_iterator<char>(file), {}};
     }
 
-    void WriteFile(uint64_t segment, std::string_view bytes) const {
+    void
+    WriteFile(uint64_t segment, std::string_view bytes) const {
         std::ofstream file(Path(segment), std::ios::binary | std::ios::trunc);
         file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     }
 
-    uint64_t CountSegments() const {
+    uint64_t
+    CountSegments() const {
         return static_cast<uint64_t>(std::distance(std::filesystem::directory_iterator(directory_),
                                                    std::filesystem::directory_iterator()));
     }
 
     // "B 10", "reset" or "position 20" for each record up to `limit`.
-    std::vector<std::string> ReadAll(SpoolPosition limit, SpoolPosition from = {}) const {
+    std::vector<std::string>
+    ReadAll(SpoolPosition limit, SpoolPosition from = {}) const {
         SpoolReader reader(directory_, identity_, from);
         std::vector<std::string> records;
         SpoolRecord record;
@@ -136,9 +145,13 @@ class SpoolFixture : public ::testing::Test {
         }
         return records;
     }
-    std::vector<std::string> ReadAll() const { return ReadAll(ScanEnd(directory_, identity_)); }
+    std::vector<std::string>
+    ReadAll() const {
+        return ReadAll(ScanEnd(directory_, identity_));
+    }
 
-    static std::string Describe(const SpoolRecord &record) {
+    static std::string
+    Describe(const SpoolRecord &record) {
         switch (record.kind) {
         case RecordKind::kMessage:
             return std::string(record.payload);
@@ -151,8 +164,8 @@ class SpoolFixture : public ::testing::Test {
     }
 
     // A transaction of `rows` inserts, its commit record from commit_lsn to end_lsn.
-    static void AppendTransaction(SpoolWriter &writer, uint64_t commit_lsn, uint64_t end_lsn,
-                                  int rows = 1) {
+    static void
+    AppendTransaction(SpoolWriter &writer, uint64_t commit_lsn, uint64_t end_lsn, int rows = 1) {
         writer.Append(Lsn{commit_lsn}, Begin(commit_lsn));
         for (int row = 0; row < rows; ++row) {
             writer.Append(Lsn{commit_lsn}, "I row " + std::to_string(row));
@@ -161,7 +174,9 @@ class SpoolFixture : public ::testing::Test {
     }
 
     // The SQLSTATE that `action` throws, or "none".
-    template <typename Action> static std::string Sqlstate(Action &&action) {
+    template <typename Action>
+    static std::string
+    Sqlstate(Action &&action) {
         try {
             action();
         } catch (const Error &error) {

@@ -12,7 +12,8 @@ using Records = std::vector<std::string>;
 class SpoolRecovery : public SpoolFixture {
   protected:
     // Three transactions; returns where the records of the segment begin and end.
-    std::vector<uint64_t> WriteThree() {
+    std::vector<uint64_t>
+    WriteThree() {
         {
             SpoolWriter writer(Options());
             AppendTransaction(writer, 100, 110);
@@ -30,7 +31,8 @@ class SpoolRecovery : public SpoolFixture {
     }
 
     // Several small segments, the tail of the last whole.
-    uint64_t WriteSegments() {
+    uint64_t
+    WriteSegments() {
         segment_size_ = 200;
         SpoolWriter writer(Options());
         for (uint64_t i = 1; i <= 10; ++i) {
@@ -119,8 +121,8 @@ TEST_F(SpoolRecovery, TransactionOpenAtTheEndIsTakenBack) {
                                   "B 200", "I row 0", "C 200 210"}));
 }
 
-// R02: the last record is cut at each of its bytes, and each is replaced by zeroes, as a file system
-// leaves them.
+// R02: the last record is cut at each of its bytes, and each is replaced by zeroes, as a file
+// system leaves them.
 TEST_F(SpoolRecovery, TornTailIsCutAtEveryByte) {
     const std::vector<uint64_t> edges = WriteThree();
     const std::string intact = ReadFile(1);

@@ -14,9 +14,9 @@ TEST(SpoolFormat, NamesOfSegments) {
     EXPECT_EQ(SegmentName(42), "000000000000002a.spool");
     EXPECT_EQ(ParseSegmentName("000000000000002a.spool"), 42U);
     EXPECT_EQ(ParseSegmentName("ffffffffffffffff.spool"), ~0ULL);
-    for (const char *name : {"", ".spool", "2a.spool", "000000000000002A.spool",
-                             "000000000000002g.spool", "000000000000002a.spool~",
-                             "000000000000002a_spool", "-00000000000002a.spool"}) {
+    for (const char *name :
+         {"", ".spool", "2a.spool", "000000000000002A.spool", "000000000000002g.spool",
+          "000000000000002a.spool~", "000000000000002a_spool", "-00000000000002a.spool"}) {
         EXPECT_FALSE(ParseSegmentName(name)) << name;
     }
 }
@@ -42,8 +42,7 @@ TEST_F(Spool, RoundTrip) {
     EXPECT_EQ(ReadAll(writer.written()), Records{}); // still in the buffer
     writer.Flush();
     EXPECT_EQ(writer.synced_end_lsn(), Lsn{});
-    EXPECT_EQ(ReadAll(writer.written()),
-              (Records{"B 110", "I with \0 byte", "", "C 110 120"}));
+    EXPECT_EQ(ReadAll(writer.written()), (Records{"B 110", "I with \0 byte", "", "C 110 120"}));
     EXPECT_EQ(writer.Sync(), Lsn{120});
     EXPECT_EQ(writer.synced_end_lsn(), Lsn{120});
     EXPECT_EQ(writer.bytes_on_disk(), writer.written().offset);
@@ -196,8 +195,8 @@ TEST_F(Spool, ResetOnlyInsideATransaction) {
     EXPECT_FALSE(writer.in_transaction());
     AppendTransaction(writer, 200, 210);
     writer.Flush();
-    EXPECT_EQ(ReadAll(writer.written()), (Records{"B 100", "I row 0", "C 100 110", "B 200",
-                                                  "reset", "B 200", "I row 0", "C 200 210"}));
+    EXPECT_EQ(ReadAll(writer.written()), (Records{"B 100", "I row 0", "C 100 110", "B 200", "reset",
+                                                  "B 200", "I row 0", "C 200 210"}));
 }
 
 TEST_F(Spool, PositionsOfAnIdleSource) {

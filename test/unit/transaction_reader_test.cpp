@@ -14,7 +14,8 @@ using Steps = std::vector<std::string>;
 class TransactionReading : public SpoolFixture {
   protected:
     // What surfaces between `start_after` and the end of what the writer has flushed.
-    Steps Read(Lsn start_after, Lsn endpos = {}) {
+    Steps
+    Read(Lsn start_after, Lsn endpos = {}) {
         SpoolReader reader(directory_, identity_);
         FakeDecoder decoder;
         TransactionReader transactions(reader, decoder, start_after);
@@ -23,7 +24,8 @@ class TransactionReading : public SpoolFixture {
         return steps;
     }
 
-    Steps Read(TransactionReader &transactions, Lsn endpos = {}) {
+    Steps
+    Read(TransactionReader &transactions, Lsn endpos = {}) {
         const SpoolPosition limit = ScanEnd(directory_, identity_);
         Steps steps;
         Change change;
@@ -55,7 +57,8 @@ class TransactionReading : public SpoolFixture {
         }
     }
 
-    void Write(const std::vector<std::string> &payloads) {
+    void
+    Write(const std::vector<std::string> &payloads) {
         SpoolWriter writer(Options());
         for (const std::string &payload : payloads) {
             writer.Append(Lsn{1}, payload);
@@ -64,7 +67,8 @@ class TransactionReading : public SpoolFixture {
     }
 
     // A segment of these records, which no writer would write.
-    void WriteRaw(const std::vector<std::pair<RecordKind, std::string>> &records) {
+    void
+    WriteRaw(const std::vector<std::pair<RecordKind, std::string>> &records) {
         const SegmentHeaderBytes header =
             EncodeSegmentHeader({.identity = identity_, .segment = 1});
         std::string file(header.data(), header.size());
@@ -92,8 +96,8 @@ TEST_F(TransactionReading, SkipsWhatIsAppliedButDecodesIt) {
     EXPECT_EQ(decoded_, 6);
     EXPECT_EQ(Read(Lsn{210}), Steps{});
     EXPECT_EQ(Read(Lsn{150}), (Steps{"begin 200", "b", "commit 210"}));
-    EXPECT_EQ(Read(Lsn{100}), (Steps{"begin 100", "a", "commit 110", "begin 200", "b",
-                                     "commit 210"}));
+    EXPECT_EQ(Read(Lsn{100}),
+              (Steps{"begin 100", "a", "commit 110", "begin 200", "b", "commit 210"}));
 }
 
 // D23: the end of one is the first position of the next, across a restart between them.
@@ -128,8 +132,7 @@ TEST_F(TransactionReading, ResetSurfacesOnlyIfTheTransactionDid) {
     }
     EXPECT_EQ(Read({}), (Steps{"begin 100", "half", "reset", "begin 100", "row 0", "commit 110",
                                "begin 200", "reset", "begin 200", "row 0", "commit 210"}));
-    EXPECT_EQ(Read(Lsn{110}),
-              (Steps{"begin 200", "reset", "begin 200", "row 0", "commit 210"}));
+    EXPECT_EQ(Read(Lsn{110}), (Steps{"begin 200", "reset", "begin 200", "row 0", "commit 210"}));
     EXPECT_EQ(Read(Lsn{210}), Steps{});
 }
 
@@ -247,14 +250,16 @@ TEST_F(TransactionReading, LooksForInterruptsWhileSkipping) {
 
 class Endpos : public TransactionReading {
   protected:
-    void SetUp() override {
-        Write({Begin(100), "I a", Commit(100, 110), Begin(150), "I b", Commit(150, 160),
-               Begin(160), "I c", Commit(160, 170)});
+    void
+    SetUp() override {
+        Write({Begin(100), "I a", Commit(100, 110), Begin(150), "I b", Commit(150, 160), Begin(160),
+               "I c", Commit(160, 170)});
     }
     const Steps first_{"begin 100", "a", "commit 110"};
     const Steps second_{"begin 150", "b", "commit 160"};
 
-    static Steps Join(Steps steps, const Steps &more) {
+    static Steps
+    Join(Steps steps, const Steps &more) {
         steps.insert(steps.end(), more.begin(), more.end());
         return steps;
     }
