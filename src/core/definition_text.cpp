@@ -28,8 +28,8 @@ IsNameByte(char byte) {
 size_t
 SkipQuoted(std::string_view text, size_t at) {
     const char quote = text[at];
-    const bool escapes = quote == '\'' && at > 0 && text[at - 1] == 'E' &&
-                         (at == 1 || !IsNameByte(text[at - 2]));
+    const bool escapes =
+        quote == '\'' && at > 0 && text[at - 1] == 'E' && (at == 1 || !IsNameByte(text[at - 2]));
     for (at++; at < text.size(); at++) {
         if (escapes && text[at] == '\\') {
             at++;
@@ -185,7 +185,8 @@ IsGroup(std::string_view text) {
 
 std::string FlattenGroups(std::string_view text);
 
-// The inside of a group: a first operand that is a chain of the same operator loses its parentheses.
+// The inside of a group: a first operand that is a chain of the same operator loses its
+// parentheses.
 std::string
 FlattenChain(std::string_view inside) {
     const std::string flat = FlattenGroups(inside);
@@ -271,7 +272,8 @@ Unqualify(std::string_view text) {
 
 void
 ReplaceAll(std::string &text, std::string_view from, std::string_view to) {
-    for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+    for (size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size())) {
         text.replace(at, from.size(), to);
     }
 }

@@ -7,8 +7,8 @@
 
 namespace livemigrate {
 
-// `text` with what depends on its history or on the server's version taken away. For comparing only:
-// the result is no SQL. String constants and quoted names stay as they are.
+// `text` with what depends on its history or on the server's version taken away. For comparing
+// only: the result is no SQL. String constants and quoted names stay as they are.
 //
 // - Runs of white space become one blank: line breaks depend on the width of what is printed.
 // - "(ARRAY['a'::character varying])::text[]" becomes "ARRAY[('a'::character varying)::text]": the

@@ -6,8 +6,7 @@
 
 namespace livemigrate::pg {
 
-LocalSettings::NestLevel::NestLevel() : value(NewGUCNestLevel()) {
-}
+LocalSettings::NestLevel::NestLevel() : value(NewGUCNestLevel()) {}
 
 LocalSettings::NestLevel::~NestLevel() {
     try {
@@ -22,9 +21,8 @@ LocalSettings::NestLevel::~NestLevel() {
 LocalSettings::LocalSettings(std::initializer_list<Setting> settings) {
     for (const Setting &setting : settings) {
         Call([&] {
-            set_config_option(setting.first, setting.second,
-                              superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-                              GUC_ACTION_SAVE, true, 0, false);
+            set_config_option(setting.first, setting.second, superuser() ? PGC_SUSET : PGC_USERSET,
+                              PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
         });
     }
 }

@@ -1,13 +1,14 @@
 // NOTES
 //   A table's checksum is the sum, over its rows, of 64 bits of md5 of the row's image. A sum does
 //   not depend on the rows' order, and counts duplicates, which an exclusive or would cancel out.
-//   sum(bigint) adds in 128 bits inside the server, which is why the halves are not cast to numeric.
+//   sum(bigint) adds in 128 bits inside the server, which is why the halves are not cast to
+//   numeric.
 //
 //   The image is ROW(...)::text under pinned settings: the text that COPY moves. record_out looks
 //   at each byte for what it must quote (9 ns a byte), so the values of text columns stay outside
-//   of it: only their lengths go into the ROW, the bytes follow it unquoted. That stays unambiguous,
-//   and takes a third off the time for usual tables. bytea goes in as its md5, which also keeps
-//   values whose hex text would pass 1 GB.
+//   of it: only their lengths go into the ROW, the bytes follow it unquoted. That stays
+//   unambiguous, and takes a third off the time for usual tables. bytea goes in as its md5, which
+//   also keeps values whose hex text would pass 1 GB.
 //
 //   md5() hashes the server's encoding. Where the two differ, everything goes through ROW and is
 //   converted to UTF-8 before it is hashed.
@@ -256,7 +257,10 @@ class SourceRunner {
 
     void WaitForAll();
 
-    const Fingerprint &result(size_t table) const { return results_.at(table); }
+    const Fingerprint &
+    result(size_t table) const {
+        return results_.at(table);
+    }
 
   private:
     struct Session {
@@ -473,18 +477,17 @@ CompareData(const std::string &conninfo, const std::vector<ComparedTable> &table
         source::Connection::Open(conninfo, source::ConnectionKind::kSql);
     const ImageRules rules{HasSameEncoding(connection),
                            connection.server_version() >= kShortestFloatVersion};
-    const pg::LocalSettings settings(
-        {{"bytea_output", "hex"},
-         {"DateStyle", "ISO, MDY"},
-         {"IntervalStyle", "postgres"},
-         {"extra_float_digits", rules.exact_float_text ? "3" : "0"},
-         {"TimeZone", "UTC"},
-         {"lc_monetary", "C"},
-         {"xmloption", "content"},
-         {"search_path", ""},
-         {"row_security", "off"},
-         {"quote_all_identifiers", "off"},
-         {"jit", "off"}});
+    const pg::LocalSettings settings({{"bytea_output", "hex"},
+                                      {"DateStyle", "ISO, MDY"},
+                                      {"IntervalStyle", "postgres"},
+                                      {"extra_float_digits", rules.exact_float_text ? "3" : "0"},
+                                      {"TimeZone", "UTC"},
+                                      {"lc_monetary", "C"},
+                                      {"xmloption", "content"},
+                                      {"search_path", ""},
+                                      {"row_security", "off"},
+                                      {"quote_all_identifiers", "off"},
+                                      {"jit", "off"}});
     const std::vector<pg::SqlValue> names = NameParameters(tables);
     // One after the other: the source's connection is moved from below.
     const auto source_shapes = ReadShapes(connection.Query(kColumnsQuery, names), tables.size());
@@ -495,8 +498,7 @@ CompareData(const std::string &conninfo, const std::vector<ComparedTable> &table
     SourceRunner source(std::move(connection), conninfo, tables, plan.source_statements,
                         WithStatement(plan.order, plan.source_statements));
     for (const size_t table : WithStatement(plan.order, plan.target_statements)) {
-        const Fingerprint target =
-            RunOnTarget(plan.target_statements[table], tables[table], role);
+        const Fingerprint target = RunOnTarget(plan.target_statements[table], tables[table], role);
         plan.results[table].target_rows = target.rows;
         plan.results[table].target_checksum = target.checksum;
         source.Poll();

@@ -19,7 +19,7 @@ struct ComparedTable {
 };
 
 struct TableComparison {
-    std::string relation; // schema.table, quoted where needed
+    std::string relation;     // schema.table, quoted where needed
     int64_t source_rows = -1; // -1: there is no such table
     int64_t target_rows = -1;
     std::string source_checksum; // "" where there is no such table

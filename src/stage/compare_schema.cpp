@@ -252,8 +252,8 @@ WHERE d.objoid >= 16384
   AND NOT EXISTS (SELECT FROM member m WHERE m.objid = d.objoid AND m.classid = d.classoid))";
 
 constexpr std::array<const char *, 11> kQueries = {
-    kSchemas, kExtensions, kRelations, kColumns,  kConstraints, kIndexes,
-    kSequences, kFunctions, kTriggers,  kTypes,    kComments};
+    kSchemas,   kExtensions, kRelations, kColumns, kConstraints, kIndexes,
+    kSequences, kFunctions,  kTriggers,  kTypes,   kComments};
 
 using Definitions = std::map<std::string, std::string>;
 
@@ -263,7 +263,10 @@ struct Versions {
     int target;
 
     // Whether `version` lies between the two.
-    bool Straddle(int version) const { return (source < version) != (target < version); }
+    bool
+    Straddle(int version) const {
+        return (source < version) != (target < version);
+    }
 };
 
 void
@@ -363,15 +366,13 @@ CompareSchema(const std::string &conninfo, const SchemaFilter &selects) {
     std::vector<SchemaDifference> differences;
     for (const char *query : kQueries) {
         source.SendQuery(BuildQuery(query, versions.source, versions));
-        const Definitions target = ToDefinitions(
-            pg::Query(BuildQuery(query, versions.target, versions)), selects);
-        AddDifferences(ToDefinitions(source.FinishQuery(), selects), target, versions,
-                       differences);
+        const Definitions target =
+            ToDefinitions(pg::Query(BuildQuery(query, versions.target, versions)), selects);
+        AddDifferences(ToDefinitions(source.FinishQuery(), selects), target, versions, differences);
     }
-    std::sort(differences.begin(), differences.end(),
-              [](const SchemaDifference &a, const SchemaDifference &b) {
-                  return a.object < b.object;
-              });
+    std::sort(
+        differences.begin(), differences.end(),
+        [](const SchemaDifference &a, const SchemaDifference &b) { return a.object < b.object; });
     return differences;
 }
 

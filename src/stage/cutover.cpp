@@ -100,7 +100,8 @@ class ViewOrder {
     }
 
     // `wanted` without what the target lacks, in dependency order.
-    std::vector<RelationName> Sort(const std::set<RelationName> &wanted) {
+    std::vector<RelationName>
+    Sort(const std::set<RelationName> &wanted) {
         std::vector<RelationName> sorted;
         for (const RelationName &name : wanted) {
             const auto found = materialized_.find(name);
@@ -113,9 +114,11 @@ class ViewOrder {
 
   private:
     // A loop instead of recursion: views may be nested deeper than a stack should be.
-    void Visit(const std::string &start, const std::set<RelationName> &wanted,
-               std::vector<RelationName> &sorted) {
-        std::vector<std::pair<std::string, size_t>> path; // a view, and how many of its reads are done
+    void
+    Visit(const std::string &start, const std::set<RelationName> &wanted,
+          std::vector<RelationName> &sorted) {
+        std::vector<std::pair<std::string, size_t>>
+            path; // a view, and how many of its reads are done
         auto enter = [&](const std::string &oid) {
             if (visited_.insert(oid).second) {
                 path.emplace_back(oid, 0);

@@ -94,10 +94,9 @@ Unlink(uint32_t oid) {
 // Makes room for the objects, or refuses to.
 void
 PrepareTarget(const Oids &oids, bool replace) {
-    const pg::SqlResult existing =
-        pg::Query("SELECT oid FROM pg_catalog.pg_largeobject_metadata"
-                  " WHERE oid = ANY ($1::pg_catalog.oid[]) ORDER BY oid",
-                  {OidArray(oids)});
+    const pg::SqlResult existing = pg::Query("SELECT oid FROM pg_catalog.pg_largeobject_metadata"
+                                             " WHERE oid = ANY ($1::pg_catalog.oid[]) ORDER BY oid",
+                                             {OidArray(oids)});
     if (existing.rows.empty()) {
         return;
     }
@@ -155,7 +154,10 @@ class RangeCopy {
         : source_(source), progress_(progress) {}
 
     void CopyBatch(const Oids &oids);
-    LargeObjectCopied copied() const { return copied_; }
+    LargeObjectCopied
+    copied() const {
+        return copied_;
+    }
 
   private:
     void CopyRest(uint32_t oid);
@@ -197,8 +199,8 @@ void
 RangeCopy::CopyBatch(const Oids &oids) {
     // unnest() keeps the order, so results are matched by position: binary OIDs need no decoding.
     const pg::SqlResult heads =
-        Read("SELECT " + LoGet("o.oid", 0, kFirstBytes) +
-                 " FROM pg_catalog.unnest(" + QuoteLiteral(OidArray(oids)) +
+        Read("SELECT " + LoGet("o.oid", 0, kFirstBytes) + " FROM pg_catalog.unnest(" +
+                 QuoteLiteral(OidArray(oids)) +
                  "::pg_catalog.oid[]) WITH ORDINALITY AS o(oid, n) ORDER BY o.n",
              std::to_string(oids.front()) + " to " + std::to_string(oids.back()));
     if (heads.rows.size() != oids.size()) {
@@ -252,11 +254,11 @@ RangeCopy::CopyRest(uint32_t oid) {
 
 void
 CopyComments(source::Connection &source, uint32_t first_oid, uint32_t last_oid) {
-    const pg::SqlResult comments = source.Query(
-        "SELECT d.objoid, d.description FROM pg_catalog.pg_description d"
-        " WHERE d.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass"
-        " AND d.objoid >= " +
-        std::to_string(first_oid) + " AND d.objoid <= " + std::to_string(last_oid));
+    const pg::SqlResult comments =
+        source.Query("SELECT d.objoid, d.description FROM pg_catalog.pg_description d"
+                     " WHERE d.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass"
+                     " AND d.objoid >= " +
+                     std::to_string(first_oid) + " AND d.objoid <= " + std::to_string(last_oid));
     for (const auto &row : comments.rows) {
         pg::Execute("COMMENT ON LARGE OBJECT " + row.at(0).value() + " IS " +
                     QuoteLiteral(row.at(1).value()));

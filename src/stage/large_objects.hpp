@@ -23,9 +23,9 @@ struct LargeObjectCopied {
 // Called after each batch with what this call has copied so far.
 using LargeObjectProgress = std::function<void(uint64_t bytes, uint64_t objects)>;
 
-// Copies the large objects of one range: same OIDs, same bytes, comments; empty ones too. They belong
-// to the current user. An object that exists on the target is Error 42710, or replaced if `replace`
-// is true. Memory stays at a few MB whatever the sizes.
+// Copies the large objects of one range: same OIDs, same bytes, comments; empty ones too. They
+// belong to the current user. An object that exists on the target is Error 42710, or replaced if
+// `replace` is true. Memory stays at a few MB whatever the sizes.
 //
 // REQUIRES: the source connection is inside the snapshot transaction; a transaction is open on the
 // target. Holes of sparse objects are read as zeros, and stay holes where they are

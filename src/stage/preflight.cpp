@@ -22,6 +22,16 @@ MatchesAny(const std::vector<TablePattern> &patterns, const source::SourceTable 
     });
 }
 
+// An empty string would lead to wherever the environment of the target server points.
+void
+CheckSource(const std::string &conninfo) {
+    if (source::ParseConninfo(conninfo).empty()) {
+        throw Error(sqlstate::kInvalidParameterValue, "empty source connection string")
+            .Detail("It names neither host nor database.")
+            .Hint("Use a libpq string such as 'host=src port=5432 dbname=app user=migrator'.");
+    }
+}
+
 // Without a connection there is nothing else to check.
 std::optional<source::Connection>
 Connect(const std::string &conninfo, PreflightResult &result) {
@@ -31,9 +41,9 @@ Connect(const std::string &conninfo, PreflightResult &result) {
         if (error.sqlstate() == sqlstate::kQueryCanceled) {
             throw;
         }
+        const std::string reason = error.detail().empty() ? "" : ": " + error.detail();
         result.rows.push_back({"connection", "error", source::DescribeConninfo(conninfo),
-                               error.message() + ": " + error.detail(), error.hint(),
-                               error.sqlstate()});
+                               error.message() + reason, error.hint(), error.sqlstate()});
         return std::nullopt;
     }
 }
@@ -153,7 +163,7 @@ RunPreflight(const MigrationSettings &settings) {
     if (settings.requested_plugin != "auto") {
         ParsePlugin(settings.requested_plugin);
     }
-    source::CheckConninfo(settings.source);
+    CheckSource(settings.source);
     PreflightResult result;
     std::optional<source::Connection> connection = Connect(settings.source, result);
     if (!connection) {
@@ -193,7 +203,8 @@ ThrowOnErrors(const PreflightResult &result) {
         }
         if (first == nullptr) {
             first = &row;
-            detail = "Check " + row.check_id + " of " + row.object + ".";
+            detail =
+                "Found by check " + row.check_id + " of migration_check, on " + row.object + ".";
         } else if (others++ < kErrorsInDetail) {
             detail += "\nAlso " + row.check_id + ": " + row.message + ".";
         }

@@ -15,6 +15,9 @@ namespace {
 
 using source::SourceTable;
 
+// Large objects; more are not told apart.
+constexpr size_t kMostCounted = 100000;
+
 std::string
 TableWord(const SourceTable &table) {
     return "table " + TableName(table);
@@ -180,13 +183,14 @@ void
 CheckLargeObjects(PreflightRun &run) {
     const pg::SqlResult found =
         run.source.Query("SELECT pg_catalog.count(*) FROM"
-                         " (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 100001) o");
-    const std::string count = found.Scalar().value_or("0");
-    if (count != "0") {
+                         " (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT " +
+                         std::to_string(kMostCounted + 1) + ") o");
+    const size_t count = pg::Number<size_t>(found.rows.at(0), 0);
+    if (count > 0) {
         run.Notice("large_objects", "source",
-                   (count == "100001" ? "more than 100000" : count) +
-                       " large objects are copied; changes to them after the copy has begun are "
-                       "not replicated");
+                   std::string(count > kMostCounted ? "more than " : "") +
+                       Count(std::min(count, kMostCounted), "large object") +
+                       ": copied, but changes after the copy has begun are not replicated");
     }
 }
 

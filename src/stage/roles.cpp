@@ -33,7 +33,7 @@ constexpr std::array<std::string_view, 4> kProviderPrefixes = {"rds", "azure", "
 // Settings whose value is a list of quoted names (GUC_LIST_QUOTE): pg_dump's
 // variable_is_guc_list_quote(), and output_plugin_libraries of the minor releases of 2026.
 constexpr std::array<std::string_view, 7> kListSettings = {
-    "local_preload_libraries",   "output_plugin_libraries", "search_path",
+    "local_preload_libraries",   "output_plugin_libraries",  "search_path",
     "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces",
     "unix_socket_directories"};
 
@@ -105,8 +105,9 @@ IsTrue(const pg::SqlValue &value) {
 
 bool
 IsProviderRole(std::string_view name) {
-    return std::any_of(kProviderPrefixes.begin(), kProviderPrefixes.end(),
-                       [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; });
+    return std::any_of(
+        kProviderPrefixes.begin(), kProviderPrefixes.end(),
+        [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; });
 }
 
 // "a", "b": for notes.
@@ -243,7 +244,9 @@ std::optional<std::vector<std::string>>
 SplitList(std::string_view text) {
     std::vector<std::string> elements;
     size_t at = 0;
-    auto skip_blanks = [&] { at = std::min(text.find_first_not_of(" \t\n\r\f\v", at), text.size()); };
+    auto skip_blanks = [&] {
+        at = std::min(text.find_first_not_of(" \t\n\r\f\v", at), text.size());
+    };
     skip_blanks();
     while (at < text.size()) {
         std::string element;

@@ -60,7 +60,7 @@ struct Sequence {
     bool cycles = false;
     bool readable = false;
     bool settable = false;
-    std::string definition; // behind CREATE SEQUENCE name AS
+    std::string definition;    // behind CREATE SEQUENCE name AS
     std::optional<Name> owner; // table
     std::string owner_column;
     bool is_identity = false;
@@ -161,12 +161,12 @@ RequirePrivilege(const Sequences &sequences, bool Sequence::*has, const char *pr
         }
     }
     if (!refused.empty()) {
-        ThrowForSequences(sqlstate::kInsufficientPrivilege, refused,
-                          "permission denied for sequence ", std::string(" on the ") + side,
-                          std::string("Run on the ") + side + " as the owner: GRANT USAGE ON SCHEMA " +
-                              QuoteIdentifier(refused.front().first) + " TO " + role + "; GRANT " +
-                              privilege + " ON SEQUENCE " + Display(refused.front()) + " TO " +
-                              role + ";");
+        ThrowForSequences(
+            sqlstate::kInsufficientPrivilege, refused, "permission denied for sequence ",
+            std::string(" on the ") + side,
+            std::string("Run on the ") + side + " as the owner: GRANT USAGE ON SCHEMA " +
+                QuoteIdentifier(refused.front().first) + " TO " + role + "; GRANT " + privilege +
+                " ON SEQUENCE " + Display(refused.front()) + " TO " + role + ";");
     }
 }
 
@@ -178,7 +178,8 @@ ReadValues(Sequences &sequences, const Query &query) {
     while (begin != sequences.end()) {
         std::vector<Sequence *> chunk;
         std::string sql;
-        for (auto at = begin; at != sequences.end() && chunk.size() < kSequencesPerStatement; ++at) {
+        for (auto at = begin; at != sequences.end() && chunk.size() < kSequencesPerStatement;
+             ++at) {
             sql += std::string(sql.empty() ? "" : " UNION ALL ") + "SELECT " +
                    std::to_string(chunk.size()) + ", last_value, is_called FROM " +
                    Display(at->first);

@@ -11,8 +11,8 @@
 namespace livemigrate::stage {
 
 struct SequenceReport {
-    uint64_t set = 0;     // sequences that now hold the source's value
-    uint64_t changed = 0; // those of them that held another one before
+    uint64_t set = 0;                  // sequences that now hold the source's value
+    uint64_t changed = 0;              // those of them that held another one before
     std::vector<std::string> warnings; // one for each sequence kept because it is ahead
 };
 
@@ -21,8 +21,8 @@ struct SequenceReport {
 using SequenceFilter = std::function<bool(const std::string &schema, const std::string &name)>;
 
 // Reads last_value and is_called of every user sequence of the source and sets those that differ on
-// the target with setval(). A sequence that was used on the target and is ahead, in the direction of
-// its increment, is kept, with a warning.
+// the target with setval(). A sequence that was used on the target and is ahead, in the direction
+// of its increment, is kept, with a warning.
 //
 // Throws Error 42P01 naming the sequences that are missing on the target, 42501 naming those that
 // may not be read or set, each with the SQL that helps; then nothing was set.

@@ -223,9 +223,11 @@ TargetRelation::FullCondition(const Change &change, std::vector<Parameter> &para
             equalities += " AND " + name + " " + columns_[i].equality + " " + parameter;
         }
     }
+    // The casts keep the parser from comparing column by column, which not every type can.
     const std::string image =
         columns.empty() ? "true"
-                        : "ROW(" + columns + ") OPERATOR(pg_catalog.*=) ROW(" + values + ")";
+                        : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" + values +
+                              ")::pg_catalog.record";
     return "ctid = (SELECT ctid FROM " + target_name_ + " WHERE " + image + equalities +
            " LIMIT 1)";
 }

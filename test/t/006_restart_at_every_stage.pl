@@ -64,11 +64,15 @@ sub restart_when_blocked {
     $busy->end_session($lock);
 }
 
-# pg_dump waits for the lock of another session; the snapshot is lost with the restart.
+# The slot stage takes a lock on every table, before the snapshot is used.
+my $lock = $busy->lock_table($source, 'ledger.late');
 $busy->start(pause_after => ['roles']);
+restart_when_blocked('while the slot stage waits for a lock', $source, $lock);
 $busy->wait_stage('roles');
 $busy->wait_state('paused');
-my $lock = $busy->lock_table($source, 'ledger.late');
+
+# pg_dump waits for a catalog that nobody else reads; the snapshot is lost with the restart.
+$lock = $busy->lock_table($source, 'pg_catalog.pg_ts_parser');
 $busy->resume(['schema']);
 restart_when_blocked('while pg_dump waits for a lock', $source, $lock);
 $busy->wait_stage('schema');

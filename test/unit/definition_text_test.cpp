@@ -57,15 +57,16 @@ TEST(DefinitionTextTest, NamesTriggerFunctionsAlike) {
 }
 
 TEST(DefinitionTextTest, Unqualifies) {
-    EXPECT_EQ(CanonicalDefinition("SELECT t.a, \"T \"\".\".\"b.c\", 'x.y', 1.5 FROM public.t", true),
-              "SELECT a, \"b.c\", 'x.y', 1.5 FROM t");
+    EXPECT_EQ(
+        CanonicalDefinition("SELECT t.a, \"T \"\".\".\"b.c\", 'x.y', 1.5 FROM public.t", true),
+        "SELECT a, \"b.c\", 'x.y', 1.5 FROM t");
     EXPECT_EQ(CanonicalDefinition("SELECT a, \"b.c\", 'x.y', 1.5 FROM public.t", true),
               "SELECT a, \"b.c\", 'x.y', 1.5 FROM t");
 }
 
 TEST(DefinitionTextTest, SurvivesBrokenText) {
-    for (const char *text : {"(", ")", "'", "\"", "(ARRAY[", "(ARRAY['", "(ARRAY[])::", "E'\\", "((a AND",
-                             "(ARRAY['a'])::text", "a.", ".", "(ARRAY[])::int[]"}) {
+    for (const char *text : {"(", ")", "'", "\"", "(ARRAY[", "(ARRAY['", "(ARRAY[])::", "E'\\",
+                             "((a AND", "(ARRAY['a'])::text", "a.", ".", "(ARRAY[])::int[]"}) {
         EXPECT_NO_THROW(CanonicalDefinition(text, true)) << text;
     }
 }
@@ -77,8 +78,9 @@ TEST(DefinitionTextTest, LeavesVeryDeepTextAlone) {
 }
 
 TEST(DefinitionTextTest, IsIdempotent) {
-    const std::string once = Canonical("(((((a)::text = ANY ((ARRAY['x'::character varying])::text[]"
-                                       ")) AND (b)) AND (c)) OR (d))");
+    const std::string once =
+        Canonical("(((((a)::text = ANY ((ARRAY['x'::character varying])::text[]"
+                  ")) AND (b)) AND (c)) OR (d))");
     EXPECT_EQ(Canonical(once), once);
 }
 
