@@ -89,12 +89,13 @@ lint:
 fuzz:
 	@CXX=clang++ cmake -S . -B $(FUZZ_DIR) -DLIVEMIGRATE_FUZZ=ON \
 	    -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
-	@cmake --build $(FUZZ_DIR) --parallel $(JOBS)
+	@cmake --build $(FUZZ_DIR) --parallel $(JOBS) \
+	    --target $(basename $(notdir $(wildcard test/fuzz/*_fuzzer.cpp)))
 	@for source in test/fuzz/*_fuzzer.cpp; do \
 	    name=$$(basename $$source .cpp); \
 	    mkdir -p $(FUZZ_DIR)/corpus/$$name; \
 	    echo "== $$name"; \
-	    $(FUZZ_DIR)/$$name -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	    $(FUZZ_DIR)/$$name -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_DIR)/ \
 	        $(FUZZ_DIR)/corpus/$$name $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; \
 	done
 

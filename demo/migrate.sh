@@ -61,7 +61,7 @@ migrate_schema() {
 }
 
 status_header() {
-    printf '  %s%7s  %-9s %-8s %5s  %14s  %-14s  %s%s\n' "$DIM" time stage state 'done' speed \
+    printf '  %s%7s %-9s %-8s %5s %11s  %-13s  %s%s\n' "$DIM" time stage state 'done' speed \
         lag message "$RESET"
 }
 

@@ -5,7 +5,7 @@
 \set orders 150000
 
 INSERT INTO shop.orders (placed_at, customer_id, status, ship_to, note)
-SELECT now() - n * interval '4 minutes', 1 + n::bigint * 7919 % :customers,
+SELECT now() - n * interval '6 minutes', 1 + n::bigint * 7919 % :customers,
        (enum_range(NULL::shop.order_status))[1 + n % 4],
        CASE n % 4 WHEN 0 THEN ROW('Elsewhere', n % 9, NULL, 'Port')::shop.postal_address END,
        CASE n % 10 WHEN 0 THEN E'ring twice\nthen\tknock' WHEN 1 THEN '' WHEN 2 THEN '\N' END

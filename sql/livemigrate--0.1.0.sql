@@ -87,6 +87,9 @@ CREATE TABLE table_copy (
   replica_identity "char" NOT NULL,  -- pg_class.relreplident
   identity_usable boolean NOT NULL,  -- UPDATE and DELETE can be replicated
   copy_data boolean NOT NULL,
+  row_condition text NOT NULL,       -- of an extension's configuration table: the user's rows
+  is_extension_config boolean NOT NULL,
+  rows_changed bigint NOT NULL,      -- UPDATE and DELETE on the source before the snapshot
   state text NOT NULL DEFAULT 'pending', -- pending, copying, done, skipped
   snapshot_lsn pg_lsn,               -- what the copied rows are consistent with
   parts int NOT NULL DEFAULT 1,

@@ -39,7 +39,7 @@ class Columns {
 
 void
 InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
-    Columns columns(14);
+    Columns columns(17);
     for (const CopyTable &table : tables) {
         columns.Add(0, std::to_string(table.id));
         columns.Add(1, std::to_string(table.source_oid));
@@ -55,20 +55,27 @@ InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
         columns.Add(11, BoolText(table.identity_usable));
         columns.Add(12, BoolText(table.copy_data));
         columns.Add(13, table.state);
+        columns.Add(14, table.row_condition);
+        columns.Add(15, BoolText(table.is_extension_config));
+        columns.Add(16, std::to_string(table.rows_changed));
     }
     Query("INSERT INTO livemigrate.table_copy (migration, id, source_oid, schema_name, "
           "table_name, relkind, persistence, pages, bytes, rows_estimate, filenode, "
-          "replica_identity, identity_usable, copy_data, state) "
+          "replica_identity, identity_usable, copy_data, state, row_condition, "
+          "is_extension_config, rows_changed) "
           "SELECT $1::int, a::int, b::oid, c::name, d::name, e::\"char\", f::\"char\", g::bigint, "
-          "h::bigint, i::bigint, j::oid, k::\"char\", l::boolean, m::boolean, n "
+          "h::bigint, i::bigint, j::oid, k::\"char\", l::boolean, m::boolean, n, o, p::boolean, "
+          "q::bigint "
           "FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
           "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
           "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
           "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), "
           "pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::text[]), "
           "pg_catalog.unnest($12::text[]), pg_catalog.unnest($13::text[]), "
-          "pg_catalog.unnest($14::text[]), pg_catalog.unnest($15::text[])) "
-          "AS t(a, b, c, d, e, f, g, h, i, j, k, l, m, n)",
+          "pg_catalog.unnest($14::text[]), pg_catalog.unnest($15::text[]), "
+          "pg_catalog.unnest($16::text[]), pg_catalog.unnest($17::text[]), "
+          "pg_catalog.unnest($18::text[])) "
+          "AS t(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q)",
           columns.Parameters(id));
 }
 
@@ -77,7 +84,8 @@ LoadTables(int32_t id) {
     const SqlResult result =
         Query("SELECT id, source_oid, schema_name, table_name, relkind, persistence, pages, bytes, "
               "rows_estimate, filenode, replica_identity, identity_usable, copy_data, state, "
-              "snapshot_lsn, parts FROM livemigrate.table_copy WHERE migration = $1::int "
+              "snapshot_lsn, parts, row_condition, is_extension_config, rows_changed "
+              "FROM livemigrate.table_copy WHERE migration = $1::int "
               "ORDER BY id",
               {std::to_string(id)});
     std::vector<CopyTable> tables;
@@ -100,6 +108,9 @@ LoadTables(int32_t id) {
         table.state = Text(row, 13);
         table.snapshot_lsn = row[14] ? Lsn::Parse(*row[14]) : Lsn{};
         table.parts = Number<int32_t>(row, 15);
+        table.row_condition = Text(row, 16);
+        table.is_extension_config = pg::Flag(row, 17);
+        table.rows_changed = Number<uint64_t>(row, 18);
         tables.push_back(std::move(table));
     }
     return tables;
@@ -160,7 +171,7 @@ ClaimPart(int32_t id, int worker) {
         "AND id = (SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
         "AND state = 'pending' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *) "
         "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
-        "c.condition, c.bytes FROM claimed c LEFT JOIN livemigrate.table_copy t "
+        "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN livemigrate.table_copy t "
         "ON t.migration = c.migration AND t.id = c.table_id",
         {std::to_string(id), std::to_string(worker)});
     if (result.rows.empty()) {
@@ -184,6 +195,7 @@ ClaimPart(int32_t id, int worker) {
     task.parts = Number<int32_t>(row, 6);
     task.condition = Text(row, 7);
     task.bytes = Number<uint64_t>(row, 8);
+    task.may_truncate = pg::Flag(row, 9);
     return task;
 }
 

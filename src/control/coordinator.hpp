@@ -81,6 +81,7 @@ class Coordinator {
     void RunCatchupStage();
     void RunStreamingStage();
     void RunCutoverStage();
+    void CheckInsertOnlyTables(source::Connection &source);
     void AnalyzeChangedTables(stage::CutoverReport &report);
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,
                            std::vector<std::pair<std::string, std::string>> known,

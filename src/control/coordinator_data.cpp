@@ -96,7 +96,8 @@ Coordinator::PlanData() {
             continue;
         }
         sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes,
-                         migration_.source_version >= kTidRangeScanVersion});
+                         migration_.source_version >= kTidRangeScanVersion &&
+                             !table.is_extension_config});
         by_id[static_cast<uint64_t>(table.id)] = &table;
     }
     std::vector<CopyTask> tasks;
@@ -120,6 +121,9 @@ Coordinator::PlanData() {
         task.table_id = static_cast<int32_t>(part.table_id);
         task.part = static_cast<int32_t>(part.part);
         task.condition = PartCondition(part);
+        if (const std::string &rows = by_id[part.table_id]->row_condition; !rows.empty()) {
+            task.condition = rows;
+        }
         task.bytes = part.bytes_estimate;
         tasks.push_back(std::move(task));
     }

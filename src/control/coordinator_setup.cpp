@@ -35,6 +35,17 @@ IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) 
     });
 }
 
+// pg_extension.extcondition is empty or begins with WHERE.
+std::string
+WithoutWhere(const std::string &condition) {
+    const size_t start = condition.find_first_not_of(" \t\n");
+    if (start == std::string::npos) {
+        return "";
+    }
+    const bool has_where = pg_strncasecmp(condition.c_str() + start, "where", 5) == 0;
+    return condition.substr(start + (has_where ? 5 : 0));
+}
+
 // Who keeps a slot from being made: transactions that were running when it was asked for.
 std::string
 DescribeBlockers(source::Connection &monitor) {
@@ -113,6 +124,9 @@ Coordinator::ListTables(source::Connection &source) {
         table.copy_data = found.relkind == 'r' &&
                           !without_data.Selects(found.schema, found.name) &&
                           (found.persistence != 'u' || migration_.settings.unlogged);
+        table.is_extension_config = found.is_extension_config;
+        table.row_condition = WithoutWhere(found.extension_condition);
+        table.rows_changed = found.rows_changed;
         table.state = table.copy_data ? "pending" : "skipped";
         tables.push_back(std::move(table));
     }

@@ -157,6 +157,7 @@ Coordinator::RunCutoverStage() {
         }
         transaction.Commit();
     }
+    CheckInsertOnlyTables(source);
     CheckRequests();
     SetMessage("refreshing materialized views");
     stage::CutoverReport report;
@@ -182,6 +183,43 @@ Coordinator::RunCutoverStage() {
     }
     for (const std::string &warning : report.warnings) {
         Event("warning", warning);
+    }
+}
+
+// Tables without a replica identity were replicated for INSERT and TRUNCATE only. The source's
+// statistics tell whether there was anything else; once told, resuming goes on.
+void
+Coordinator::CheckInsertOnlyTables(source::Connection &source) {
+    pg::Transaction transaction;
+    const std::vector<CopyTable> tables = LoadTables(migration_.id);
+    std::string changed;
+    for (const CopyTable &table : tables) {
+        if (table.identity_usable || !table.copy_data || table.persistence != 'p') {
+            continue;
+        }
+        const pg::SqlResult now = source.Query(
+            "SELECT pg_catalog.pg_stat_get_tuples_updated(" + std::to_string(table.source_oid) +
+            ") + pg_catalog.pg_stat_get_tuples_deleted(" + std::to_string(table.source_oid) + ")");
+        if (pg::Number<uint64_t>(now.rows.at(0), 0) > table.rows_changed) {
+            changed += (changed.empty() ? "" : ", ") + QualifiedName(table.schema, table.name);
+            pg::Query("UPDATE livemigrate.table_copy SET rows_changed = $3::bigint "
+                      "WHERE migration = $1::int AND id = $2::int",
+                      {std::to_string(migration_.id), std::to_string(table.id), now.Scalar()});
+        }
+    }
+    if (!changed.empty()) {
+        pg::Query("INSERT INTO livemigrate.conflict (migration, kind, message) "
+                  "VALUES ($1::int, 'insert_only', $2)",
+                  {std::to_string(migration_.id), "rows were updated or deleted in " + changed});
+    }
+    transaction.Commit();
+    if (!changed.empty()) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "rows were updated or deleted on the source in tables without replica identity")
+            .Detail("They are: " + changed +
+                    ". Such changes are not in the change stream, so the target may differ.")
+            .Hint("Compare them with livemigrate.compare_data() and bring the target in line, or "
+                  "know that they do not matter; then run: SELECT livemigrate.migration_resume();");
     }
 }
 

@@ -236,7 +236,8 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
                                                : ""));
     // Rows may be written frozen when nobody can have seen the table: this migration made it.
     const bool freeze =
-        task.parts == 1 && context.migration.settings.on_existing == OnExisting::kError;
+        task.parts == 1 && task.may_truncate &&
+        context.migration.settings.on_existing == OnExisting::kError;
     pg::Transaction transaction;
     const stage::CopiedPart copied = stage::CopyPartData(
         source, task, freeze, {&context.slot.task_bytes, &context.slot.task_rows});

@@ -24,6 +24,12 @@ struct CopyTable {
     char replica_identity = 'd';
     bool identity_usable = true;
     bool copy_data = true;
+    // Of an extension's configuration table: which rows are the user's, as an SQL condition; the
+    // others come with CREATE EXTENSION.
+    std::string row_condition;
+    bool is_extension_config = false;
+    // UPDATE and DELETE on the source up to the snapshot, by its statistics.
+    uint64_t rows_changed = 0;
     std::string state = "pending";
     Lsn snapshot_lsn;
     int32_t parts = 1;
@@ -39,6 +45,7 @@ struct CopyTask {
     std::string name;
     int32_t part = 0;
     int32_t parts = 1;
+    bool may_truncate = true; // whether the target's table holds nothing but what is copied
     std::string condition; // on ctid; "first-last" for large objects
     uint64_t bytes = 0;
 };

@@ -122,7 +122,9 @@ SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
        t.relrowsecurity AND pg_catalog.row_security_active(t.relid),
        pg_catalog.pg_get_userbyid(t.relowner), pg_catalog.pg_has_role(t.relowner, 'USAGE'),
        pg_catalog.has_table_privilege(t.relid, 'SELECT'),
-       t.is_lossy, t.is_config, t.condition
+       t.is_lossy, t.is_config, t.condition,
+       pg_catalog.pg_stat_get_tuples_updated(t.relid)
+           + pg_catalog.pg_stat_get_tuples_deleted(t.relid)
 FROM user_table t
 ORDER BY t.nspname, t.relname
 )sql";
@@ -200,6 +202,7 @@ ReadTable(const pg::SqlRow &row) {
     read(table.has_lossy_column);
     read(table.is_extension_config);
     read(table.extension_condition);
+    read(table.rows_changed);
     return table;
 }
 

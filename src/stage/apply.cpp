@@ -14,6 +14,7 @@
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/target_relation.hpp"
+#include "stage/transcoding_decoder.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -90,11 +91,16 @@ class Applier {
         if (settings_.plugin == Plugin::kPgoutput) {
             return MakeDecoder(Plugin::kPgoutput);
         }
-        return std::make_unique<Wal2jsonDecoder>(
+        auto decoder = std::make_unique<Wal2jsonDecoder>(
             [this](std::string_view schema, std::string_view name) {
                 const auto found = tables_.find({std::string(schema), std::string(name)});
                 return found != tables_.end() && found->second->replica_identity == 'f';
             });
+        const int encoding = EncodingOf(settings_.source_encoding);
+        if (encoding == PG_UTF8) {
+            return decoder;
+        }
+        return std::make_unique<TranscodingDecoder>(std::move(decoder), encoding);
     }
 
     Lsn SetUpOrigin() {

@@ -23,6 +23,7 @@
 #include "pg/guard.hpp"
 #include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/wait.hpp"
 #include "source/connection.hpp"
 
@@ -440,6 +441,9 @@ WithStatement(const std::vector<size_t> &order, const std::vector<std::string> &
 Fingerprint
 RunOnTarget(const std::string &statement, const ComparedTable &table, const std::string &role) {
     try {
+        // Rolled back: else the locks of all tables would gather, and there is room for some
+        // thousands only.
+        const pg::Subtransaction subtransaction;
         return ToFingerprint(pg::Query(statement));
     } catch (const Error &error) {
         ThrowForTable(error, table, "target", role);

@@ -13,6 +13,7 @@
 #include "core/error.hpp"
 #include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "source/connection.hpp"
 
 #include <algorithm>
@@ -320,6 +321,13 @@ ToDefinitions(const pg::SqlResult &result, const SchemaFilter &selects) {
     return definitions;
 }
 
+// Rolled back, so that the locks that printing a definition takes do not gather.
+pg::SqlResult
+QueryTarget(const std::string &sql) {
+    const pg::Subtransaction subtransaction;
+    return pg::Query(sql);
+}
+
 bool
 IsSameDefinition(const std::string &source, const std::string &target, const Versions &versions) {
     if (source == target) {
@@ -367,7 +375,7 @@ CompareSchema(const std::string &conninfo, const SchemaFilter &selects) {
     for (const char *query : kQueries) {
         source.SendQuery(BuildQuery(query, versions.source, versions));
         const Definitions target =
-            ToDefinitions(pg::Query(BuildQuery(query, versions.target, versions)), selects);
+            ToDefinitions(QueryTarget(BuildQuery(query, versions.target, versions)), selects);
         AddDifferences(ToDefinitions(source.FinishQuery(), selects), target, versions, differences);
     }
     std::sort(

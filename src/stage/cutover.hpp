@@ -31,8 +31,10 @@ void RefreshMaterializedViews(source::Connection &source, CutoverReport &report)
 // The same for views planned before: for a caller that wants a transaction for each.
 void RefreshMaterializedViews(const std::vector<RelationName> &views, CutoverReport &report);
 
-// ANALYZE for each table that exists on the target; a missing one is a note.
-// REQUIRES: an open transaction on the target.
+// ANALYZE for each table that exists on the target; a missing one is a note. A partition stands for
+// its whole partitioned table, which is analyzed once.
+// REQUIRES: an open transaction on the target, in which the tables' locks stay: not too many at
+// once.
 void AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &report);
 
 // A warning for each table of the source that is not among `known`, as it was created after the

@@ -180,8 +180,8 @@ RunPreflight(const MigrationSettings &settings) {
     CheckSourceLimits(run);
     CheckReplicationConnection(run);
     CheckSlot(run);
-    CheckPublication(run);
     CheckPlugin(run);
+    CheckPublication(run);
     CheckOpenTransactions(run);
     CheckTables(run);
     CheckRights(run);

@@ -77,8 +77,8 @@ void CheckSourceLimits(PreflightRun &run);          // preflight_limits.cpp
 void CheckOpenTransactions(PreflightRun &run);      // preflight_limits.cpp
 void CheckReplicationConnection(PreflightRun &run); // preflight_slot.cpp
 void CheckSlot(PreflightRun &run);                  // preflight_slot.cpp
-void CheckPublication(PreflightRun &run);           // preflight_slot.cpp
 void CheckPlugin(PreflightRun &run);                // preflight_plugin.cpp
+void CheckPublication(PreflightRun &run);           // preflight_slot.cpp
 void CheckTables(PreflightRun &run);                // preflight_tables.cpp
 void CheckRights(PreflightRun &run);                // preflight_rights.cpp
 void CheckTargetServer(PreflightRun &run);          // preflight_target.cpp

@@ -262,17 +262,18 @@ CheckSlot(PreflightRun &run) {
 
 void
 CheckPublication(PreflightRun &run) {
+    if (run.result.plugin != Plugin::kPgoutput || run.Failed("existing_slot")) {
+        return;
+    }
     if (run.settings.publication) {
         CheckGivenPublication(run, *run.settings.publication);
     } else if (run.settings.existing_slot) {
         // A publication made now would not be there yet where the slot's changes begin.
-        if (run.result.plugin == Plugin::kPgoutput && !run.Failed("existing_slot")) {
-            run.Fail("publication", sqlstate::kInvalidParameterValue,
-                     QuoteIdentifier(*run.settings.existing_slot),
-                     "a slot of pgoutput needs option \"publication\" too",
-                     "-- options => '{\"existing_slot\": ..., \"publication\": ...}'");
-        }
-    } else if (run.settings.requested_plugin != "wal2json") {
+        run.Fail("publication", sqlstate::kInvalidParameterValue,
+                 QuoteIdentifier(*run.settings.existing_slot),
+                 "a slot of pgoutput needs option \"publication\" too",
+                 "-- options => '{\"existing_slot\": ..., \"publication\": ...}'");
+    } else {
         CheckOwnPublication(run);
     }
 }

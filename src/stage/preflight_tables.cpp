@@ -115,6 +115,13 @@ IdentityProblem(const SourceTable &table) {
                                  : "has no primary key and no replica identity";
 }
 
+// An empty table that has only been written by INSERT, if at all, may well stay so (a log, a
+// history): it does not stop a migration, and the cutover stage checks that it did.
+bool
+NothingToLose(const SourceTable &table) {
+    return table.relkind == 'r' && table.pages == 0 && table.rows_changed == 0;
+}
+
 // Without an identity wal2json leaves UPDATE and DELETE out silently, and a publication makes the
 // application's own UPDATE fail.
 void
@@ -130,6 +137,17 @@ CheckIdentities(PreflightRun &run) {
             run.Notice("replica_identity", TableName(table),
                        problem + ": only INSERT and TRUNCATE are replicated, as was accepted",
                        IdentityFix(table));
+        } else if (run.settings.existing_slot) {
+            // Whoever made the slot and the publication has decided; nothing changes on the source.
+            run.Warning("replica_identity", TableName(table),
+                        problem + ": its UPDATE and DELETE cannot be replicated",
+                        IdentityFix(table));
+        } else if (NothingToLose(table)) {
+            run.Warning("replica_identity", TableName(table),
+                        problem + "; it is empty and never saw UPDATE or DELETE, so only INSERT "
+                                  "and TRUNCATE are replicated, and cutover checks that there "
+                                  "was nothing else",
+                        IdentityFix(table));
         } else {
             run.Fail("replica_identity", sqlstate::kObjectNotInPrerequisiteState, TableName(table),
                      problem + ": its UPDATE and DELETE cannot be replicated", IdentityFix(table));

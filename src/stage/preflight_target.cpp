@@ -82,6 +82,26 @@ CheckOrigins(PreflightRun &run) {
     }
 }
 
+// Origins belong to the whole server: a migration of the same name in another database would lose
+// its position to ours.
+void
+CheckOriginName(PreflightRun &run) {
+    const std::string name = SlotName(run.settings.name);
+    const pg::SqlResult found =
+        pg::Query("SELECT FROM pg_catalog.pg_replication_origin WHERE roname = $1", {name});
+    if (found.processed > 0) {
+        run.Fail("origin_exists", sqlstate::kDuplicateObject, QuoteIdentifier(name),
+                 "the target server has a replication origin " + QuoteIdentifier(name) +
+                     " already, of a migration of this name in another database or an earlier one",
+                 Choices("-- give this migration another name",
+                         {"SELECT pg_replication_origin_drop(" + QuoteLiteral(name) +
+                          "); if no database of this server has such a migration"}));
+    } else {
+        run.Ok("origin_exists", QuoteIdentifier(name),
+               "the target has no replication origin of this name yet");
+    }
+}
+
 // The elements of a list setting, without their quotes.
 std::vector<std::string>
 SplitList(const std::string &setting) {
@@ -197,6 +217,7 @@ CheckTargetServer(PreflightRun &run) {
     CheckCallersRights(run);
     CheckWorkers(run);
     CheckOrigins(run);
+    CheckOriginName(run);
     CheckLocks(run);
     CheckPreload(run);
 }

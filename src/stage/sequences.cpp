@@ -10,6 +10,7 @@
 #include "core/error.hpp"
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 
 #include <algorithm>
 #include <map>
@@ -23,6 +24,8 @@ namespace {
 // The planner's time for UNION ALL grows with the square of its branches: a round trip for each
 // sequence and a thousand in one statement are both ten times slower.
 constexpr size_t kSequencesPerStatement = 100;
+// setval() holds a lock until the transaction's end, and there is room for some thousands.
+constexpr size_t kSequencesPerTransaction = 1000;
 constexpr size_t kMaxNamesInDetail = 20;
 
 // The sequences of users, with the table and column that own them if any.
@@ -223,8 +226,12 @@ AheadWarning(const Name &name, const Sequence &target, const Sequence &source) {
 
 // setval() on the target for (oid, source's state) pairs, a hundred in one statement.
 void
-SetValues(const std::vector<std::pair<std::string, const Sequence *>> &changes) {
+SetValues(const std::vector<std::pair<std::string, const Sequence *>> &changes,
+          const std::function<void()> &next_transaction) {
     for (size_t begin = 0; begin < changes.size(); begin += kSequencesPerStatement) {
+        if (next_transaction && begin > 0 && begin % kSequencesPerTransaction == 0) {
+            next_transaction();
+        }
         std::vector<std::string> oids;
         std::vector<std::string> values;
         std::vector<std::string> called;
@@ -253,14 +260,18 @@ ReadTarget(const Sequences &source) {
         QuoteIdentifier(pg::Query("SELECT CURRENT_USER").Scalar().value_or(""));
     RequirePrivilege(target, &Sequence::readable, "SELECT, UPDATE", "target", role);
     RequirePrivilege(target, &Sequence::settable, "SELECT, UPDATE", "target", role);
-    ReadValues(target, [](const std::string &sql) { return pg::Query(sql); });
+    ReadValues(target, [](const std::string &sql) {
+        const pg::Subtransaction subtransaction; // rolled back, which frees the locks
+        return pg::Query(sql);
+    });
     return target;
 }
 
 } // namespace
 
 SequenceReport
-CopySequences(source::Connection &source_connection, const SequenceFilter &selects) {
+CopySequences(source::Connection &source_connection, const SequenceFilter &selects,
+              const std::function<void()> &next_transaction) {
     Sequences source = ToSequences(source_connection.Query(kSequencesQuery));
     ApplyFilter(source, selects);
     RequirePrivilege(source, &Sequence::readable, "SELECT", "source",
@@ -281,7 +292,7 @@ CopySequences(source::Connection &source_connection, const SequenceFilter &selec
             changes.emplace_back(ours.oid, &theirs);
         }
     }
-    SetValues(changes);
+    SetValues(changes, next_transaction);
     report.changed = changes.size();
     return report;
 }

@@ -27,7 +27,12 @@ using SequenceFilter = std::function<bool(const std::string &schema, const std::
 // Throws Error 42P01 naming the sequences that are missing on the target, 42501 naming those that
 // may not be read or set, each with the SQL that helps; then nothing was set.
 //
+// Each sequence set stays locked until the transaction ends, and a server has room for some
+// thousands of locks: `next_transaction`, if given, is called after every 1000 and may commit and
+// begin anew.
+//
 // REQUIRES: an open transaction on the target. setval() does not roll back with it.
-SequenceReport CopySequences(source::Connection &source, const SequenceFilter &selects);
+SequenceReport CopySequences(source::Connection &source, const SequenceFilter &selects,
+                             const std::function<void()> &next_transaction = {});
 
 } // namespace livemigrate::stage

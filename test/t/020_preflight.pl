@@ -213,6 +213,8 @@ CREATE TABLE by_index (a int NOT NULL);
 CREATE UNIQUE INDEX by_index_a ON by_index (a);
 ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_a;
 CREATE UNLOGGED TABLE unlogged (a int);
+CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
+CREATE FOREIGN TABLE far_away (a int) SERVER nowhere;
 SQL
     my %in = (pair => $identity);
     my @rows = rows(%in);
@@ -222,6 +224,7 @@ SQL
             '"unique_null"', '"deferrable_key"', '"nothing"', '"lost_index"', '"leaf"' ],
         'I01-I03 the tables without a usable replica identity');
     ok(select_rows('unlogged_tables', 'notice', qr/"unlogged"/, @rows), 'C20 unlogged is announced');
+    ok(select_rows('foreign_tables', 'notice', qr/"far_away"/, @rows), 'C20 foreign is announced');
     ok(select_rows('deferrable_keys', 'warning', qr/deferrable_key/, @rows), 'I10 a deferrable key');
     my ($row) = select_rows('replica_identity', 'error', qr/unique_only/, @rows);
     like($row->{fix}, qr/^ALTER TABLE .* USING INDEX "unique_only_a_b_key";\n-- or: .*FULL;\n-- or: .*ADD PRIMARY KEY/,
@@ -260,6 +263,14 @@ mends('S17 the publication is there', 'publication');
 $pair->source_sql('CREATE SCHEMA livemigrate; CREATE TABLE livemigrate.migration (id int PRIMARY KEY)');
 mends('N04 a schema of our name', 'own_schema');
 $pair->source_sql('DROP SCHEMA livemigrate_source CASCADE');
+
+$pair->target_sql("SELECT pg_replication_origin_create('livemigrate_main')");
+{
+    my $row = finds('G12 a migration of this name in another database', 'origin_exists');
+    my ($drop) = $row->{fix} =~ /^-- or: (SELECT .*?;)/m;
+    $pair->target_sql($drop // 'no choice');
+    ok(select_rows('origin_exists', 'ok', undef, rows()), 'G12 mended');
+}
 
 # --- the options existing_slot and publication
 {
@@ -313,7 +324,9 @@ $pair->source_sql('DROP TABLE r');
 $pair->source_sql("CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_nowhere' WHERE extname = 'hstore'");
 like(finds('G11 an extension', 'extensions', object => qr/pg_nowhere/)->{fix},
     qr/^apt-get install postgresql-\d+-pg-nowhere/, 'G11 names a package');
-$pair->source_sql("UPDATE pg_extension SET extname = 'hstore' WHERE extname = 'pg_nowhere'; DROP EXTENSION hstore");
+$pair->source_sql("UPDATE pg_extension SET extname = 'citus' WHERE extname = 'pg_nowhere'");
+finds('a database of another kind', 'table_extensions', object => qr/citus/);
+$pair->source_sql("UPDATE pg_extension SET extname = 'hstore' WHERE extname = 'citus'; DROP EXTENSION hstore");
 
 # --- what the target has already
 $pair->source_sql(<<'SQL');

@@ -382,10 +382,15 @@ sub wait_for_connections {
         die $node->name . " does not take connections\n";
 }
 
-# After kill9 the orphans hold shared memory until they notice, and the start is refused.
-sub start_after_crash {
+# kill -9 of a postmaster, and a new start.  Its orphans hold shared memory until they notice, and a
+# start is refused until then.
+sub crash_and_start {
     my ($self, $node) = @_;
-    $self->poll(sub { $node->start(fail_ok => 1) }) or die $node->name . " did not start again\n";
+    my $pid = $node->{_pid};
+    $node->kill9;
+    $self->poll(sub { !kill 0, $pid }) or die "postmaster $pid outlived kill -9\n";
+    $self->poll(sub { $node->{_pid} = undef; $node->start(fail_ok => 1) })
+      or die $node->name . " did not start again\n";
 }
 
 # A session that holds a lock (or any open transaction) until end_session.

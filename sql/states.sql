@@ -1,0 +1,146 @@
+-- Calls without a migration, or with the name of one that is not there.
+CREATE EXTENSION livemigrate;
+
+-- What can be looked at is empty.
+SELECT count(*) FROM livemigrate.migration_status();
+SELECT count(*) FROM livemigrate.migrations;
+SELECT count(*) FROM livemigrate.workers;
+SELECT count(*) FROM livemigrate.table_progress;
+SELECT count(*) FROM livemigrate.index_progress;
+SELECT count(*) FROM livemigrate.events;
+SELECT count(*) FROM livemigrate.conflicts;
+SELECT count(*) FROM livemigrate.live_workers(1);
+SELECT count(*) FROM livemigrate.live_workers(NULL);
+SELECT livemigrate.origin_progress('livemigrate_main') IS NULL AS no_origin;
+SELECT livemigrate.origin_progress(NULL) IS NULL AS no_origin;
+
+-- Without a name: the only one that has not ended.
+SELECT livemigrate.migration_pause();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_resume();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.set_endpos();
+\echo :LAST_ERROR_SQLSTATE
+
+-- These take one that has ended, too.
+SELECT livemigrate.copy_sequences();
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_schema();
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_data();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_abort();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_cleanup();
+\echo :LAST_ERROR_SQLSTATE
+CALL livemigrate.migration_wait();
+\echo :LAST_ERROR_SQLSTATE
+
+-- With a name.
+SELECT * FROM livemigrate.migration_status('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_pause('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_resume('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.set_endpos('0/1000', 'nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.copy_sequences('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_schema('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_data('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_abort('nobody');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_cleanup('nobody');
+\echo :LAST_ERROR_SQLSTATE
+CALL livemigrate.migration_wait('done', '1 s', 'nobody');
+\echo :LAST_ERROR_SQLSTATE
+
+-- Names are taken as they are: nothing in them is SQL, a pattern or a format.
+SELECT livemigrate.migration_pause('it''s "100%s" \ {a,b}');
+SELECT livemigrate.migration_pause('MAIN');
+SELECT livemigrate.migration_pause('');
+
+-- After a migration that is done and cleaned up, as the history keeps it.
+INSERT INTO livemigrate.migration
+  (name, owner, source, source_redacted, requested_plugin, plugin, pause_after, table_jobs,
+   index_jobs, split_bytes, exclude_tables, exclude_table_data, roles, restore_owner,
+   restore_privileges, on_existing, options, stage, state, message, endpos, ended_at,
+   cleaned_up_at)
+VALUES
+  ('old', 10, 'host=/nonexistent dbname=app', 'host=/nonexistent dbname=app', 'auto', 'pgoutput',
+   '{}', 4, 4, 0, '{}', '{}', true, false, false, 'error', '{}', 'done', 'done',
+   'migration is done', '0/2000', now(), now());
+SELECT migration, stage, state, message, applied_lsn, endpos FROM livemigrate.migration_status();
+CALL livemigrate.migration_wait();
+CALL livemigrate.migration_wait('schema', NULL, 'old');
+SELECT livemigrate.migration_cleanup();
+SELECT livemigrate.migration_cleanup('old');
+SELECT livemigrate.migration_pause();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_pause('old');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_resume('old');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.set_endpos('0/3000', 'old');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_abort('old');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_data('old', '{public.*}');
+\echo :LAST_ERROR_SQLSTATE
+
+-- An aborted one beside it. Of two that have ended and are cleaned up, the last one counts.
+UPDATE livemigrate.migration SET state = 'aborted', stage = 'data';
+SELECT livemigrate.migration_abort();
+CALL livemigrate.migration_wait();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_resume('old');
+\echo :LAST_ERROR_SQLSTATE
+
+-- Several that have not ended: the error names them.
+INSERT INTO livemigrate.migration
+  (name, owner, source, source_redacted, requested_plugin, pause_after, table_jobs, index_jobs,
+   split_bytes, exclude_tables, exclude_table_data, roles, restore_owner, restore_privileges,
+   on_existing, options, state, message)
+SELECT name, 10, 'host=/nonexistent dbname=app', 'host=/nonexistent dbname=app', 'auto', '{}', 4,
+       4, 0, '{}', '{}', true, false, false, 'error', '{}', 'paused', 'paused in stage preflight'
+FROM (VALUES ('one'), ('o''ther')) AS v(name);
+SELECT livemigrate.migration_pause();
+\echo :LAST_ERROR_SQLSTATE
+SELECT migration, stage, state FROM livemigrate.migration_status();
+SELECT livemigrate.copy_sequences('one');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_schema('one');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_data('one');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_cleanup('one');
+\echo :LAST_ERROR_SQLSTATE
+CALL livemigrate.migration_wait('schema', '0 s', 'one');
+\echo :LAST_ERROR_SQLSTATE
+
+-- One that has not ended is meant without a name, whatever ended before it.
+DELETE FROM livemigrate.migration WHERE name = 'o''ther';
+SELECT livemigrate.migration_pause();
+SELECT livemigrate.copy_sequences();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_cleanup();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.set_endpos('0/4000');
+SELECT livemigrate.set_endpos('0/3000');
+SELECT migration, stage, state, endpos FROM livemigrate.migration_status();
+SELECT migration, severity, stage, message, detail FROM livemigrate.events ORDER BY id;
+
+-- Given up before it made anything: nothing is to be cleaned up on a source that is not there.
+SELECT livemigrate.migration_abort();
+SELECT livemigrate.migration_abort();
+SELECT livemigrate.migration_cleanup();
+SELECT migration, stage, state, message FROM livemigrate.migration_status();
+SELECT migration, severity, stage, message, detail FROM livemigrate.events ORDER BY id;
+SELECT migration, state, cleaned_up_at IS NOT NULL AS cleaned_up FROM livemigrate.migrations
+ORDER BY started_at, migration;
+DELETE FROM livemigrate.migration;
+
+DROP EXTENSION livemigrate;

@@ -1,0 +1,63 @@
+#include "pg/prelude.hpp"
+
+#include "stage/transcoding_decoder.hpp"
+
+#include "pg/guard.hpp"
+#include "pg/transaction.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace livemigrate::stage {
+
+TranscodingDecoder::TranscodingDecoder(std::unique_ptr<ChangeDecoder> decoder, int encoding)
+    : decoder_(std::move(decoder)), encoding_(encoding) {}
+
+void
+TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
+    const bool is_ascii = std::none_of(payload.begin(), payload.end(), [](char byte) {
+        return (static_cast<unsigned char>(byte) & 0x80) != 0;
+    });
+    if (is_ascii) {
+        decoder_->Decode(lsn, payload, change);
+        return;
+    }
+    // The payload lies in the spool reader's buffer, without a terminating NUL.
+    converted_.assign(payload);
+    auto *input = reinterpret_cast<unsigned char *>(converted_.data());
+    const auto length = static_cast<int>(converted_.size());
+    // Conversion functions are found in the catalog.
+    std::optional<pg::Transaction> transaction;
+    if (!IsTransactionState()) {
+        transaction.emplace();
+    }
+    struct Converted {
+        const char *text;
+        bool is_copy;
+    };
+    const Converted converted = pg::Call([&]() -> Converted {
+        pg_verify_mbstr(encoding_, converted_.data(), length, false);
+        unsigned char *text = pg_do_encoding_conversion(input, length, encoding_, PG_UTF8);
+        return {reinterpret_cast<const char *>(text), text != input};
+    });
+    if (converted.is_copy) {
+        converted_.assign(converted.text);
+        pfree(const_cast<char *>(converted.text));
+    }
+    if (transaction) {
+        transaction->Commit();
+    }
+    decoder_->Decode(lsn, converted_, change);
+}
+
+int
+EncodingOf(const std::string &name) {
+    const int encoding = pg_char_to_encoding(name.c_str());
+    if (encoding < 0) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "the source's encoding \"" + name + "\" is not known here");
+    }
+    return encoding;
+}
+
+} // namespace livemigrate::stage
