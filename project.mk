@@ -96,7 +96,7 @@ fuzz:
 	    mkdir -p $(FUZZ_DIR)/corpus/$$name; \
 	    echo "== $$name"; \
 	    $(FUZZ_DIR)/$$name -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_DIR)/ \
-	        $(FUZZ_DIR)/corpus/$$name $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; \
+	        $(FUZZ_DIR)/corpus/$$name $$(ls -d test/fuzz/corpus/$${name%_fuzzer} 2>/dev/null) || exit 1; \
 	done
 
 # Goals of PGXS named beside one of these ("make deps all"): one after the other, each by itself.

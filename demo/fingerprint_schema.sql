@@ -1,6 +1,6 @@
--- Prints what the database is made of, one line for each object: kind, name, hash of its
--- definition. Runs alike on source and target. Constraints that a partition inherits have names of
--- the server's choice, so they count by their definition alone.
+-- Prints what the database is made of, one line for each object: kind, name, definition. Runs
+-- alike on source and target. Constraints that a partition inherits have names of the server's
+-- choice, so they count by their definition alone.
 SET search_path = pg_catalog;
 
 CREATE TEMPORARY VIEW relation AS
@@ -72,4 +72,4 @@ UNION ALL
   SELECT 'role', rolname, ROW(rolcanlogin, rolinherit)::text
     FROM pg_roles WHERE rolname IN ('shop_owner', 'shop_app', 'migrator');
 
-SELECT kind, name, md5(body) FROM definition;
+SELECT kind, name, regexp_replace(body, '\s+', ' ', 'g') FROM definition;

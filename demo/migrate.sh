@@ -10,12 +10,9 @@ UNEQUAL_TABLES=0
 # conninfo.
 run_workflow_sql() { run_sql target "$@" --set=source="$SOURCE_CONNINFO"; }
 
-# The plugin as an argument to a call, when it is not left to the extension.
-plugin_argument() { [[ $PLUGIN == auto ]] || printf ", plugin => '%s'" "$PLUGIN"; }
-
 # query_errors COLUMN: what the check says about errors.
 query_errors() {
-    query target "SELECT $1 FROM livemigrate.migration_check(:'source'$(plugin_argument))
+    query target "SELECT $1 FROM livemigrate.migration_check(:'source')
                    WHERE severity = 'error'" --set=source="$SOURCE_CONNINFO"
 }
 
@@ -25,13 +22,13 @@ check_source() {
     note "\\set source '${SOURCE_CONNINFO%% passfile*}"
     note "             ${SOURCE_CONNINFO#*migrator }'"
     run_workflow_sql "SELECT severity, check_id, object, message, fix
-  FROM livemigrate.migration_check(:'source'$(plugin_argument)) WHERE severity <> 'ok';" --expanded
+  FROM livemigrate.migration_check(:'source') WHERE severity <> 'ok';" --expanded
     fixes=$(query_errors fix | grep -v '^--' || true)
     if [[ -n $fixes ]]; then
         say "The column \"fix\" has the SQL that mends it:"
         run_sql source "$fixes"
         run_workflow_sql "SELECT severity, count(*)
-  FROM livemigrate.migration_check(:'source'$(plugin_argument)) GROUP BY severity;"
+  FROM livemigrate.migration_check(:'source') GROUP BY severity;"
         require_no_errors
     fi
 }
@@ -46,8 +43,7 @@ require_no_errors() {
 
 migrate_schema() {
     TRANSACTIONS_BEFORE=$(count_transactions source)
-    run_workflow_sql "SELECT livemigrate.migration_start(:'source'$(plugin_argument),
-                                   pause_after => '{schema}');"
+    run_workflow_sql "SELECT livemigrate.migration_start(:'source', pause_after => '{schema}');"
     run_sql target "CALL livemigrate.migration_wait('schema');"
     run_sql target "SELECT stage, state, plugin, slot_name, snapshot_lsn, message
   FROM livemigrate.migration_status();" --expanded

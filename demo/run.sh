@@ -4,10 +4,9 @@
 # over and compares everything. Leaves nothing behind; exit code 0 only if all is equal.
 #
 #   PG_CONFIG      which PostgreSQL installation to use (default: pg_config)
-#   PLUGIN         auto, pgoutput or wal2json (default: auto)
 #   LOAD_RATE      transactions a second that the application writes (default: 400)
 #   PGBENCH_SCALE  size of pgbench's tables (default: 20, about 500 MB in all)
-#   PATIENCE       seconds after which a single call counts as hung (default: 150)
+#   PATIENCE       seconds after which a single call counts as hung (default: 300)
 #   KEEP=1         keep data directories and logs
 #   NO_COLOR=1     no colours on a terminal
 # shellcheck disable=SC2034  # its variables are read by the other parts
@@ -15,12 +14,11 @@ set -euo pipefail
 
 DEMO=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PG_CONFIG=${PG_CONFIG:-pg_config}
-PLUGIN=${PLUGIN:-auto}
 DATABASE=shop
 WORK=
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE PGOPTIONS
 export LC_ALL=C.UTF-8
-export PGOPTIONS="-c statement_timeout=${PATIENCE:-150}s"
+export PGOPTIONS="-c statement_timeout=${PATIENCE:-300}s"
 
 # shellcheck source-path=SCRIPTDIR
 source "$DEMO/output.sh"

@@ -9,7 +9,8 @@ summarize() {
     IFS='|' read -r bytes rows tables indexes transactions changes skipped <<<"$COPIED"
     written=$(($(acknowledged_transactions) - TRANSACTIONS_BEFORE))
     if everything_equal; then
-        good "Source and target are equal: $(describe data target table rows)."
+        good "Source and target are equal: $COMPARED_TABLES tables with \
+$(group_digits "$(one_kind data target table | sum_of)") rows, and all that belongs to them."
     else
         bad "Source and target are NOT equal, or something was left behind; see above."
     fi

@@ -4,7 +4,7 @@
 
 DIFFERENCES=0
 
-# fingerprint SIDE: hashes of all data and all definitions, sorted.
+# fingerprint SIDE: hashes of all data, and all definitions, sorted.
 fingerprint() {
     local side=$1 part
     for part in data schema; do
@@ -58,7 +58,8 @@ compare_kind() {
 show_differences() {
     local part
     for part in data schema; do
-        diff "$WORK/$part.source" "$WORK/$part.target" | grep '^[<>]' | head -n 20 | indent || true
+        diff "$WORK/$part.source" "$WORK/$part.target" | grep '^[<>]' | head -n 20 |
+            sed -e 's/^</source/' -e 's/^>/target/' | tr '\t' ' ' | cut -c 1-96 | indent || true
     done
 }
 

@@ -58,6 +58,7 @@ CREATE TABLE migration (
   snapshot_lsn pg_lsn,
   snapshot_name text,                -- exported; only while snapshot_held
   endpos pg_lsn,
+  schema_restored boolean NOT NULL DEFAULT false,
   spool_token text,
   dsm_handle bigint,                 -- of the running coordinator
 

@@ -165,7 +165,7 @@ LoadMigration(int32_t id, bool lock) {
                     "attempts, cleaned_up_at IS NOT NULL, plugin, wal2json_numeric_option, "
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
-                    "snapshot_name, endpos, spool_token, dsm_handle "
+                    "snapshot_name, endpos, spool_token, dsm_handle, schema_restored "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -198,6 +198,7 @@ LoadMigration(int32_t id, bool lock) {
     migration.endpos = Position(row, 19);
     migration.spool_token = Text(row, 20);
     migration.dsm_handle = Number<uint32_t>(row, 21);
+    migration.schema_restored = Flag(row, 22);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -357,6 +358,11 @@ void
 SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name) {
     Update(id, "snapshot_lsn = COALESCE($2::pg_lsn, snapshot_lsn), snapshot_name = $3",
            {OrNull(lsn), OrNull(snapshot_name)});
+}
+
+void
+MarkSchemaRestored(int32_t id) {
+    Update(id, "schema_restored = true", {});
 }
 
 void

@@ -41,6 +41,7 @@ struct Migration {
     std::string snapshot_name;
     Lsn endpos;
     std::string spool_token;
+    bool schema_restored = false; // the dump's pre-data section is in the target
     uint32_t dsm_handle = 0;
 };
 
@@ -75,6 +76,7 @@ void SetEndpos(int32_t id, Lsn endpos);
 void SetSlotPlan(const Migration &migration);     // slot, publications, origin: names and flags
 void SetSourceIdentity(const Migration &migration);
 void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
+void MarkSchemaRestored(int32_t id);
 void SetSpoolToken(int32_t id, const std::string &token);
 void MarkCleanedUp(int32_t id);
 

@@ -35,7 +35,13 @@ constexpr int kDeferredPhase = 10;
 void
 Coordinator::EnsureSnapshot() {
     if (!SnapshotIsHeld()) {
-        AcquireNewSnapshot();
+        try {
+            AcquireNewSnapshot();
+        } catch (...) {
+            // Half taken, it is of no use: tables would be copied under a snapshot they do not name.
+            snapshot_session_.reset();
+            throw;
+        }
     }
     if (!receiver_wanted_) {
         receiver_wanted_ = true;

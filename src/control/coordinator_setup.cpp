@@ -408,7 +408,9 @@ Coordinator::ExcludedRelations() {
 
 void
 Coordinator::RunSchemaStage() {
-    if (migration_.settings.on_existing != OnExisting::kError) {
+    // It was restored in one transaction with the mark that says so: a crash behind that must not
+    // restore it again.
+    if (migration_.settings.on_existing != OnExisting::kError || migration_.schema_restored) {
         return;
     }
     EnsureSnapshot();
@@ -422,6 +424,7 @@ Coordinator::RunSchemaStage() {
     pg::SetConfig("session_replication_role", "replica");
     pg::Transaction transaction;
     const stage::SchemaReport report = stage::ExecuteSchema(sql);
+    MarkSchemaRestored(migration_.id);
     RecordEvent(migration_.id, "info", migration_.stage,
                 std::to_string(report.statements) + " statements executed");
     for (const std::string &note : report.notes) {

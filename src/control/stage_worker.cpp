@@ -200,6 +200,11 @@ RunApply(WorkerContext &context) {
     }
     pg::SetConfig("session_replication_role", "replica");
     pg::SetConfig("synchronous_commit", "off");
+    // Every statement finds one row by its key, thousands of times: one plan, through the index,
+    // also where a table is so small that a scan would look cheaper now.
+    pg::SetConfig("enable_seqscan", "off");
+    pg::SetConfig("plan_cache_mode", "force_generic_plan");
+    pg::SetConfig("jit", "off");
     context.state.apply_pid.store(MyProcPid);
     SharedApplyObserver observer(context.state, context.slot);
     stage::ApplyFailure failure;

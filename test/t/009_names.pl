@@ -178,10 +178,12 @@ is($columns->target_sql("SELECT count(*) FROM t WHERE extra = 'target'"),
 $columns->cleanup;
 
 # The migration's own name: it works, or it is refused with a reason; nothing half made stays.
+my $named = $servers->database('named');
+$named->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
 for my $name (grep {/^(?:a|it|back|new|%s|UPPER|<|\xc3|x)/} @odd) {
-    my $one   = bless { %$schemas, migration => $name }, ref $schemas;
+    my $one   = bless { %$named, migration => $name }, ref $named;
     my $error = $one->target_error(
-        $one->start_sql(pause_after => ['slot'], on_existing => 'skip_schema'));
+        $one->start_sql(pause_after => ['slot']));
     (my $label = "migration named $name") =~ s/[^ -~]/?/g;
     if (%$error) {
         like($error->{sqlstate}, qr/^(?:42602|42622|22023)$/, "$label: refused as a name") or
