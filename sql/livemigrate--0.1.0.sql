@@ -289,7 +289,10 @@ SELECT m.name AS migration, t.schema_name, t.table_name, t.state, t.parts,
           AND p.table_id OPERATOR(pg_catalog.=) t.id
           AND p.state OPERATOR(pg_catalog.=) 'done')::int AS parts_done,
        t.bytes AS bytes_total,
-       t.bytes_done OPERATOR(pg_catalog.+) COALESCE(r.bytes, 0)::bigint AS bytes_done,
+       CASE WHEN t.state OPERATOR(pg_catalog.=) 'done' THEN t.bytes
+            ELSE LEAST(t.bytes,
+                       t.bytes_done OPERATOR(pg_catalog.+) COALESCE(r.bytes, 0)::bigint)
+       END AS bytes_done,
        t.rows_estimate AS rows_total,
        t.rows_done OPERATOR(pg_catalog.+) COALESCE(r.rows, 0)::bigint AS rows_done,
        t.snapshot_lsn, t.started_at, t.finished_at, t.error

@@ -35,7 +35,7 @@ check_server_headers() {
 check_floors() {
     local floor below=
     for floor in $floors; do
-        includes "src/$floor" | grep -E "\"($(echo $floors | tr ' ' '|'))/" |
+        includes "src/$floor" | grep -E "\"(${floors// /|})/" |
             grep -vE "\"($below$floor)/" |
             breach "the floor $floor includes only itself and those below: $floors"
         below+="$floor|"
@@ -68,14 +68,15 @@ check_regress() {
 
 check_tests() {
     local number
-    for number in $(ls test/t 2>/dev/null | sed -nE 's/^([0-9]+)_.*\.pl$/\1/p' | sort | uniq -d); do
-        echo "$(ls test/t/"$number"_*.pl | tail -n 1):1:" | breach "test number $number is taken"
+    for number in $(printf '%s\n' test/t/*.pl | sed -nE 's|^test/t/([0-9]+)_.*|\1|p' | uniq -d); do
+        echo "test/t/${number}_:1:" | breach "two tests have the number $number"
     done
 }
 
 check_sizes() {
     local file lines
-    find src test demo bench tools 2>/dev/null -name '*.?pp' -o -name '*.p[lm]' -o -name '*.sh' |
+    find src test demo bench tools \( -name '*.?pp' -o -name '*.p[lm]' -o -name '*.sh' \) \
+        2>/dev/null |
         while IFS= read -r file; do
             lines=$(wc -l <"$file")
             [ "$lines" -le "$max_lines" ] ||

@@ -72,13 +72,19 @@ show_tap_logs() {
     done
 }
 
-cd "$work" || exit 1
-"run_$suite"
+case $suite in
+regress) run_regress ;;
+tap) run_tap ;;
+*) echo "no such suite: $suite" >&2 && false ;;
+esac
 status=$?
 if [ "$status" = 0 ]; then
     rm -rf "$work"
 else
-    "show_${suite}_logs"
+    case $suite in
+    regress) show_regress_logs ;;
+    tap) show_tap_logs ;;
+    esac
     echo "$suite tests failed; their files are in $work"
 fi
 exit "$status"

@@ -50,7 +50,8 @@ Check(FunctionCallInfo fcinfo) {
     return ReturnRows(fcinfo, rows);
 }
 
-// A second migration of the name, or a second one into this database, would write the same tables.
+// Several migrations into one database may run when they take different tables, which the check of
+// an empty target sees to; of one name there is one.
 void
 CheckNoOther(const MigrationSettings &settings) {
     const pg::SqlResult others =
@@ -95,13 +96,9 @@ Start(FunctionCallInfo fcinfo) {
 Datum
 Pause(FunctionCallInfo fcinfo) {
     Migration migration = LoadNamed(TextArgument(fcinfo, 0));
-    if (migration.state == State::kPaused) {
-        Notice("migration \"" + migration.settings.name + "\" is paused already",
-               "SELECT livemigrate.migration_resume();");
-        if (CoordinatorRuns(migration)) {
-            // At a pause point changes are still being buffered: that ends, too.
-            control::RequestPause(migration.id);
-        }
+    if (migration.state == State::kPaused && migration.stage_ended && CoordinatorRuns(migration)) {
+        // At a pause point changes are still being buffered: that ends, too.
+        control::RequestPause(migration.id);
         return ReturnName(migration.settings.name);
     }
     if (migration.state != State::kRunning && migration.state != State::kRetrying) {
@@ -120,19 +117,41 @@ Pause(FunctionCallInfo fcinfo) {
     return ReturnName(migration.settings.name);
 }
 
+// Throws Error 22023 for a stage that is behind: the migration would never pause there.
+std::vector<Stage>
+StagesAhead(const Migration &migration, const std::vector<std::string> &names) {
+    std::vector<Stage> stages = ParseStages(names);
+    for (const Stage stage : stages) {
+        if (stage < migration.stage || (stage == migration.stage && migration.stage_ended)) {
+            throw Error(sqlstate::kInvalidParameterValue,
+                        "stage " + std::string(StageName(stage)) + " has ended already")
+                .Hint("Stages ahead begin with " +
+                      std::string(StageName(migration.stage_ended ? NextStage(migration.stage)
+                                                                  : migration.stage)) +
+                      ".");
+        }
+    }
+    return stages;
+}
+
 Datum
 Resume(FunctionCallInfo fcinfo) {
     const auto pause_after = TextArrayArgument(fcinfo, 1);
     Migration migration = LoadNamed(TextArgument(fcinfo, 0));
+    if (HasEnded(migration.state)) {
+        ThrowWrongState(migration, "resume",
+                        "SELECT livemigrate.migration_start('host=... dbname=... user=...');");
+    }
     if (pause_after) {
-        control::SetPauseAfter(migration.id, ParseStages(*pause_after));
+        control::SetPauseAfter(migration.id, StagesAhead(migration, *pause_after));
     }
     const bool runs = CoordinatorRuns(migration);
     if (runs && (migration.state == State::kRunning || migration.state == State::kRetrying)) {
         if (migration.pause_requested) {
             control::ClearPauseRequest(migration.id);
-        } else {
-            Notice("migration \"" + migration.settings.name + "\" is running already");
+        } else if (!pause_after) {
+            ThrowWrongState(migration, "resume",
+                            "SELECT stage, state, message FROM livemigrate.migration_status();");
         }
         control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
         return ReturnName(migration.settings.name);
@@ -176,6 +195,10 @@ Datum
 SetEndpos(FunctionCallInfo fcinfo) {
     const std::optional<Lsn> wanted = LsnArgument(fcinfo, 0);
     Migration migration = LoadNamed(TextArgument(fcinfo, 1));
+    if (migration.state == State::kAborted) {
+        ThrowWrongState(migration, "set endpos of",
+                        "SELECT livemigrate.migration_start('host=... dbname=... user=...');");
+    }
     if (migration.stage >= Stage::kCutover ||
         (migration.stage == Stage::kStreaming && migration.stage_ended)) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
@@ -204,6 +227,10 @@ SetEndpos(FunctionCallInfo fcinfo) {
 Datum
 CopySequences(FunctionCallInfo fcinfo) {
     const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    if (migration.state == State::kAborted) {
+        ThrowWrongState(migration, "copy sequences of",
+                        "SELECT livemigrate.migration_start('host=... dbname=... user=...');");
+    }
     if (migration.stage < Stage::kSchema ||
         (migration.stage == Stage::kSchema && !migration.stage_ended)) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,

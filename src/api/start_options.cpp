@@ -7,6 +7,7 @@
 #include "pg/sql_row.hpp"
 #include "source/connection.hpp"
 
+#include <charconv>
 #include <functional>
 #include <map>
 
@@ -30,11 +31,18 @@ ReadJobs(FunctionCallInfo fcinfo, int index, const char *name) {
 
 uint64_t
 ReadSize(const std::string &text) {
-    const pg::SqlResult result = pg::Query("SELECT pg_catalog.pg_size_bytes($1)", {text});
-    const auto bytes = pg::Number<int64_t>(result.rows.at(0), 0);
+    int64_t bytes = -1;
+    try {
+        bytes = pg::Number<int64_t>(
+            pg::Query("SELECT pg_catalog.pg_size_bytes($1)", {text}).rows.at(0), 0);
+    } catch (const Error &error) {
+        if (!error.sqlstate().starts_with("22")) {
+            throw;
+        }
+    }
     if (bytes < 0) {
         throw Error(sqlstate::kInvalidParameterValue,
-                    "argument \"split_tables_larger_than\" must not be negative")
+                    "argument \"split_tables_larger_than\" is not a size: \"" + text + "\"")
             .Hint("Give a size such as '1 GB', or '0' to split no table.");
     }
     return static_cast<uint64_t>(bytes);
@@ -56,6 +64,12 @@ ReadOnExisting(const std::string &text) {
         .Hint("Valid values are error, truncate and skip_schema.");
 }
 
+[[noreturn]] void
+ThrowNotThereYet(const std::string &option, const std::string &hint) {
+    throw Error(sqlstate::kFeatureNotSupported, "option \"" + option + "\" is not supported yet")
+        .Hint(hint);
+}
+
 // One key of `options`: its JSON type and what to do with its value as text.
 struct OptionRule {
     const char *type;
@@ -68,8 +82,9 @@ OptionRules() {
         {"apply_jobs",
          {"number",
           [](MigrationSettings &settings, const std::string &value) {
-              settings.apply_jobs = std::atoi(value.c_str());
-              if (settings.apply_jobs < 1 || settings.apply_jobs > kMaxJobs) {
+              const char *end = value.data() + value.size();
+              const auto parsed = std::from_chars(value.data(), end, settings.apply_jobs);
+              if (parsed.ec != std::errc() || parsed.ptr != end || settings.apply_jobs < 1 || settings.apply_jobs > kMaxJobs) {
                   throw Error(sqlstate::kInvalidParameterValue,
                               "option \"apply_jobs\" is out of range: " + value)
                       .Hint("Give a whole number from 1 to " + std::to_string(kMaxJobs) + ".");
@@ -77,8 +92,11 @@ OptionRules() {
           }}},
         {"database_settings",
          {"boolean",
-          [](MigrationSettings &settings, const std::string &value) {
-              settings.database_settings = value == "true";
+          [](MigrationSettings &, const std::string &value) {
+              if (value == "true") {
+                  ThrowNotThereYet("database_settings", "Run the ALTER DATABASE ... SET commands "
+                                                        "on the target by hand.");
+              }
           }}},
         {"existing_slot",
          {"string",
@@ -90,6 +108,13 @@ OptionRules() {
                             "them.");
               }
               settings.existing_slot = value;
+          }}},
+        {"hypertables",
+         {"array",
+          [](MigrationSettings &, const std::string &) {
+              ThrowNotThereYet("hypertables", "Start with pause_after => '{schema}', run "
+                                              "create_hypertable(), then: SELECT "
+                                              "livemigrate.migration_resume();");
           }}},
         {"insert_only_tables",
          {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadTableList

@@ -347,11 +347,11 @@ void
 SetSourceIdentity(const Migration &migration) {
     Update(migration.id,
            "source_system_identifier = $2, source_version = $3::int, source_encoding = $4, "
-           "plugin = $5, wal2json_numeric_option = $6::boolean",
+           "plugin = $5, wal2json_numeric_option = $6::boolean, source_database = $7",
            {migration.source_system_identifier, std::to_string(migration.source_version),
             migration.source_encoding,
             migration.plugin ? SqlValue(std::string(PluginName(*migration.plugin))) : std::nullopt,
-            BoolText(migration.wal2json_numeric_option)});
+            BoolText(migration.wal2json_numeric_option), migration.source_database});
 }
 
 void

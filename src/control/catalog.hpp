@@ -32,6 +32,7 @@ struct Migration {
     std::string source_system_identifier;
     int source_version = 0;
     std::string source_encoding;
+    std::string source_database;
     std::string slot_name;
     bool slot_created = false;
     std::vector<std::string> publications;

@@ -8,7 +8,6 @@
 #include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
-#include "pg/guc.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 
@@ -33,6 +32,9 @@ constexpr milliseconds kTakeoverPause{100};
 // Source objects of the migration that outlive an attempt are remade, so a failed stage may run
 // again at once; after this many transient failures in a row the delay is at its longest anyway.
 constexpr milliseconds kRequestInterval{500};
+
+// A worker that ends wakes the coordinator; everything else may wait this long.
+constexpr milliseconds kTickPause{200};
 
 } // namespace
 
@@ -357,7 +359,7 @@ Coordinator::Tick(const std::string &message) {
                                    "(max_worker_processes), so fewer workers run at a time"
                        : message);
     }
-    pg::SleepOnLatch(std::min<milliseconds>(pg::StatusInterval(), milliseconds(200)));
+    pg::SleepOnLatch(kTickPause);
 }
 
 void

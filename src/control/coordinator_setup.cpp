@@ -84,6 +84,7 @@ Coordinator::RunPreflightStage() {
     migration_.source_system_identifier = result.source.system_identifier;
     migration_.source_version = result.source.version_num;
     migration_.source_encoding = result.source.encoding;
+    migration_.source_database = result.source.database;
     pg::Transaction transaction;
     SetSourceIdentity(migration_);
     RecordEvent(migration_.id, "info", migration_.stage,

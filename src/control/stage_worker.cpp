@@ -21,6 +21,7 @@
 #include "stage/large_objects.hpp"
 #include "stage/receive.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -29,6 +30,9 @@ namespace livemigrate::control {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr milliseconds kShortestJobPause{10};
+constexpr milliseconds kLongestJobPause{250};
 
 // What a worker knows about itself; lives on the stack of its main function.
 struct WorkerContext {
@@ -307,6 +311,7 @@ void
 RunIndex(WorkerContext &context) {
     pg::SetConfig("synchronous_commit", "off");
     const auto last_phase = static_cast<int>(context.state.job_phase.load());
+    milliseconds pause = kShortestJobPause;
     for (;;) {
         CheckCoordinator(context.state);
         std::optional<SchemaJob> job;
@@ -322,11 +327,14 @@ RunIndex(WorkerContext &context) {
         }
         if (job) {
             RunOneJob(context, *job);
+            pause = kShortestJobPause;
         } else if (unfinished == 0) {
             return;
         } else {
+            // Another worker has a phase to itself, or the last jobs of one are running.
             SetDoing(context.slot, "waiting for jobs of an earlier phase");
-            pg::SleepOnLatch(milliseconds(20));
+            pg::SleepOnLatch(pause);
+            pause = std::min(pause * 2, kLongestJobPause);
         }
     }
 }

@@ -157,6 +157,12 @@ SpoolDirectory::OpenForReading(uint64_t segment) const {
     return File(descriptor, SegmentPath(segment));
 }
 
+bool
+SpoolDirectory::Exists(uint64_t segment) const {
+    const std::string name = SegmentName(segment);
+    return ::faccessat(handle_.descriptor(), name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 File
 SpoolDirectory::OpenForWriting(uint64_t segment) const {
     const int descriptor = ::openat(handle_.descriptor(), SegmentName(segment).c_str(),

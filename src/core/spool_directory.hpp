@@ -27,6 +27,7 @@ class SpoolDirectory {
     std::vector<uint64_t> Segments() const;
 
     std::optional<File> OpenForReading(uint64_t segment) const; // nothing if it does not exist
+    bool Exists(uint64_t segment) const;
     File OpenForWriting(uint64_t segment) const;
     File Create(uint64_t segment) const; // must not exist
     void Remove(uint64_t segment) const; // fine if it does not exist

@@ -20,7 +20,8 @@ struct SpoolOptions {
     // Of a new spool: where the stream begins, the slot's consistent point.
     Lsn start_lsn;
     // The slot's confirmed_flush_lsn, if it is known: a spool that ends before it has lost changes
-    // that the source no longer has, and is left as it is for inspection.
+    // that the source no longer has, and is left as it is for inspection. Nor is a new spool made
+    // if that lies behind start_lsn, whatever `create` says.
     Lsn confirmed_flush_lsn;
 
     // A segment is ended before the record that would make it longer.

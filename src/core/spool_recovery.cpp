@@ -58,6 +58,9 @@ Scan::Run() {
         Enter(reader);
         size_before_ = reader.file().Size();
         const bool newest = segment == segments.back();
+        if (!newest) {
+            found_.finished_sizes.push_back(size_before_);
+        }
         followed_ = newest || options_.verify_all;
         if (!followed_) {
             check_.Step(0);

@@ -7,6 +7,7 @@
 #include "core/spool_options.hpp"
 
 #include <cstdint>
+#include <vector>
 
 namespace livemigrate {
 
@@ -18,6 +19,7 @@ struct SpoolScan {
     uint64_t torn_bytes = 0;
     // A segment behind it whose creation was torn, to be removed; 0 for none.
     uint64_t torn_segment = 0;
+    std::vector<uint64_t> finished_sizes; // of the segments before it
     Lsn last_end_lsn;
     bool in_transaction = false;
 };

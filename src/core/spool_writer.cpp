@@ -17,6 +17,15 @@ ThrowProtocolViolation(const char *what, Lsn lsn) {
     throw Error(sqlstate::kProtocolViolation, std::string(what) + " at " + lsn.ToString());
 }
 
+[[noreturn]] void
+ThrowEmpty(const std::string &directory) {
+    throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                "spool directory \"" + directory + "\" is empty")
+        .Detail("Changes have been received already, so there should be a spool.")
+        .Hint("If its volume is not mounted, mount it. Without the spool the migration must be "
+              "started anew.");
+}
+
 } // namespace
 
 SpoolWriter::SpoolWriter(SpoolOptions options)
@@ -30,19 +39,23 @@ SpoolWriter::SpoolWriter(SpoolOptions options)
     if (found.end.segment != 0) {
         ContinueSpool(found);
     } else if (options_.create || found.torn_segment != 0) {
-        last_end_lsn_ = options_.start_lsn;
-        CreateSegment(1);
+        BeginSpool();
     } else {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "spool directory \"" + directory_.path() + "\" is empty")
-            .Detail("The migration has begun to stream, so there should be a spool.")
-            .Hint("If its volume is not mounted, mount it. Without the spool the migration must be "
-                  "started anew.");
+        ThrowEmpty(directory_.path());
     }
     synced_end_lsn_ = last_end_lsn_;
 }
 
 SpoolWriter::~SpoolWriter() = default;
+
+void
+SpoolWriter::BeginSpool() {
+    if (options_.start_lsn < options_.confirmed_flush_lsn) {
+        ThrowEmpty(directory_.path()); // there has been one
+    }
+    last_end_lsn_ = options_.start_lsn;
+    CreateSegment(1);
+}
 
 void
 SpoolWriter::ContinueSpool(const SpoolScan &found) {
@@ -52,6 +65,10 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
     file_offset_ = found.end.offset;
     in_transaction_ = found.in_transaction;
     last_end_lsn_ = found.last_end_lsn;
+    for (uint64_t size : found.finished_sizes) {
+        finished_sizes_.push_back(size);
+        finished_bytes_ += size;
+    }
     if (found.torn_bytes > 0) {
         file_.Truncate(file_offset_);
         truncated_bytes_ = found.torn_bytes;
@@ -265,7 +282,19 @@ SpoolWriter::Rotate() {
     file_.Truncate(file_offset_); // a failed write may have left bytes that could not be cut off
     SyncFile();
     synced_end_lsn_ = last_end_lsn_;
+    const uint64_t size = file_offset_;
     CreateSegment(segment_ + 1);
+    finished_sizes_.push_back(size);
+    finished_bytes_ += size;
+}
+
+uint64_t
+SpoolWriter::bytes_on_disk() {
+    while (!finished_sizes_.empty() && !directory_.Exists(segment_ - finished_sizes_.size())) {
+        finished_bytes_ -= finished_sizes_.front();
+        finished_sizes_.pop_front();
+    }
+    return finished_bytes_ + file_offset_;
 }
 
 void

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -84,21 +85,23 @@ class SpoolWriter {
         return buffered_;
     }
 
-    uint64_t
-    bytes_on_disk() const {
-        return SpoolBytes(directory_.path());
-    }
+    // The size of all segments, like SpoolBytes but without listing them.
+    uint64_t bytes_on_disk();
+
+    // Transactions that came again and were dropped.
     uint64_t
     duplicate_transactions() const {
         return duplicate_transactions_;
-    } // dropped
+    }
+    // Of a torn tail, cut off at the start.
     uint64_t
     truncated_bytes() const {
         return truncated_bytes_;
-    } // cut at the start
+    }
 
   private:
     void ContinueSpool(const SpoolScan &found);
+    void BeginSpool();
     bool AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn);
     bool AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark);
     void PutMessage(Lsn lsn, std::string_view payload);
@@ -124,6 +127,9 @@ class SpoolWriter {
     uint64_t synced_offset_ = 0;
     std::unique_ptr<char[]> buffer_;
     size_t buffered_ = 0;
+    // Sizes of the segments before it, the last being segment_ - 1: those not known to be pruned.
+    std::deque<uint64_t> finished_sizes_;
+    uint64_t finished_bytes_ = 0;
     bool unusable_ = false; // a sync went wrong
 
     // The stream.

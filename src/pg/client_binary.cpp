@@ -30,7 +30,7 @@ ClientBinary(const char *name) {
         throw Error(sqlstate::kUndefinedFile,
                     std::string("could not find the program \"") + name + "\"")
             .Detail("There is no executable file \"" + path + "\" on the target server.")
-            .Hint("apt-get install postgresql-client-" + std::to_string(PG_VERSION_NUM / 10000));
+            .Hint("apt-get install postgresql-client-" + std::to_string(kBuiltForVersion / 10000));
     }
     return path;
 }

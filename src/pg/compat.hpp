@@ -8,6 +8,9 @@
 
 namespace livemigrate::pg {
 
+// The server version this library is built for; the server loads no other.
+inline constexpr int kBuiltForVersion = PG_VERSION_NUM;
+
 // PostgreSQL 16 gave SPI and latch code no new names we use; 17 renamed the wait event constant.
 #if PG_VERSION_NUM >= 170000
 inline constexpr uint32 kWaitEventExtension = WAIT_EVENT_EXTENSION;

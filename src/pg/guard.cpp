@@ -78,7 +78,8 @@ RaisePending(const PendingError *pending) {
     char *detail = pending->detail == nullptr ? nullptr : pstrdup(pending->detail);
     char *hint = pending->hint == nullptr ? nullptr : pstrdup(pending->hint);
     char *context = pending->context == nullptr ? nullptr : pstrdup(pending->context);
-    ereport(ERROR, (errcode(sqlerrcode), errmsg_internal("%s", message),
+    // The statement may hold a connection string with its password: it stays out of the log.
+    ereport(ERROR, (errcode(sqlerrcode), errmsg_internal("%s", message), errhidestmt(true),
                     detail == nullptr ? 0 : errdetail_internal("%s", detail),
                     hint == nullptr ? 0 : errhint("%s", hint),
                     context == nullptr ? 0 : (errcontext("%s", context))));

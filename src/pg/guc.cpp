@@ -9,7 +9,6 @@ namespace {
 int caught_up_lag_ms = 2000;
 char *client_bin_dir = nullptr;
 int spool_segment_size_mb = 64;
-int status_interval_ms = 1000;
 
 } // namespace
 
@@ -28,10 +27,6 @@ DefineSettings() {
                             "Size of the files that buffer changes on the target.", nullptr,
                             &spool_segment_size_mb, 64, 1, 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
                             nullptr, nullptr);
-    DefineCustomIntVariable("livemigrate.status_interval",
-                            "How often the coordinator looks after its workers and the source.",
-                            nullptr, &status_interval_ms, 1000, 50, 60 * 1000, PGC_SIGHUP,
-                            GUC_UNIT_MS, nullptr, nullptr, nullptr);
     ReserveSettingPrefix("livemigrate");
 }
 
@@ -48,11 +43,6 @@ ClientBinaryDirectory() {
 uint64_t
 SpoolSegmentSize() {
     return static_cast<uint64_t>(spool_segment_size_mb) << 20;
-}
-
-std::chrono::milliseconds
-StatusInterval() {
-    return std::chrono::milliseconds(status_interval_ms);
 }
 
 } // namespace livemigrate::pg

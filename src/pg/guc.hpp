@@ -13,6 +13,5 @@ void DefineSettings();
 std::chrono::milliseconds CaughtUpLag();
 std::string ClientBinaryDirectory(); // empty: the server's own
 uint64_t SpoolSegmentSize();
-std::chrono::milliseconds StatusInterval();
 
 } // namespace livemigrate::pg

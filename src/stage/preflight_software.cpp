@@ -15,7 +15,7 @@ namespace livemigrate::stage {
 
 namespace {
 
-constexpr int kTargetMajor = PG_VERSION_NUM / 10000;
+constexpr int kTargetMajor = pg::kBuiltForVersion / 10000;
 
 struct Package {
     const char *extension;

@@ -70,7 +70,7 @@ CheckWorkers(PreflightRun &run) {
 void
 CheckOrigins(PreflightRun &run) {
     const char *name =
-        PG_VERSION_NUM >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
+        pg::kBuiltForVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
     const std::string limit =
         pg::Query("SELECT pg_catalog.current_setting($1)", {name}).Scalar().value_or("0");
     if (limit == "0") {
@@ -152,7 +152,7 @@ MaySetReplicationRole() {
     if (pg::Call([] { return superuser(); })) {
         return true;
     }
-    return PG_VERSION_NUM >= 150000 &&
+    return pg::kBuiltForVersion >= 150000 &&
            pg::Query("SELECT pg_catalog.has_parameter_privilege('session_replication_role',"
                      " 'SET')")
                    .Scalar() == "t";
@@ -169,7 +169,7 @@ CheckCallersRights(PreflightRun &run) {
     std::string fix;
     if (!MaySetReplicationRole()) {
         lacks = "may not set session_replication_role";
-        fix = PG_VERSION_NUM >= 150000
+        fix = pg::kBuiltForVersion >= 150000
                   ? "GRANT SET ON PARAMETER session_replication_role TO " + role + ";"
                   : "ALTER ROLE " + role + " SUPERUSER;";
     }

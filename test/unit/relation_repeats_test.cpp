@@ -1,6 +1,7 @@
 // pgoutput describes a relation once per connection; every segment must be readable by itself.
 #include "core/relation_repeats.hpp"
 
+#include "core/transaction_reader.hpp"
 #include "spool_fixture.hpp"
 
 namespace livemigrate {
@@ -146,6 +147,54 @@ TEST_F(RelationRepeatsInSpool, DescriptionsInDroppedTransactionsAreKept) {
     EXPECT_EQ(ReadAll(writer.written()),
               (Records{Begin(100), Relation(7, "seven"), Row('I', 7), Commit(100, 110), Begin(200),
                        Relation(7, "seven"), Row('U', 7)}));
+}
+
+std::string
+BigEndian(uint64_t value, size_t size) {
+    std::string bytes;
+    for (size_t i = size; i > 0; --i) {
+        bytes += static_cast<char>(value >> (8 * (i - 1)));
+    }
+    return bytes;
+}
+
+// A worker restarts with nothing but the newest segment, and the real decoder.
+TEST_F(RelationRepeatsInSpool, DecodesAfterPruning) {
+    segment_size_ = 300;
+    SpoolOptions options = Options();
+    options.mark_transaction = nullptr;
+    SpoolWriter writer(options);
+    const std::string relation = "R" + Id(7) + std::string("public\0t\0d", 10) + BigEndian(1, 2) +
+                                 '\1' + std::string("id\0", 3) + Id(23) + BigEndian(0xffffffff, 4);
+    const std::string row = "I" + Id(7) + "N" + BigEndian(1, 2) + "t" + BigEndian(2, 4) + "42";
+    const auto begin = [](uint64_t lsn) {
+        return "B" + BigEndian(lsn, 8) + BigEndian(0, 8) + Id(1);
+    };
+    const auto commit = [](uint64_t lsn) {
+        return "C" + std::string(1, '\0') + BigEndian(lsn, 8) + BigEndian(lsn + 5, 8) +
+               BigEndian(0, 8);
+    };
+    for (uint64_t lsn = 10; lsn < 100; lsn += 10) {
+        ASSERT_TRUE(writer.Append(Lsn{lsn}, begin(lsn)));
+        if (lsn == 10) {
+            writer.Append(Lsn{lsn}, relation);
+        }
+        writer.Append(Lsn{lsn}, row);
+        ASSERT_TRUE(writer.Append(Lsn{lsn}, commit(lsn)));
+    }
+    ASSERT_EQ(writer.Sync(), Lsn{95});
+    ASSERT_GT(PruneSpool(directory_, writer.written()), 2U);
+
+    SpoolReader reader(directory_, identity_);
+    const auto decoder = MakeDecoder(Plugin::kPgoutput);
+    TransactionReader transactions(reader, *decoder, Lsn{85});
+    Change change;
+    ASSERT_EQ(transactions.Next(writer.written(), change), TransactionReader::Step::kBegin);
+    ASSERT_EQ(transactions.Next(writer.written(), change), TransactionReader::Step::kChange);
+    EXPECT_EQ(change.relation->name, "t");
+    EXPECT_EQ(change.new_tuple.at(0).data, "42");
+    ASSERT_EQ(transactions.Next(writer.written(), change), TransactionReader::Step::kCommit);
+    EXPECT_EQ(change.end_lsn, Lsn{95});
 }
 
 } // namespace

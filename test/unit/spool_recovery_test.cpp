@@ -50,6 +50,7 @@ TEST_F(SpoolRecovery, ReopensAndAppends) {
         EXPECT_EQ(writer.last_end_lsn(), i == 1 ? Lsn{} : Lsn{(i - 1) * 100 + 10});
         EXPECT_EQ(writer.synced_end_lsn(), writer.last_end_lsn());
         EXPECT_EQ(writer.truncated_bytes(), 0U);
+        EXPECT_EQ(writer.bytes_on_disk(), SpoolBytes(directory_));
         AppendTransaction(writer, i * 100, i * 100 + 10);
         writer.Sync();
     }
@@ -71,6 +72,15 @@ TEST_F(SpoolRecovery, NewSpoolBeginsAtTheConsistentPoint) {
     }
     SpoolWriter writer(options); // nothing was flushed
     EXPECT_EQ(writer.last_end_lsn(), Lsn{100});
+}
+
+// Nothing has been applied yet, so the caller would have a new one: the slot knows better.
+TEST_F(SpoolRecovery, LostSpoolIsNotBegunAnew) {
+    SpoolOptions options = Options();
+    options.start_lsn = Lsn{100};
+    options.confirmed_flush_lsn = Lsn{110};
+    EXPECT_EQ(Sqlstate([&] { SpoolWriter writer(options); }), "55000");
+    EXPECT_EQ(CountSegments(), 0U);
 }
 
 // Crash between fsync and feedback (R04), or a source that fell back (R06).

@@ -244,8 +244,10 @@ TEST_F(Spool, PruneWhileReading) {
     SpoolRecord record;
     uint64_t removed = 0;
     size_t count = 0;
+    EXPECT_EQ(writer.bytes_on_disk(), SpoolBytes(directory_));
     for (; reader.Next(writer.written(), record); ++count) {
         removed += PruneSpool(directory_, reader.position());
+        ASSERT_EQ(writer.bytes_on_disk(), SpoolBytes(directory_));
     }
     EXPECT_EQ(count, 120U);
     EXPECT_EQ(removed, writer.written().segment - 1);
