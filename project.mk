@@ -12,6 +12,7 @@
 
 SHELL          = /bin/bash
 .SHELLFLAGS    = -o pipefail -c
+MAKEFLAGS     += --no-print-directory
 JOBS          ?= $(shell nproc)
 PROVE_JOBS    ?= 2
 PROVE_TESTS   ?= test/t/*.pl
@@ -26,7 +27,7 @@ LINT_FLAGS     = -std=c++20 -Isrc -Wno-register -isystem $$($(PG_CONFIG) --inclu
                  -isystem $$($(PG_CONFIG) --includedir)
 
 # A parallel build, unless the caller has said how parallel.
-submake        = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+submake        = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 suites         = extension conventions unit-test regress-test tap-test
 
 export PG_CONFIG PROVE_JOBS PROVE_TESTS
@@ -42,7 +43,7 @@ check: deps
 	@failed=; \
 	for suite in $(suites); do \
 	    echo "== $$suite"; \
-	    $(MAKE) --no-print-directory $$suite && continue; \
+	    $(MAKE) $$suite && continue; \
 	    failed="$$failed $$suite"; \
 	    if [ $$suite = extension ]; then break; fi; \
 	done; \
@@ -53,7 +54,7 @@ check: deps
 extension:
 	@$(submake) all WERROR=-Werror
 	@if [ -w "$$($(PG_CONFIG) --pkglibdir)" ]; then sudo=; else sudo=sudo; fi; \
-	$$sudo $(MAKE) --no-print-directory install PG_CONFIG='$(PG_CONFIG)' WERROR=-Werror
+	$$sudo $(MAKE) install PG_CONFIG='$(PG_CONFIG)' WERROR=-Werror
 
 conventions:
 	@test/conventions.sh
@@ -71,7 +72,7 @@ tap-test:
 	@test/server_tests.sh tap
 
 demo: deps
-	@$(MAKE) --no-print-directory extension
+	@$(MAKE) extension
 	@demo/run.sh
 
 format:
@@ -105,5 +106,5 @@ ifneq (,$(pgxs_goals))
 .NOTPARALLEL:
 .PHONY: $(pgxs_goals)
 $(pgxs_goals):
-	@$(MAKE) --no-print-directory $@
+	@$(MAKE) $@
 endif

@@ -2,6 +2,7 @@
 
 #include "pg/prelude.hpp"
 
+#include "control/drop_guard.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
@@ -15,6 +16,7 @@ void
 _PG_init(void) {
     livemigrate::pg::Entry([] {
         livemigrate::pg::Call([] { livemigrate::pg::DefineSettings(); });
+        livemigrate::control::InstallDropGuard();
         if (process_shared_preload_libraries_in_progress) {
             livemigrate::pg::RegisterLauncher();
         }

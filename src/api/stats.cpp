@@ -4,6 +4,7 @@
 
 #include "api/arguments.hpp"
 #include "api/sql_function.hpp"
+#include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
 #include "control/shared_memory.hpp"
 #include "core/migration_state.hpp"
@@ -164,6 +165,27 @@ Eta(const SqlRow &row, const Figures &figures, int64_t bytes_left, uint64_t lag_
     return std::nullopt;
 }
 
+// After a restart of a server that does not preload the library, nothing starts by itself.
+bool
+IsOrphaned(const SqlRow &row) {
+    const State state = ParseState(pg::Text(row, 4));
+    if (state != State::kRunning && state != State::kRetrying) {
+        return false;
+    }
+    const int32_t id = pg::Number<int32_t>(row, 0);
+    if (!control::TryAcquire(id, control::LockClass::kCoordinator,
+                             control::LockStrength::kShared)) {
+        return false;
+    }
+    control::Release(id, control::LockClass::kCoordinator, control::LockStrength::kShared);
+    // A coordinator that has just been asked for needs a moment.
+    return pg::Query("SELECT backend_start IS NOT NULL FROM (SELECT pg_catalog.max(backend_start) "
+                     "AS backend_start FROM pg_catalog.pg_stat_activity WHERE backend_type = "
+                     "'livemigrate coordinator' AND datid = (SELECT oid FROM "
+                     "pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AS s")
+               .Scalar() != "t";
+}
+
 std::vector<SqlValue>
 StatusRow(const SqlRow &row) {
     const Figures figures = Gather(row);
@@ -183,11 +205,16 @@ StatusRow(const SqlRow &row) {
                    " kB/s of WAL, apply does " +
                    std::to_string(static_cast<int64_t>(figures.apply_rate / 1024)) + " kB/s";
     }
+    SqlValue hint = row[6];
+    if (!figures.live && IsOrphaned(row)) {
+        message = "nothing works on the migration: its coordinator is not running";
+        hint = "SELECT livemigrate.migration_resume();";
+    }
     return {row[1],
             row[2],
             row[4],
             message.empty() ? std::nullopt : SqlValue(message),
-            row[6],
+            hint,
             row[7],
             row[8],
             row[9],

@@ -4,6 +4,7 @@
 #include "core/interrupt_check.hpp"
 #include "core/segment_reader.hpp"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,7 @@ class Scan {
     SpoolScan Run();
 
   private:
-    SegmentReader Open(uint64_t segment) const;
+    std::optional<SegmentReader> Open(uint64_t segment);
     void Enter(const SegmentReader &reader);
     uint64_t ReadRecords(SegmentReader &reader);
     void Follow(const SegmentReader &reader, const SpoolRecord &record);
@@ -48,12 +49,16 @@ class Scan {
 SpoolScan
 Scan::Run() {
     std::vector<uint64_t> segments = directory_.Segments();
-    if (!segments.empty() && Open(segments.back()).IsTornCreation()) {
+    if (!segments.empty() && Open(segments.back())->IsTornCreation()) { // it is never pruned
         found_.torn_segment = segments.back();
         segments.pop_back();
     }
     for (uint64_t segment : segments) {
-        SegmentReader reader = Open(segment);
+        std::optional<SegmentReader> opened = Open(segment);
+        if (!opened) {
+            continue;
+        }
+        SegmentReader &reader = *opened;
         reader.Require(options_.identity);
         Enter(reader);
         size_before_ = reader.file().Size();
@@ -79,15 +84,22 @@ Scan::Run() {
     return found_;
 }
 
-SegmentReader
-Scan::Open(uint64_t segment) const {
-    std::optional<File> file = directory_.OpenForReading(segment);
-    if (!file) {
+// Nothing if apply has pruned the segment, and so all before it, since they were listed.
+std::optional<SegmentReader>
+Scan::Open(uint64_t segment) {
+    if (std::optional<File> file = directory_.OpenForReading(segment)) {
+        return SegmentReader(std::move(*file), segment);
+    }
+    const std::vector<uint64_t> left = directory_.Segments();
+    if (left.empty() || left.front() < segment) {
         throw Error(sqlstate::kDataCorrupted,
                     "spool segment \"" + directory_.SegmentPath(segment) + "\" is missing")
             .Hint(kDamageHint);
     }
-    return SegmentReader(std::move(*file), segment);
+    found_.finished_sizes.clear();
+    size_before_ = 0;
+    followed_ = false;
+    return std::nullopt;
 }
 
 // A segment's header tells what the stream was at when the segment was begun: where the scan

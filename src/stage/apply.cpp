@@ -128,6 +128,9 @@ class Applier {
                     CommitBatch();
                     return true;
                 }
+                if (MayStraddle(change_.commit_lsn, endpos)) {
+                    CommitBatch();
+                }
                 in_transaction_ = true;
                 xid_ = change_.xid;
                 begin_commit_lsn_ = change_.commit_lsn;
@@ -151,18 +154,26 @@ class Applier {
         return false;
     }
 
+    // Whether a transaction whose commit record begins at `commit_lsn` may end beyond endpos, so that
+    // it must be possible to leave it out alone. No commit record is nearly as long as this.
+    static bool MayStraddle(Lsn commit_lsn, Lsn endpos) {
+        constexpr uint64_t kLongestCommitRecord = 64 << 20;
+        return endpos.valid() && endpos.value - commit_lsn.value < kLongestCommitRecord;
+    }
+
     bool EndTransaction(const TransactionReader &transactions, Lsn endpos) {
         ApplyTruncates();
         in_transaction_ = false;
         if (!IncludedByEndpos(change_.end_lsn, endpos)) {
-            // endpos lies inside the commit record: the transaction is left out, so what was
-            // applied of it must go. The batch's other transactions come again.
-            if (batch_changes_ == changes_before_) {
-                CommitBatch();
-                return true;
+            // endpos lies inside the commit record, or was set when the transaction had begun.
+            if (batch_transactions_ != 0) {
+                throw Error(sqlstate::kSerializationFailure,
+                            "endpos was set inside a transaction that is being applied")
+                    .Detail("Apply begins again behind the last transaction applied.");
             }
-            throw Error(sqlstate::kSerializationFailure, "endpos lies inside a commit record")
-                .Detail("Apply begins again behind the last transaction applied.");
+            batch_.reset();
+            batch_changes_ = 0;
+            return true;
         }
         batch_transactions_++;
         batch_end_ = change_.end_lsn;

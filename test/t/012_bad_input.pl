@@ -44,10 +44,12 @@ sub assert_untouched {
 }
 
 # migration_start with these arguments is refused.  Options: check => pattern that a row at error of
-# migration_check must match too, fix and message together; lists => what detail and hint name.
+# migration_check must match too, fix and message together; lists => what detail and hint name;
+# plain => 1 for a mistake that the message alone explains.
 sub refused {
     my ($label, $sqlstate, $arguments, %want) = @_;
-    my $error = $pair->assert_error($pair->start_sql(%$arguments), $label, sqlstate => $sqlstate);
+    my $error = $pair->assert_error($pair->start_sql(%$arguments), $label, sqlstate => $sqlstate,
+        plain => $want{plain});
     assert_untouched($label);
     like("$error->{detail} $error->{hint}", $want{lists}, "$label: the valid ones are listed")
       if $want{lists};
@@ -81,7 +83,7 @@ my $not_conninfo = qr/^(?:22|42|08)/;
 refused('not a connection string', $not_conninfo, { source => 'host=a b=c' });
 refused('an unclosed quote', $not_conninfo, { source => "host='a" });
 refused('an empty connection string', $not_conninfo, { source => '' });
-refused('NULL as the source', $not_conninfo, { source => \'NULL' });
+refused('NULL as the source', $not_conninfo, { source => \'NULL' }, plain => 1);
 
 # --- arguments
 my $invalid = qr/^22/;
@@ -89,18 +91,18 @@ refused('unknown plugin', $invalid, { plugin => 'decoderbufs' },
     lists => qr/auto.*pgoutput.*wal2json/s);
 refused('unknown stage in pause_after', $invalid, { pause_after => ['shcema'] },
     lists => qr/preflight.*slot.*roles.*schema.*data.*indexes.*catchup.*streaming.*cutover/s);
-refused('NULL in pause_after', $invalid, { pause_after => \'ARRAY[NULL]::text[]' });
+refused('NULL in pause_after', $invalid, { pause_after => \'ARRAY[NULL]::text[]' }, plain => 1);
 refused('unknown option', $invalid, { options => { aply_jobs => 2 } },
     lists => qr/apply_jobs.*existing_slot|existing_slot.*apply_jobs/s);
-refused('option of the wrong type', $invalid, { options => { apply_jobs => 'many' } });
-refused('options not an object', $invalid, { options => \"'[1]'::jsonb" });
+refused('option of the wrong type', $invalid, { options => { apply_jobs => 'many' } }, plain => 1);
+refused('options not an object', $invalid, { options => \"'[1]'::jsonb" }, plain => 1);
 refused('unknown on_existing', $invalid, { on_existing => 'drop' },
     lists => qr/truncate.*skip_schema/s);
-refused('table_jobs of zero', $invalid, { table_jobs => \'0' });
-refused('index_jobs below zero', $invalid, { index_jobs => \'-1' });
-refused('split size that is no size', $invalid, { split_tables_larger_than => 'big' });
-refused('a table pattern without a schema', $invalid, { include_tables => [''] });
-refused('a name that is empty', qr/^(?:22|42)/, { migration => '' });
+refused('table_jobs of zero', $invalid, { table_jobs => \'0' }, plain => 1);
+refused('index_jobs below zero', $invalid, { index_jobs => \'-1' }, plain => 1);
+refused('split size that is no size', $invalid, { split_tables_larger_than => 'big' }, plain => 1);
+refused('a table pattern without a schema', $invalid, { include_tables => [''] }, plain => 1);
+refused('a name that is empty', qr/^(?:22|42)/, { migration => '' }, plain => 1);
 my $no_slot = { existing_slot => 'no_such_slot' };
 refused('existing_slot that is not there', qr/^(?:42704|55000)/, { options => $no_slot });
 refused('publication that is not there', qr/^(?:42704|55000)/,
@@ -170,11 +172,12 @@ for my $call (
     "copy_sequences('nobody')", "migration_abort('nobody')", "migration_cleanup('nobody')",
     "compare_data('nobody')", "compare_schema('nobody')") {
     $pair->assert_error("SELECT livemigrate.$call", "$call: no such migration",
-        sqlstate => qr/^(?:42704|22023)/);
+        sqlstate => qr/^(?:42704|22023)/, plain => 1);
 }
 $pair->assert_error("CALL livemigrate.migration_wait('done', '1 s', 'nobody')",
-    'migration_wait: no such migration');
-$pair->assert_error('SELECT livemigrate.migration_pause(NULL)', 'migration_pause: there is none');
+    'migration_wait: no such migration', plain => 1);
+$pair->assert_error('SELECT livemigrate.migration_pause(NULL)', 'migration_pause: there is none',
+    plain => 1);
 $pair->assert_error("CALL livemigrate.migration_wait('nonsense')", 'migration_wait: unknown stage',
     sqlstate => qr/^22023/);
 
@@ -188,16 +191,24 @@ $pair->wait_stage('slot');
 $pair->wait_state('paused');
 $pair->assert_error($pair->start_sql, 'a second migration with the same name',
     sqlstate => qr/^(?:42710|23505|55006|55000)/);
-$pair->assert_error($pair->start_sql(migration => 'other'), 'G12 a second one into one database');
 is($pair->target_sql('SELECT count(*) FROM livemigrate.migrations'),
     '1', 'only the first is there');
+my $other = bless { %$pair, migration => 'other' }, ref $pair;
+$other->start(pause_after => ['preflight']);
+wrong('migration_pause()', 'NULL when there are several', qr/^(?:22023|21000|42P08|42725)/);
+like($pair->target_error('SELECT livemigrate.migration_pause()')->{all},
+    qr/main.*other/s, 'NULL when there are several: the choices are named');
+$other->wait_stage('preflight');
+$other->abort;
+$other->wait_state('aborted');
 wrong('copy_sequences()', 'copy_sequences before there is a schema');
 wrong('compare_data()', 'compare_data before there is data');
 wrong('migration_cleanup()', 'cleanup of a migration that has not ended');
 wrong("migration_resume(pause_after => '{nonsense}')", 'resume: unknown stage', qr/^22023/);
 wrong("migration_resume(pause_after => '{preflight}')", 'resume: a stage behind', qr/^(?:22|55)/);
 wrong("set_endpos('0/1')", 'endpos before the slot', qr/^(?:22023|55000)/);
-$pair->assert_error('DROP EXTENSION livemigrate', 'R17 DROP EXTENSION while a migration runs');
+$pair->assert_error('BEGIN; DROP EXTENSION livemigrate; ROLLBACK',
+    'R17 DROP EXTENSION while a migration runs');
 $pair->resume;
 $pair->wait_stage('streaming');
 wrong('migration_resume()', 'resume of a running migration');

@@ -213,6 +213,11 @@ CREATE TABLE by_index (a int NOT NULL);
 CREATE UNIQUE INDEX by_index_a ON by_index (a);
 ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_a;
 CREATE UNLOGGED TABLE unlogged (a int);
+INSERT INTO no_key VALUES (1); INSERT INTO "odd
+name; -- ""x""" VALUES (1); INSERT INTO unique_only VALUES (1, 1);
+INSERT INTO unique_null VALUES (1, 1); INSERT INTO deferrable_key VALUES (1);
+INSERT INTO nothing VALUES (1); INSERT INTO lost_index VALUES (1); INSERT INTO root VALUES (1, 1);
+CREATE TABLE empty (a int);
 CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
 CREATE FOREIGN TABLE far_away (a int) SERVER nowhere;
 SQL
@@ -223,6 +228,8 @@ SQL
         [ sort map { "\"public\".$_" } '"no_key"', "\"odd\nname; -- \"\"x\"\"\"", '"unique_only"',
             '"unique_null"', '"deferrable_key"', '"nothing"', '"lost_index"', '"leaf"' ],
         'I01-I03 the tables without a usable replica identity');
+    ok(select_rows('replica_identity', 'warning', qr/"empty"/, @rows), 'I01 an empty table: a warning')
+      or diag say_rows(@rows);
     ok(select_rows('unlogged_tables', 'notice', qr/"unlogged"/, @rows), 'C20 unlogged is announced');
     ok(select_rows('foreign_tables', 'notice', qr/"far_away"/, @rows), 'C20 foreign is announced');
     ok(select_rows('deferrable_keys', 'warning', qr/deferrable_key/, @rows), 'I10 a deferrable key');
@@ -235,9 +242,10 @@ SQL
         my ($rc, $out, $err) = $source->psql('identity', $row->{fix});
         is($rc, 0, "I01-I03 the fix of $row->{object} runs as it is") or diag $row->{fix}, $err;
     }
-    ok(select_rows('replica_identity', 'ok', undef, rows(%in)), 'I01-I03 mended');
+    @rows = rows(%in);
+    ok(!select_rows('replica_identity', 'error', undef, @rows), 'I01-I03 mended') or diag say_rows(@rows);
 }
-$pair->source_sql('CREATE TABLE no_key (a int)');
+$pair->source_sql('CREATE TABLE no_key (a int); INSERT INTO no_key VALUES (1)');
 refuses('I01 migration_start', qr/^55000/, {}, qr/no primary key/);
 {
     # Accepted, and stopped by something else that is checked later.
@@ -247,7 +255,7 @@ refuses('I01 migration_start', qr/^55000/, {}, qr/no primary key/);
 }
 
 # --- several errors at once: the first is the message, its fix the hint, the others the detail
-$pair->source_sql('CREATE TABLE no_key_either (a int)');
+$pair->source_sql('CREATE TABLE no_key_either (a int); INSERT INTO no_key_either VALUES (1)');
 {
     my $error = refuses('two errors', qr/^55000/, {}, qr/"no_key" has no primary key/);
     like($error->{detail}, qr/Also replica_identity: table "public"\."no_key_either"/, 'the other one');

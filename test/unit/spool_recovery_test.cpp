@@ -287,6 +287,29 @@ TEST_F(SpoolRecovery, GapsAreErrors) {
     EXPECT_EQ(Sqlstate([&] { ReadAll({newest, kSegmentHeaderSize}); }), "XX001");
 }
 
+// The receiver starts again while apply goes on.
+TEST_F(SpoolRecovery, SegmentsMayBePrunedDuringTheScan) {
+    segment_size_ = 2 << 20;
+    {
+        SpoolWriter writer(Options());
+        for (uint64_t i = 1; i <= 9; ++i) {
+            writer.Append(Lsn{i}, Begin(i * 100));
+            writer.Append(Lsn{i}, std::string(1 << 20, 'I'));
+            writer.Append(Lsn{i}, Commit(i * 100, i * 100 + 10));
+        }
+        writer.Sync();
+        ASSERT_GE(writer.written().segment, 6U);
+    }
+    static const char *directory;
+    directory = directory_.c_str();
+    SpoolOptions options = Options();
+    options.check_interrupts = [] { PruneSpool(directory, {4, 0}); };
+    SpoolWriter writer(options);
+    EXPECT_EQ(writer.last_end_lsn(), Lsn{910});
+    EXPECT_FALSE(std::filesystem::exists(Path(3)));
+    EXPECT_EQ(writer.bytes_on_disk(), SpoolBytes(directory_));
+}
+
 TEST_F(SpoolRecovery, ForeignFilesAreLeftAlone) {
     std::ofstream(directory_ + "/README").put('x');
     std::ofstream(directory_ + "/0000000000000000.spool").put('x'); // no segment has number 0
