@@ -58,7 +58,7 @@ Look(int32_t id, Stage wanted, bool &pause_told) {
     if (state == State::kFailed) {
         throw Error(row[6] ? *row[6] : std::string(sqlstate::kInternalError),
                     name + " failed in stage " + pg::Text(row, 0) + ": " + pg::Text(row, 5))
-            .Detail(pg::Text(row, 7))
+            .Detail(row[7] ? *row[7] : "What it has done so far is kept.")
             .Hint(pg::Text(row, 4));
     }
     if (state == State::kAborted) {

@@ -7,8 +7,6 @@
 
 extern "C" {
 #include "catalog/objectaccess.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
 }
 
 namespace livemigrate::control {
@@ -17,10 +15,15 @@ namespace {
 
 object_access_hook_type next_hook = nullptr;
 
+// The extension's own turn comes last, when its tables are gone: look at the table instead.
 bool
-IsOurExtension(Oid extension) {
-    const char *name = get_extension_name(extension);
-    return name != nullptr && strcmp(name, "livemigrate") == 0;
+IsMigrationTable(Oid relation) {
+    const char *name = get_rel_name(relation);
+    if (name == nullptr || strcmp(name, "migration") != 0) {
+        return false;
+    }
+    const char *schema = get_namespace_name(get_rel_namespace(relation));
+    return schema != nullptr && strcmp(schema, "livemigrate") == 0;
 }
 
 void
@@ -48,7 +51,8 @@ AtObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
     if (next_hook != nullptr) {
         next_hook(access, class_id, object_id, sub_id, argument);
     }
-    if (access == OAT_DROP && class_id == ExtensionRelationId && IsOurExtension(object_id)) {
+    if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
+        IsMigrationTable(object_id)) {
         pg::Entry(RefuseWhileMigrationsLive);
     }
 }

@@ -83,6 +83,11 @@ PinSessionSettings() {
     SetConfig("TimeZone", "UTC");
     SetConfig("lc_monetary", "C");
     SetConfig("xmloption", "content");
+    SetConfig("array_nulls", "on");
+    SetConfig("transform_null_equals", "off");
+    SetConfig("standard_conforming_strings", "on");
+    SetConfig("backslash_quote", "safe_encoding");
+    SetConfig("default_transaction_deferrable", "off");
     SetConfig("check_function_bodies", "off");
     transaction.Commit();
 }
