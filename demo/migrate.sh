@@ -146,12 +146,20 @@ remember_figures() {
 
 clean_up_migration() {
     run_sql target "SELECT livemigrate.migration_cleanup();"
-    run_sql source "SELECT (SELECT count(*) FROM pg_replication_slots) AS slots,
+    run_sql source "$LEFT_ON_SOURCE_SQL"
+    run_sql target "$LEFT_ON_TARGET_SQL"
+    LEFT_BEHIND=$({
+        query source "$LEFT_ON_SOURCE_SQL"
+        query target "$LEFT_ON_TARGET_SQL"
+    } | tr '|' '\n' | awk '{ sum += $1 } END { print sum + 0 }')
+}
+
+LEFT_ON_SOURCE_SQL="SELECT (SELECT count(*) FROM pg_replication_slots) AS slots,
        (SELECT count(*) FROM pg_publication) AS publications,
        (SELECT count(*) FROM pg_stat_activity
          WHERE application_name = 'livemigrate') AS connections;"
-    run_sql target "SELECT (SELECT count(*) FROM pg_replication_origin) AS origins,
-       (SELECT count(*) FROM livemigrate.workers) AS workers;"
-    LEFT_BEHIND=$(query source "SELECT (SELECT count(*) FROM pg_replication_slots)
-                                     + (SELECT count(*) FROM pg_publication)")
-}
+
+LEFT_ON_TARGET_SQL="SELECT (SELECT count(*) FROM pg_replication_origin) AS origins,
+       (SELECT count(*) FROM pg_publication) AS publications,
+       (SELECT count(*) FROM livemigrate.workers) AS workers,
+       (SELECT count(*) FROM pg_ls_dir('.') AS name WHERE name = 'livemigrate') AS directories;"

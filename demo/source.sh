@@ -44,31 +44,32 @@ fill_pgbench() {
 }
 
 fill_shop() {
+    local orders
     as_owner psql_at source --quiet --file="$DEMO/shop_schema.sql"
     as_owner psql_at source --quiet --file="$DEMO/shop_orders.sql" &
+    orders=$!
     as_owner psql_at source --quiet --file="$DEMO/shop_data.sql"
-    wait $!
+    wait "$orders"
     as_owner psql_at source --quiet --file="$DEMO/shop_constraints.sql"
 }
 
 fill_source() {
-    local started
+    local started pgbench size
     started=$(now)
     create_roles
     fill_pgbench &
+    pgbench=$!
     fill_shop
-    wait $!
-    psql_at source --quiet <<<"ANALYZE"
-    SOURCE_BYTES=$(query source "SELECT pg_database_size(current_database())")
-    say "filled in $(seconds_between "$started" "$(now)") s:" \
-        "$(query source "SELECT pg_size_pretty($SOURCE_BYTES::bigint)")," \
+    wait "$pgbench"
+    size=$(query source "SELECT pg_size_pretty(pg_database_size(current_database()))")
+    say "filled in $(seconds_between "$started" "$(now)") s: $size," \
         "pgbench at scale $PGBENCH_SCALE and a shop"
     run_sql source "SELECT count(*) FILTER (WHERE relkind = 'r') AS tables,
        count(*) FILTER (WHERE relispartition AND relkind = 'r') AS \"of them partitions\",
        count(*) FILTER (WHERE relkind = 'i') AS indexes,
        count(*) FILTER (WHERE relkind = 'S') AS sequences,
        (SELECT count(*) FROM pg_largeobject_metadata) AS \"large objects\",
-       sum(reltuples) FILTER (WHERE relkind = 'r')::bigint AS \"rows, about\"
+       sum(greatest(reltuples, 0)) FILTER (WHERE relkind = 'r')::bigint AS \"rows, about\"
   FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'shop'::regnamespace);"
 }
 

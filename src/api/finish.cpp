@@ -24,36 +24,39 @@ using control::LockClass;
 using control::LockStrength;
 using control::Migration;
 
-// A coordinator in the middle of a long statement does not see the request: end the process.
+// Asks the coordinator that runs to leave; `terminate` for one in the middle of a long statement,
+// which does not see the request.
 void
-TerminateIfBusy(int32_t id, pid_t coordinator) {
-    constexpr int kAttempts = 40;
-    for (int attempt = 0; attempt < kAttempts; attempt++) {
-        if (control::TryAcquire(id, LockClass::kCoordinator, LockStrength::kExclusive)) {
-            control::Release(id, LockClass::kCoordinator, LockStrength::kExclusive);
-            return;
-        }
-        pg::SleepOnLatch(std::chrono::milliseconds(50));
+AskToStop(int32_t id, bool terminate) {
+    const std::optional<Migration> migration = control::LoadMigration(id);
+    if (!migration || migration->dsm_handle == 0) {
+        return;
     }
-    if (coordinator != 0) {
-        kill(coordinator, SIGTERM);
+    if (const auto segment = control::SharedSegment::Attach(migration->dsm_handle, id)) {
+        segment->state().stop.store(1);
+        const pid_t coordinator = segment->state().coordinator_pid.load();
+        pg::WakeProcess(coordinator);
+        if (terminate && coordinator != 0) {
+            kill(coordinator, SIGTERM);
+        }
     }
 }
 
 // Makes the coordinator leave and keeps others out until the end of the transaction. Before the
-// migration's row is locked: the coordinator may want that to finish what it is doing.
+// migration's row is locked: the coordinator may want that to finish what it is doing. One that was
+// waiting to take over may do so meanwhile, hence the loop.
 void
 StopCoordinator(int32_t id) {
-    const std::optional<Migration> migration = control::LoadMigration(id);
-    if (migration && migration->dsm_handle != 0) {
-        if (const auto segment = control::SharedSegment::Attach(migration->dsm_handle, id)) {
-            segment->state().stop.store(1);
-            const pid_t coordinator = segment->state().coordinator_pid.load();
-            pg::WakeProcess(coordinator);
-            TerminateIfBusy(id, coordinator);
+    constexpr int kPatience = 40; // attempts
+    for (int attempt = 0;; attempt++) {
+        AskToStop(id, attempt != 0 && attempt % kPatience == 0);
+        if (control::TryAcquire(id, LockClass::kCoordinator, LockStrength::kExclusive)) {
+            break;
         }
+        pg::SleepOnLatch(std::chrono::milliseconds(50));
     }
     control::AcquireForTransaction(id, LockClass::kCoordinator, LockStrength::kExclusive);
+    control::Release(id, LockClass::kCoordinator, LockStrength::kExclusive);
     control::AcquireForTransaction(id, LockClass::kWorkers, LockStrength::kExclusive);
 }
 
