@@ -144,16 +144,6 @@ remember_figures() {
     STAGE_SECONDS=$(query target "$(<"$DEMO/stage_seconds.sql")")
 }
 
-clean_up_migration() {
-    run_sql target "SELECT livemigrate.migration_cleanup();"
-    run_sql source "$LEFT_ON_SOURCE_SQL"
-    run_sql target "$LEFT_ON_TARGET_SQL"
-    LEFT_BEHIND=$({
-        query source "$LEFT_ON_SOURCE_SQL"
-        query target "$LEFT_ON_TARGET_SQL"
-    } | tr '|' '\n' | awk '{ sum += $1 } END { print sum + 0 }')
-}
-
 LEFT_ON_SOURCE_SQL="SELECT (SELECT count(*) FROM pg_replication_slots) AS slots,
        (SELECT count(*) FROM pg_publication) AS publications,
        (SELECT count(*) FROM pg_stat_activity
@@ -163,3 +153,13 @@ LEFT_ON_TARGET_SQL="SELECT (SELECT count(*) FROM pg_replication_origin) AS origi
        (SELECT count(*) FROM pg_publication) AS publications,
        (SELECT count(*) FROM livemigrate.workers) AS workers,
        (SELECT count(*) FROM pg_ls_dir('.') AS name WHERE name = 'livemigrate') AS directories;"
+
+clean_up_migration() {
+    run_sql target "SELECT livemigrate.migration_cleanup();"
+    run_sql source "$LEFT_ON_SOURCE_SQL"
+    run_sql target "$LEFT_ON_TARGET_SQL"
+    LEFT_BEHIND=$({
+        query source "$LEFT_ON_SOURCE_SQL"
+        query target "$LEFT_ON_TARGET_SQL"
+    } | tr '|' '\n' | awk '{ sum += $1 } END { print sum + 0 }')
+}

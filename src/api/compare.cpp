@@ -7,15 +7,47 @@
 #include "api/sql_function.hpp"
 #include "control/table_selection.hpp"
 #include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "stage/compare.hpp"
 #include "stage/compare_schema.hpp"
+
+#include <algorithm>
 
 namespace livemigrate::api {
 
 namespace {
 
 using control::Migration;
+
+// Rows of some partitions lie in others on the target (pg/partition_routing): those are compared as
+// a whole, once.
+bool
+AddRoutedRoot(const CopyTable &table, std::vector<stage::ComparedTable> &tables) {
+    struct Names {
+        const char *schema;
+        const char *name;
+    };
+    const Oid relid = pg::Call([&]() -> Oid {
+        const Oid schema = get_namespace_oid(table.schema.c_str(), true);
+        return OidIsValid(schema) ? get_relname_relid(table.name.c_str(), schema) : InvalidOid;
+    });
+    const Oid root = OidIsValid(relid) ? pg::RoutingRelation(relid) : relid;
+    if (root == relid) {
+        return false;
+    }
+    const Names names = pg::Call([&]() -> Names {
+        return {get_namespace_name(get_rel_namespace(root)), get_rel_name(root)};
+    });
+    const bool known = std::any_of(tables.begin(), tables.end(), [&](const auto &other) {
+        return other.schema == names.schema && other.name == names.name;
+    });
+    if (!known) {
+        tables.push_back({names.schema, names.name, false, false});
+    }
+    return true;
+}
 
 // Tables with rows of their own; a target that turned one into something else is read whole.
 std::vector<stage::ComparedTable>
@@ -32,6 +64,9 @@ TablesToCompare(const Migration &migration,
     for (const CopyTable &table : control::LoadTables(migration.id)) {
         if (table.relkind != 'r' || !table.copy_data ||
             !wanted.Selects(table.schema, table.name)) {
+            continue;
+        }
+        if (AddRoutedRoot(table, tables)) {
             continue;
         }
         stage::ComparedTable compared;

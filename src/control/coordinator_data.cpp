@@ -7,6 +7,8 @@
 #include "control/table_selection.hpp"
 #include "core/sql_text.hpp"
 #include "core/split_planner.hpp"
+#include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "stage/copy.hpp"
@@ -27,6 +29,20 @@ constexpr int kTidRangeScanVersion = 140000;
 // Phases of jobs put off until apply has passed every table's snapshot: behind all others but
 // event triggers.
 constexpr int kDeferredPhase = 10;
+
+// Rows of such a partition mix with its siblings' on the target, so that it could not be emptied
+// alone if a part had to be copied again: it is copied whole.
+bool
+IsRouted(const CopyTable &table) {
+    pg::Transaction transaction;
+    const Oid relid = pg::Call([&]() -> Oid {
+        const Oid schema = get_namespace_oid(table.schema.c_str(), true);
+        return OidIsValid(schema) ? get_relname_relid(table.name.c_str(), schema) : InvalidOid;
+    });
+    const bool routed = OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
+    transaction.Commit();
+    return routed;
+}
 
 } // namespace
 
@@ -103,7 +119,7 @@ Coordinator::PlanData() {
         }
         sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes,
                          migration_.source_version >= kTidRangeScanVersion &&
-                             !table.is_extension_config});
+                             !table.is_extension_config && !IsRouted(table)});
         by_id[static_cast<uint64_t>(table.id)] = &table;
     }
     std::vector<CopyTask> tasks;

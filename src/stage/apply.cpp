@@ -279,7 +279,16 @@ class Applier {
             std::string names;
             std::set<std::string> seen;
             for (const auto &relation : truncated_) {
-                const std::string &name = FindTarget(relation).target_name();
+                const TargetRelation &target = FindTarget(relation);
+                const std::string &name = target.target_name();
+                if (target.is_routed() && !TruncatesWhole(target)) {
+                    throw Error(sqlstate::kFeatureNotSupported,
+                                "cannot truncate one partition of a table that is partitioned by "
+                                "the hash of an enum")
+                        .Detail("Its rows lie in other partitions on the target.")
+                        .Hint("Delete the rows on the target by hand, then run: SELECT "
+                              "livemigrate.migration_resume();");
+                }
                 if (seen.insert(name).second) {
                     names += (names.empty() ? "" : ", ") + name;
                 }
@@ -297,6 +306,13 @@ class Applier {
         });
         truncated_.clear();
         restart_identity_ = false;
+    }
+
+    // Whether the truncated relations include the one that the rows are routed through.
+    bool TruncatesWhole(const TargetRelation &target) {
+        return std::any_of(truncated_.begin(), truncated_.end(), [&](const auto &relation) {
+            return QualifiedName(relation->schema, relation->name) == target.target_name();
+        });
     }
 
     // Whether the change is for the target. What the user left out is counted; what nobody knows of

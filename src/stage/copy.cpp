@@ -4,6 +4,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
@@ -197,7 +198,9 @@ OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot) {
 CopiedPart
 CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
              const CopyProgress &progress) {
-    const Oid relid = TargetRelation(task);
+    const Oid named = TargetRelation(task);
+    const Oid relid = pg::RoutingRelation(named);
+    freeze = freeze && relid == named;
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }

@@ -203,7 +203,11 @@ class PluginChoice {
         if (!can_publish_) {
             first = obstacle_.fix + "\n-- then plugin => 'pgoutput'";
         }
-        const std::string fix = Choices(first, {"install wal2json 2.6 or newer on the source"});
+        std::vector<std::string> choices = {first, "install wal2json 2.6 or newer on the source"};
+        if (!probe.numeric_option) {
+            choices = {"-- run this again when they have ended", first};
+        }
+        const std::string fix = Choices(choices[0], {choices[1]});
         bool found = false;
         for (const source::SourceTable &table : run_.result.tables) {
             if (table.has_lossy_column && run_.HasData(table) && table.persistence == 'p') {

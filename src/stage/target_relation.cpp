@@ -2,6 +2,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 
 #include <cstring>
 
@@ -128,10 +129,26 @@ TargetRelation::Resolve() {
             .Hint("Create it as it is on the source, then run: SELECT "
                   "livemigrate.migration_resume();");
     }
+    const Oid routing = pg::RoutingRelation(relid_);
+    std::string target = name;
+    if (routing != relid_) {
+        relid_ = routing;
+        struct Names {
+            const char *schema;
+            const char *name;
+        };
+        const Names names = pg::Call([&]() -> Names {
+            LockRelationOid(routing, RowExclusiveLock);
+            return {get_namespace_name(get_rel_namespace(routing)), get_rel_name(routing)};
+        });
+        target = QualifiedName(names.schema, names.name);
+        routed_ = true;
+    }
+    sql_name_ = target;
     Relation relation = pg::Call([&] { return table_open(relid_, NoLock); });
     ignored_ = relation->rd_rel->relkind == RELKIND_MATVIEW;
     const bool only = relation->rd_rel->relkind == RELKIND_RELATION;
-    target_name_ = (only ? "ONLY " : "") + name;
+    target_name_ = (only ? "ONLY " : "") + target;
     ReadColumns(relation);
     pg::Call([&] { table_close(relation, NoLock); });
     invalidations_seen_ = invalidations;
@@ -193,7 +210,7 @@ TargetRelation::InsertSql(const Change &change, std::vector<Parameter> &paramete
         names += (names.empty() ? "" : ", ") + QuoteIdentifier(columns_[i].name);
         values += (values.empty() ? "" : ", ") + AddParameter(false, i, parameters);
     }
-    const std::string table = QualifiedName(remote_->schema, remote_->name);
+    const std::string &table = sql_name_;
     if (names.empty()) {
         return "INSERT INTO " + table + " DEFAULT VALUES";
     }

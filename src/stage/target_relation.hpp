@@ -43,6 +43,9 @@ class TargetRelation {
     Oid relid() const { return relid_; }
     // SQL name with ONLY where rows of children must not be touched.
     const std::string &target_name() const { return target_name_; }
+    // A partition whose rows go through its ancestor: target_name() is that, see
+    // pg/partition_routing.
+    bool is_routed() const { return routed_; }
     // A materialized view: its contents come from its query, not from the stream.
     bool is_ignored() const { return ignored_; }
     // False once the target's definition changed: make a new object.
@@ -87,6 +90,8 @@ class TargetRelation {
     ValueFormat format_;
     Oid relid_ = InvalidOid;
     bool ignored_ = false;
+    bool routed_ = false;
+    std::string sql_name_; // without ONLY
     std::string target_name_;
     std::vector<Column> columns_; // aligned with remote_->columns
     MemoryContext context_ = nullptr;

@@ -47,11 +47,6 @@ ALTER TABLE s.part ATTACH PARTITION s.attached FOR VALUES FROM ('2030-01-01') TO
 CREATE INDEX ON s.part (v); CREATE INDEX ON ONLY s.part (region);
 INSERT INTO s.part (id, region, at) SELECT g, (ARRAY['eu', 'us', 'as'])[1 + g % 3],
     date '2024-06-01' + g * 3 FROM generate_series(1, 1000) g;
--- C11 hash of an enum differs after a restore
-CREATE TABLE s.by_mood (id int, m s.mood, PRIMARY KEY (id, m)) PARTITION BY HASH (m);
-CREATE TABLE s.by_mood_0 PARTITION OF s.by_mood FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-CREATE TABLE s.by_mood_1 PARTITION OF s.by_mood FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-INSERT INTO s.by_mood SELECT g, (enum_range(NULL::s.mood))[1 + g % 3] FROM generate_series(1, 30) g;
 -- C10 inheritance
 CREATE TABLE s.animal (id int PRIMARY KEY, name text);
 CREATE TABLE s.dog (breed text, PRIMARY KEY (id)) INHERITS (s.animal);
@@ -152,8 +147,6 @@ INSERT INTO s.part (id, region, at) SELECT g, 'eu',
     date '2025-03-01' FROM generate_series(2001, 2020) g;
 UPDATE s.part SET region = 'us', at = '2030-05-05' WHERE id = 2001;
 DELETE FROM s.part WHERE id BETWEEN 500 AND 510;
-INSERT INTO s.by_mood SELECT 100 + g, 'mid' FROM generate_series(1, 5) g;
-UPDATE s.by_mood SET m = 'low' WHERE id = 101;
 UPDATE s.animal SET name = name || '!'; DELETE FROM s.animal WHERE id = 2;
 INSERT INTO s.puppy VALUES (4, 'q', 'b', 2);
 INSERT INTO s.generated_only VALUES (3); UPDATE s.generated_only SET id = 10 WHERE id = 1;
@@ -178,12 +171,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     $one->wait_stage('streaming');
     $one->source_sql($changes);
     $one->source_sql('DROP INDEX s.invalid_one');
-    # C11: the hash of an enum differs after a restore, so its rows may sit in another partition.
-    $one->finish("$plugin: all objects", skip => qr/by_mood/);
-    my $moods = "SELECT string_agg(id || m::text, ',' ORDER BY id) FROM s.by_mood";
-    is( $one->target_sql($moods),
-        $one->source_sql($moods),
-        "$plugin: C11 partitions by the hash of an enum");
+    $one->finish("$plugin: all objects");
     $one->assert_same_schema(
         "$plugin: the schema is what pg_dump says" . (%with ? ', with owners and privileges' : ''),
         %with ? () : ('--no-owner', '--no-privileges'));
@@ -209,6 +197,29 @@ is( $servers->target->safe_psql(
     ),
     '1',
     'N05 role memberships came along');
+
+# C11: the hash of an enum differs after a restore, so a row's partition may be another one on the
+# target.  Either it is found there, or migration_check says beforehand that it will not be.
+my $moods = $servers->database('moods');
+$moods->source_sql(<<'SQL');
+CREATE TYPE mood AS ENUM ('low', 'mid', 'high');
+CREATE TABLE t (id int, m mood, PRIMARY KEY (id, m)) PARTITION BY HASH (m);
+CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO t SELECT g, (enum_range(NULL::mood))[1 + g % 3] FROM generate_series(1, 30) g;
+SQL
+if ($moods->check_errors) {
+    $moods->assert_error($moods->start_sql, 'C11 partitions by the hash of an enum are refused');
+} elsif (eval { $moods->start; $moods->wait_stage('streaming') }) {
+    $moods->source_sql("INSERT INTO t SELECT 100 + g, 'mid' FROM generate_series(1, 5) g");
+    $moods->source_sql("UPDATE t SET m = 'low' WHERE id = 101; DELETE FROM t WHERE id = 1");
+    $moods->finish('C11 partitions by the hash of an enum', skip => qr/ONLY public.t_/);
+    my $rows = "SELECT string_agg(id || m::text, ',' ORDER BY id) FROM t";
+    is($moods->target_sql($rows), $moods->source_sql($rows), 'C11 equal rows');
+} else {
+    fail('C11 partitions by the hash of an enum: neither refused nor migrated');
+    $moods->abort;
+}
 
 # --- on_existing
 my $existing = $servers->database('existing');
