@@ -199,6 +199,11 @@ Coordinator::HandleFailure(const Error &error) {
     pool_.Stop(WorkerKind::kApply);
     monitor_.reset();
     const bool transient = IsTransient(error.sqlstate());
+    if (transient && migration_.state == State::kPaused) {
+        // The pause stays a pause: a retry would run past it.
+        Event("warning", error.message(), error.detail());
+        return WaitForResume(true);
+    }
     migration_.attempts++;
     const milliseconds delay =
         RetryDelay(migration_.attempts, pg_prng_uint64(&pg_global_prng_state));

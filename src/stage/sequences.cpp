@@ -64,10 +64,11 @@ struct Sequence {
     bool cycles = false;
     bool readable = false;
     bool settable = false;
-    std::string definition;    // behind CREATE SEQUENCE name AS
+    std::string type;
+    std::string options;       // of CREATE SEQUENCE and AS IDENTITY alike
     std::optional<Name> owner; // table
     std::string owner_column;
-    bool is_identity = false;
+    std::string identity; // attidentity of that column: a, d, or empty
 
     int64_t last_value = 0;
     bool is_called = false;

@@ -2,6 +2,7 @@
 
 #include "stage/transcoding_decoder.hpp"
 
+#include "core/wal2json_transaction.hpp"
 #include "pg/guard.hpp"
 #include "pg/transaction.hpp"
 
@@ -18,7 +19,8 @@ TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
     const bool is_ascii = std::none_of(payload.begin(), payload.end(), [](char byte) {
         return (static_cast<unsigned char>(byte) & 0x80) != 0;
     });
-    if (is_ascii) {
+    // A logical message may hold any bytes, and nothing of it is decoded.
+    if (is_ascii || Wal2jsonAction(payload) == 'M') {
         decoder_->Decode(lsn, payload, change);
         return;
     }
