@@ -152,7 +152,7 @@ LEFT_ON_SOURCE_SQL="SELECT (SELECT count(*) FROM pg_replication_slots) AS slots,
 LEFT_ON_TARGET_SQL="SELECT (SELECT count(*) FROM pg_replication_origin) AS origins,
        (SELECT count(*) FROM pg_publication) AS publications,
        (SELECT count(*) FROM livemigrate.workers) AS workers,
-       (SELECT count(*) FROM pg_ls_dir('.') AS name WHERE name = 'livemigrate') AS directories;"
+       (SELECT count(*) FROM pg_ls_dir('.') AS name WHERE name = 'livemigrate') AS spools;"
 
 clean_up_migration() {
     run_sql target "SELECT livemigrate.migration_cleanup();"

@@ -124,6 +124,9 @@ class Planner {
         case T_AlterTableStmt:
             AddAlter(reinterpret_cast<const AlterTableStmt *>(statement.node), text);
             return;
+        case T_AlterOwnerStmt:
+            AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
+            return;
         case T_CommentStmt:
             AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
             return;
@@ -218,6 +221,16 @@ class Planner {
                          QualifiedName(OrEmpty(alter->relation->schemaname),
                                        alter->relation->relname) +
                          " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
+    }
+
+    void AddOwner(const AlterOwnerStmt *alter, const std::string &text) {
+        if (alter->objectType == OBJECT_PUBLICATION) {
+            AddPublication(strVal(alter->object), text);
+            return;
+        }
+        const bool on_event_trigger = alter->objectType == OBJECT_EVENT_TRIGGER;
+        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kConstraints, "owner", nullptr,
+                     "", text));
     }
 
     void AddComment(const CommentStmt *comment, const std::string &text) {
