@@ -107,8 +107,7 @@ Datum
 ReturnRows(FunctionCallInfo fcinfo, const std::vector<std::vector<pg::SqlValue>> &rows) {
     pg::Call([&] { pg::InitResultSet(fcinfo); });
     auto *info = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    AttInMetadata *metadata =
-        pg::Call([&] { return TupleDescGetAttInMetadata(info->setDesc); });
+    AttInMetadata *metadata = pg::Call([&] { return TupleDescGetAttInMetadata(info->setDesc); });
     std::vector<char *> pointers;
     for (const std::vector<pg::SqlValue> &row : rows) {
         char **values = Pointers(row, info->setDesc->natts, pointers);
@@ -138,15 +137,14 @@ ReturnRow(FunctionCallInfo fcinfo, const std::vector<pg::SqlValue> &row) {
 
 Datum
 ReturnName(const std::string &name) {
-    return pg::Call(
-        [&] { return DirectFunctionCall1(namein, CStringGetDatum(name.c_str())); });
+    return pg::Call([&] { return DirectFunctionCall1(namein, CStringGetDatum(name.c_str())); });
 }
 
 void
 Notice(const std::string &message, const std::string &hint) {
     pg::Call([&] {
-        ereport(NOTICE, (errmsg("%s", message.c_str()),
-                         hint.empty() ? 0 : errhint("%s", hint.c_str())));
+        ereport(NOTICE,
+                (errmsg("%s", message.c_str()), hint.empty() ? 0 : errhint("%s", hint.c_str())));
     });
 }
 

@@ -54,9 +54,8 @@ Check(FunctionCallInfo fcinfo) {
 // an empty target sees to; of one name there is one.
 void
 CheckNoOther(const MigrationSettings &settings) {
-    const pg::SqlResult others =
-        pg::Query("SELECT name, stage, state FROM livemigrate.migration "
-                  "WHERE state NOT IN ('done', 'aborted') ORDER BY id");
+    const pg::SqlResult others = pg::Query("SELECT name, stage, state FROM livemigrate.migration "
+                                           "WHERE state NOT IN ('done', 'aborted') ORDER BY id");
     for (const pg::SqlRow &row : others.rows) {
         const std::string name = pg::Text(row, 0);
         const std::string detail = "Migration \"" + name + "\" is " + pg::Text(row, 2) +
@@ -85,10 +84,9 @@ Start(FunctionCallInfo fcinfo) {
     }
     const int32_t id = control::InsertMigration(request.settings, request.options_json,
                                                 result.plugin, result.wal2json_numeric_option);
-    control::RecordEvent(id, "info", Stage::kPreflight, "migration started",
-                         "by " + std::string(pg::Call([] {
-                             return GetUserNameFromId(GetUserId(), false);
-                         })));
+    control::RecordEvent(
+        id, "info", Stage::kPreflight, "migration started",
+        "by " + std::string(pg::Call([] { return GetUserNameFromId(GetUserId(), false); })));
     control::StartCoordinatorAtCommit(id, GetUserId());
     return ReturnName(request.settings.name);
 }

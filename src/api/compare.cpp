@@ -62,8 +62,7 @@ TablesToCompare(const Migration &migration,
     const bool has_hypertables = extension_tables.Scalar() == "t";
     std::vector<stage::ComparedTable> tables;
     for (const CopyTable &table : control::LoadTables(migration.id)) {
-        if (table.relkind != 'r' || !table.copy_data ||
-            !wanted.Selects(table.schema, table.name)) {
+        if (table.relkind != 'r' || !table.copy_data || !wanted.Selects(table.schema, table.name)) {
             continue;
         }
         if (AddRoutedRoot(table, tables)) {
@@ -90,8 +89,7 @@ TablesToCompare(const Migration &migration,
 void
 CheckHasTables(const Migration &migration) {
     if (migration.stage < Stage::kSchema) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "the target's tables do not exist yet")
+        throw Error(sqlstate::kObjectNotInPrerequisiteState, "the target's tables do not exist yet")
             .Hint("CALL livemigrate.migration_wait('schema');");
     }
 }

@@ -117,11 +117,10 @@ CleanSource(const Migration &migration) {
         for (const std::string &statement : statements) {
             sql += (sql.empty() ? "" : " ") + statement + ";";
         }
-        const std::string hint = "Run on the source, or call migration_cleanup() again later: " +
-                                 sql;
+        const std::string hint =
+            "Run on the source, or call migration_cleanup() again later: " + sql;
         Notice("could not clean up the source: " + error.message(), hint);
-        control::SetMessage(migration.id, "the source is not cleaned up: " + error.message(),
-                            hint);
+        control::SetMessage(migration.id, "the source is not cleaned up: " + error.message(), hint);
         control::RecordEvent(migration.id, "warning", migration.stage,
                              "could not clean up the source: " + error.message(), sql);
         return false;
@@ -190,8 +189,7 @@ Cleanup(FunctionCallInfo fcinfo) {
                   "livemigrate.migration_abort();");
     }
     // The coordinator marks the migration done and leaves; its last workers may be on their way.
-    control::AcquireForTransaction(migration.id, LockClass::kCoordinator,
-                                   LockStrength::kExclusive);
+    control::AcquireForTransaction(migration.id, LockClass::kCoordinator, LockStrength::kExclusive);
     control::AcquireForTransaction(migration.id, LockClass::kWorkers, LockStrength::kExclusive);
     CleanUp(migration);
     return ReturnName(migration.settings.name);

@@ -5,9 +5,8 @@ namespace livemigrate::api {
 namespace {
 
 constexpr char kNothingChanged[] = "The call changed nothing.";
-constexpr char kArgumentsHint[] =
-    "SELECT proname, pg_get_function_arguments(oid) FROM pg_proc "
-    "WHERE pronamespace = 'livemigrate'::regnamespace;";
+constexpr char kArgumentsHint[] = "SELECT proname, pg_get_function_arguments(oid) FROM pg_proc "
+                                  "WHERE pronamespace = 'livemigrate'::regnamespace;";
 constexpr char kStateHint[] =
     "SELECT migration, stage, state, message, hint FROM livemigrate.migration_status();";
 

@@ -22,8 +22,8 @@ ReadJobs(FunctionCallInfo fcinfo, int index, const char *name) {
     const int jobs = IntArgument(fcinfo, index).value_or(4);
     if (jobs < 1 || jobs > kMaxJobs) {
         throw Error(sqlstate::kInvalidParameterValue,
-                    std::string("argument \"") + name + "\" is out of range: " +
-                        std::to_string(jobs))
+                    std::string("argument \"") + name +
+                        "\" is out of range: " + std::to_string(jobs))
             .Hint("Give a number from 1 to " + std::to_string(kMaxJobs) + ".");
     }
     return jobs;
@@ -84,7 +84,8 @@ OptionRules() {
           [](MigrationSettings &settings, const std::string &value) {
               const char *end = value.data() + value.size();
               const auto parsed = std::from_chars(value.data(), end, settings.apply_jobs);
-              if (parsed.ec != std::errc() || parsed.ptr != end || settings.apply_jobs < 1 || settings.apply_jobs > kMaxJobs) {
+              if (parsed.ec != std::errc() || parsed.ptr != end || settings.apply_jobs < 1 ||
+                  settings.apply_jobs > kMaxJobs) {
                   throw Error(sqlstate::kInvalidParameterValue,
                               "option \"apply_jobs\" is out of range: " + value)
                       .Hint("Give a whole number from 1 to " + std::to_string(kMaxJobs) + ".");
@@ -119,15 +120,11 @@ OptionRules() {
         {"insert_only_tables",
          {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadTableList
         {"publication",
-         {"string",
-          [](MigrationSettings &settings, const std::string &value) {
-              settings.publication = value;
-          }}},
+         {"string", [](MigrationSettings &settings,
+                       const std::string &value) { settings.publication = value; }}},
         {"unlogged",
-         {"boolean",
-          [](MigrationSettings &settings, const std::string &value) {
-              settings.unlogged = value == "true";
-          }}},
+         {"boolean", [](MigrationSettings &settings,
+                        const std::string &value) { settings.unlogged = value == "true"; }}},
     };
     return *rules;
 }
@@ -232,8 +229,7 @@ ReadStartRequest(FunctionCallInfo fcinfo) {
     settings.split_bytes = ReadSize(RequiredText(fcinfo, 6, "split_tables_larger_than"));
     settings.include_tables = TextArrayArgument(fcinfo, 7);
     settings.exclude_tables = TextArrayArgument(fcinfo, 8).value_or(std::vector<std::string>());
-    settings.exclude_table_data =
-        TextArrayArgument(fcinfo, 9).value_or(std::vector<std::string>());
+    settings.exclude_table_data = TextArrayArgument(fcinfo, 9).value_or(std::vector<std::string>());
     settings.roles = BoolArgument(fcinfo, 10).value_or(true);
     settings.owner = BoolArgument(fcinfo, 11).value_or(false);
     settings.privileges = BoolArgument(fcinfo, 12).value_or(false);

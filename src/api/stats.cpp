@@ -132,8 +132,7 @@ Gather(const SqlRow &row) {
     figures.transactions = pg::Number<int64_t>(row, 22);
     figures.changes = pg::Number<int64_t>(row, 23);
     figures.skipped = pg::Number<int64_t>(row, 24);
-    if (const auto segment =
-            AttachTo(pg::Number<uint32_t>(row, 29), pg::Number<int32_t>(row, 0))) {
+    if (const auto segment = AttachTo(pg::Number<uint32_t>(row, 29), pg::Number<int32_t>(row, 0))) {
         AddLive(segment->state(), figures);
     }
     if (figures.applied_lsn == 0 && ParseState(pg::Text(row, 4)) == State::kDone) {
@@ -251,15 +250,15 @@ Status(FunctionCallInfo fcinfo) {
     pg::SqlResult result;
     if (name) {
         const int32_t id = control::ResolveMigration(name, true);
-        result = pg::Query(std::string(kStatusQuery) + "WHERE m.id = $1::int",
-                           {std::to_string(id)});
+        result =
+            pg::Query(std::string(kStatusQuery) + "WHERE m.id = $1::int", {std::to_string(id)});
     } else {
         // All that are not cleaned up; if there is none, the last one.
-        result = pg::Query(
-            std::string(kStatusQuery) +
-            "WHERE m.cleaned_up_at IS NULL OR (m.id = (SELECT pg_catalog.max(id) FROM "
-            "livemigrate.migration) AND NOT EXISTS (SELECT FROM livemigrate.migration o "
-            "WHERE o.cleaned_up_at IS NULL)) ORDER BY m.id");
+        result =
+            pg::Query(std::string(kStatusQuery) +
+                      "WHERE m.cleaned_up_at IS NULL OR (m.id = (SELECT pg_catalog.max(id) FROM "
+                      "livemigrate.migration) AND NOT EXISTS (SELECT FROM livemigrate.migration o "
+                      "WHERE o.cleaned_up_at IS NULL)) ORDER BY m.id");
     }
     std::vector<std::vector<SqlValue>> rows;
     for (const SqlRow &row : result.rows) {
@@ -273,8 +272,8 @@ WorkerRow(const char *kind, int32_t pid, const std::string &what, int64_t since,
           const WorkerSlot *slot) {
     const char *since_text = pg::Call([&] {
         return since == 0 ? nullptr
-                          : DatumGetCString(DirectFunctionCall1(timestamptz_out,
-                                                                TimestampTzGetDatum(since)));
+                          : DatumGetCString(
+                                DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(since)));
     });
     std::vector<SqlValue> row = {std::string(kind), std::to_string(pid),
                                  what.empty() ? std::nullopt : SqlValue(what),
@@ -300,8 +299,8 @@ LiveWorkers(FunctionCallInfo fcinfo) {
         const SqlRow &row = migration.rows[0];
         if (const auto segment = AttachTo(pg::Number<uint32_t>(row, 0), id.value_or(0))) {
             const SharedState &state = segment->state();
-            rows.push_back(WorkerRow("coordinator", state.coordinator_pid.load(),
-                                     pg::Text(row, 1), 0, nullptr));
+            rows.push_back(WorkerRow("coordinator", state.coordinator_pid.load(), pg::Text(row, 1),
+                                     0, nullptr));
             for (const WorkerSlot &slot : state.workers) {
                 if (slot.pid.load() != 0) {
                     rows.push_back(

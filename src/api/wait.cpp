@@ -28,8 +28,8 @@ ReadTimeout(FunctionCallInfo fcinfo) {
     if (!text) {
         return std::nullopt;
     }
-    const pg::SqlResult result = pg::Query(
-        "SELECT (EXTRACT(epoch FROM $1::interval) * 1000)::bigint", {*text});
+    const pg::SqlResult result =
+        pg::Query("SELECT (EXTRACT(epoch FROM $1::interval) * 1000)::bigint", {*text});
     const auto value = pg::Number<int64_t>(result.rows.at(0), 0);
     if (value < 0) {
         throw Error(sqlstate::kInvalidParameterValue, "timeout must not be negative");

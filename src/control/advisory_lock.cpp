@@ -33,9 +33,8 @@ Acquire(int32 migration, LockClass lock, LockStrength strength) {
 bool
 TryAcquire(int32 migration, LockClass lock, LockStrength strength) {
     const LOCKTAG tag = Tag(migration, lock);
-    return pg::Call([&] {
-        return LockAcquire(&tag, Mode(strength), true, true) != LOCKACQUIRE_NOT_AVAIL;
-    });
+    return pg::Call(
+        [&] { return LockAcquire(&tag, Mode(strength), true, true) != LOCKACQUIRE_NOT_AVAIL; });
 }
 
 void

@@ -4,18 +4,17 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
-
 namespace livemigrate::control {
 
 namespace {
 
-using pg::Query;
-using pg::SqlResult;
-using pg::SqlValue;
 using pg::BoolText;
 using pg::Flag;
 using pg::Number;
 using pg::Position;
+using pg::Query;
+using pg::SqlResult;
+using pg::SqlValue;
 using pg::Text;
 using Row = pg::SqlRow;
 
@@ -145,11 +144,10 @@ InsertMigration(const MigrationSettings &settings, const std::string &options_js
         "$6::boolean, $7::text[], $8::int, $9::int, $10::bigint, $11::text[], $12::text[], "
         "$13::text[], $14::boolean, $15::boolean, $16::boolean, $17, $18::jsonb, $19) "
         "RETURNING id",
-        {settings.name, settings.source, RedactConninfo(settings.source),
-         settings.requested_plugin, std::string(PluginName(plugin)),
-         BoolText(wal2json_numeric_option), TextArrayLiteral(StageNames(settings.pause_after)),
-         std::to_string(settings.table_jobs), std::to_string(settings.index_jobs),
-         std::to_string(settings.split_bytes),
+        {settings.name, settings.source, RedactConninfo(settings.source), settings.requested_plugin,
+         std::string(PluginName(plugin)), BoolText(wal2json_numeric_option),
+         TextArrayLiteral(StageNames(settings.pause_after)), std::to_string(settings.table_jobs),
+         std::to_string(settings.index_jobs), std::to_string(settings.split_bytes),
          settings.include_tables ? SqlValue(TextArrayLiteral(*settings.include_tables))
                                  : std::nullopt,
          TextArrayLiteral(settings.exclude_tables), TextArrayLiteral(settings.exclude_table_data),
@@ -290,16 +288,16 @@ SetMessage(int32_t id, const std::string &message, const std::string &hint) {
 void
 RecordError(int32_t id, const Error &error, int attempts,
             std::optional<int64_t> retry_in_milliseconds) {
-    Update(id,
-           "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "
-           "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
-           "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
-           {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
-            error.hint().empty() && !retry_in_milliseconds
-                ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
-                : OrNull(error.hint()),
-            retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds))
-                                  : std::nullopt});
+    Update(
+        id,
+        "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "
+        "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
+        "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
+        {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
+         error.hint().empty() && !retry_in_milliseconds
+             ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
+             : OrNull(error.hint()),
+         retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds)) : std::nullopt});
 }
 
 void
@@ -372,8 +370,7 @@ SetSpoolToken(int32_t id, const std::string &token) {
 
 void
 MarkCleanedUp(int32_t id) {
-    Update(id,
-           "cleaned_up_at = COALESCE(cleaned_up_at, pg_catalog.clock_timestamp()), hint = NULL",
+    Update(id, "cleaned_up_at = COALESCE(cleaned_up_at, pg_catalog.clock_timestamp()), hint = NULL",
            {});
 }
 
@@ -384,7 +381,7 @@ LoadCounters(int32_t id) {
               "changes_applied, changes_skipped FROM livemigrate.migration WHERE id = $1::int",
               {std::to_string(id)});
     const Row &row = result.rows.at(0);
-    return {Position(row, 0).value,     Position(row, 1).value,     Position(row, 2).value,
+    return {Position(row, 0).value,   Position(row, 1).value,   Position(row, 2).value,
             Number<uint64_t>(row, 3), Number<uint64_t>(row, 4), Number<uint64_t>(row, 5)};
 }
 

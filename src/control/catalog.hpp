@@ -74,7 +74,7 @@ void ClearPauseRequest(int32_t id);
 void SetPauseAfter(int32_t id, const std::vector<Stage> &stages);
 void SetDsmHandle(int32_t id, std::optional<uint32_t> handle);
 void SetEndpos(int32_t id, Lsn endpos);
-void SetSlotPlan(const Migration &migration);     // slot, publications, origin: names and flags
+void SetSlotPlan(const Migration &migration); // slot, publications, origin: names and flags
 void SetSourceIdentity(const Migration &migration);
 void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
 void MarkSchemaRestored(int32_t id);

@@ -5,16 +5,15 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
-
 namespace livemigrate::control {
 
 namespace {
 
+using pg::BoolText;
+using pg::Number;
 using pg::Query;
 using pg::SqlResult;
 using pg::SqlValue;
-using pg::BoolText;
-using pg::Number;
 using pg::Text;
 using Row = pg::SqlRow;
 
@@ -22,8 +21,12 @@ using Row = pg::SqlRow;
 class Columns {
   public:
     explicit Columns(size_t count) : columns_(count) {}
-    void Add(size_t column, std::string value) { columns_[column].push_back(std::move(value)); }
-    std::vector<SqlValue> Parameters(int32_t migration) const {
+    void
+    Add(size_t column, std::string value) {
+        columns_[column].push_back(std::move(value));
+    }
+    std::vector<SqlValue>
+    Parameters(int32_t migration) const {
         std::vector<SqlValue> parameters = {std::to_string(migration)};
         for (const auto &column : columns_) {
             parameters.emplace_back(TextArrayLiteral(column));
@@ -171,7 +174,8 @@ ClaimPart(int32_t id, int worker) {
         "AND id = (SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
         "AND state = 'pending' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *) "
         "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
-        "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN livemigrate.table_copy t "
+        "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN "
+        "livemigrate.table_copy t "
         "ON t.migration = c.migration AND t.id = c.table_id",
         {std::to_string(id), std::to_string(worker)});
     if (result.rows.empty()) {
@@ -283,7 +287,8 @@ ClaimJob(int32_t id, int worker, int last_phase) {
         "j.migration = $1::int AND j.state = 'pending' AND j.phase = c.phase "
         "AND c.phase <= $3::int AND (c.phase NOT IN (2, 3, 13, 20) OR NOT EXISTS (SELECT FROM "
         "livemigrate.schema_job r WHERE r.migration = $1::int AND r.state = 'running')) "
-        "ORDER BY CASE WHEN j.phase IN (1, 4, 5, 14) THEN j.bytes END DESC NULLS LAST, j.id LIMIT 1 "
+        "ORDER BY CASE WHEN j.phase IN (1, 4, 5, 14) THEN j.bytes END DESC NULLS LAST, j.id LIMIT "
+        "1 "
         "FOR UPDATE OF j SKIP LOCKED) RETURNING *) "
         "SELECT id, phase, kind, schema_name, table_name, object_name, sql, bytes FROM claimed",
         {std::to_string(id), std::to_string(worker), std::to_string(last_phase)});

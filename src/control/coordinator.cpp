@@ -90,8 +90,8 @@ Coordinator::RestoreCounters() {
 void
 Coordinator::KeepCounters() {
     const KeptCounters counters = {
-        state_.source_lsn.load(),       state_.received_lsn.load(),
-        state_.flushed_lsn.load(),      state_.transactions_applied.load(),
+        state_.source_lsn.load(),      state_.received_lsn.load(),
+        state_.flushed_lsn.load(),     state_.transactions_applied.load(),
         state_.changes_applied.load(), state_.changes_skipped.load()};
     pg::Transaction transaction;
     control::KeepCounters(migration_.id, counters);
@@ -171,8 +171,7 @@ Coordinator::EndStage() {
     // pause_after may have been changed by migration_resume.
     Reload();
     const auto &pauses = migration_.settings.pause_after;
-    const bool pause =
-        std::find(pauses.begin(), pauses.end(), migration_.stage) != pauses.end();
+    const bool pause = std::find(pauses.begin(), pauses.end(), migration_.stage) != pauses.end();
     pg::Transaction transaction;
     MarkStageEnded(migration_);
     ClearError(migration_.id);
@@ -218,10 +217,9 @@ Coordinator::HandleFailure(const Error &error) {
         transaction.Commit();
     }
     shown_message_.clear();
-    ereport(LOG, (errmsg("livemigrate: migration \"%s\", stage %s: %s",
-                         migration_.settings.name.c_str(),
-                         std::string(StageName(migration_.stage)).c_str(),
-                         error.message().c_str())));
+    ereport(LOG,
+            (errmsg("livemigrate: migration \"%s\", stage %s: %s", migration_.settings.name.c_str(),
+                    std::string(StageName(migration_.stage)).c_str(), error.message().c_str())));
     if (!transient) {
         pool_.StopAll();
         receiver_wanted_ = false;
@@ -375,9 +373,8 @@ Coordinator::ShowTrouble() {
         return;
     }
     pg::Transaction transaction;
-    const Error error = Error(trouble.sqlstate, trouble.message)
-                            .Detail(trouble.detail)
-                            .Hint(trouble.hint);
+    const Error error =
+        Error(trouble.sqlstate, trouble.message).Detail(trouble.detail).Hint(trouble.hint);
     const auto left = std::chrono::duration_cast<milliseconds>(trouble.retry_at - Clock::now());
     RecordError(migration_.id, error, trouble.attempts, left.count());
     RecordEvent(migration_.id, "warning", migration_.stage, trouble.message, trouble.detail);

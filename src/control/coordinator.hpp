@@ -51,7 +51,10 @@ class Coordinator {
     void RestoreCounters();
     void KeepCounters();
     void MeasureRates();
-    bool SnapshotIsHeld() const { return snapshot_session_.has_value(); }
+    bool
+    SnapshotIsHeld() const {
+        return snapshot_session_.has_value();
+    }
 
     // coordinator_setup.cpp: preflight, slot, roles, schema.
     void RunPreflightStage();

@@ -54,7 +54,8 @@ Coordinator::EnsureSnapshot() {
         try {
             AcquireNewSnapshot();
         } catch (...) {
-            // Half taken, it is of no use: tables would be copied under a snapshot they do not name.
+            // Half taken, it is of no use: tables would be copied under a snapshot they do not
+            // name.
             snapshot_session_.reset();
             throw;
         }
@@ -68,16 +69,15 @@ Coordinator::EnsureSnapshot() {
 void
 Coordinator::AcquireNewSnapshot() {
     SetMessage("taking a new snapshot on the source");
-    source::ReplicationStream stream(source::Connection::Open(
-        migration_.settings.source, source::ConnectionKind::kReplication));
+    source::ReplicationStream stream(
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     const std::string slot =
         SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
-    const source::CreatedSlot made = stream.CreateSlot(
-        slot, *migration_.plugin, true, [&] {
-            SetMessage("taking a new snapshot on the source: waiting for transactions there",
-                       "The snapshot is taken as soon as they have ended.");
-            CheckRequests();
-        });
+    const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
+        SetMessage("taking a new snapshot on the source: waiting for transactions there",
+                   "The snapshot is taken as soon as they have ended.");
+        CheckRequests();
+    });
     HoldSnapshot(made.snapshot);
     std::vector<CopyTable> tables;
     {
@@ -126,18 +126,16 @@ Coordinator::PlanData() {
     int32_t next_id = 0;
     {
         pg::Transaction transaction;
-        next_id = pg::Number<int32_t>(
-                      pg::Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
-                                "livemigrate.copy_part WHERE migration = $1::int",
-                                {std::to_string(migration_.id)})
-                          .rows.at(0),
-                      0) +
+        next_id = pg::Number<int32_t>(pg::Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
+                                                "livemigrate.copy_part WHERE migration = $1::int",
+                                                {std::to_string(migration_.id)})
+                                          .rows.at(0),
+                                      0) +
                   1;
         transaction.Commit();
     }
-    for (const CopyPart &part :
-         PlanParts(sizes, migration_.settings.split_bytes,
-                   static_cast<uint32_t>(migration_.settings.table_jobs))) {
+    for (const CopyPart &part : PlanParts(sizes, migration_.settings.split_bytes,
+                                          static_cast<uint32_t>(migration_.settings.table_jobs))) {
         CopyTask task;
         task.id = next_id++;
         task.table_id = static_cast<int32_t>(part.table_id);

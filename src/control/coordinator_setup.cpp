@@ -88,8 +88,7 @@ Coordinator::RunPreflightStage() {
     pg::Transaction transaction;
     SetSourceIdentity(migration_);
     RecordEvent(migration_.id, "info", migration_.stage,
-                "output plugin is " + std::string(PluginName(result.plugin)),
-                result.plugin_reason);
+                "output plugin is " + std::string(PluginName(result.plugin)), result.plugin_reason);
     for (const stage::CheckRow &row : result.rows) {
         if (row.severity == "warning" || row.severity == "notice") {
             RecordEvent(migration_.id, row.severity.c_str(), migration_.stage, row.message,
@@ -122,8 +121,7 @@ Coordinator::ListTables(source::Connection &source) {
         table.filenode = found.filenode;
         table.replica_identity = found.replica_identity;
         table.identity_usable = found.identity_usable;
-        table.copy_data = found.relkind == 'r' &&
-                          !without_data.Selects(found.schema, found.name) &&
+        table.copy_data = found.relkind == 'r' && !without_data.Selects(found.schema, found.name) &&
                           (found.persistence != 'u' || migration_.settings.unlogged);
         table.is_extension_config = found.is_extension_config;
         table.row_condition = WithoutWhere(found.extension_condition);
@@ -169,8 +167,8 @@ Coordinator::RunSlotStage() {
     directory_.Remove();
     directory_.Create();
     if (migration_.settings.existing_slot) {
-        source::Connection source = source::Connection::Open(migration_.settings.source,
-                                                             source::ConnectionKind::kSql);
+        source::Connection source =
+            source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
         UseExistingSlot(source);
     } else {
         MakeSlot();
@@ -216,8 +214,8 @@ Coordinator::MakeSlot() {
     SetMessage("creating the replication slot");
     source::Connection monitor =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
-    source::ReplicationStream stream(source::Connection::Open(
-        migration_.settings.source, source::ConnectionKind::kReplication));
+    source::ReplicationStream stream(
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     DropLeftovers(stream);
     std::vector<CopyTable> published = ListTables(monitor);
     if (migration_.publications_created) {
@@ -235,15 +233,14 @@ Coordinator::MakeSlot() {
     std::vector<CopyTable> tables = ListTables(*snapshot_session_);
     LockTables(tables);
     for (const CopyTable &table : tables) {
-        const bool known = std::any_of(
-            published.begin(), published.end(), [&](const CopyTable &other) {
+        const bool known =
+            std::any_of(published.begin(), published.end(), [&](const CopyTable &other) {
                 return other.schema == table.schema && other.name == table.name &&
                        other.identity_usable == table.identity_usable;
             });
         if (!known && migration_.publications_created) {
-            throw Error(sqlstate::kObjectInUse,
-                        "table " + QualifiedName(table.schema, table.name) +
-                            " was created while the slot was being made");
+            throw Error(sqlstate::kObjectInUse, "table " + QualifiedName(table.schema, table.name) +
+                                                    " was created while the slot was being made");
         }
     }
     migration_.snapshot_lsn = slot.consistent_point;
@@ -260,10 +257,9 @@ Coordinator::MakeSlot() {
 // What an earlier attempt of this stage left on the source. The names are this migration's own.
 void
 Coordinator::DropLeftovers(source::ReplicationStream &stream) {
-    stream.connection().Query(
-        "SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
-        "FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-        QuoteLiteral(migration_.slot_name));
+    stream.connection().Query("SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
+                              "FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+                              QuoteLiteral(migration_.slot_name));
     if (!migration_.publications_created) {
         return;
     }
@@ -276,8 +272,7 @@ Coordinator::DropLeftovers(source::ReplicationStream &stream) {
 // Two publications: one for all changes, one without UPDATE and DELETE for tables accepted without
 // a replica identity, because the former would make the application's updates fail.
 void
-Coordinator::CreatePublications(source::Connection &source,
-                                const std::vector<CopyTable> &tables) {
+Coordinator::CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables) {
     std::string full;
     std::string insert_only;
     for (const CopyTable &table : tables) {
@@ -346,11 +341,11 @@ Coordinator::LockTables(const std::vector<CopyTable> &tables) {
             "ON n.oid = c.relnamespace WHERE c.oid IN (" +
             oids + ") AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)");
         if (!rewritten.rows.empty()) {
-            throw Error(sqlstate::kObjectInUse,
-                        "table " +
-                            QualifiedName(pg::Text(rewritten.rows[0], 0),
-                                          pg::Text(rewritten.rows[0], 1)) +
-                            " was rewritten on the source while the snapshot was being taken")
+            throw Error(
+                sqlstate::kObjectInUse,
+                "table " +
+                    QualifiedName(pg::Text(rewritten.rows[0], 0), pg::Text(rewritten.rows[0], 1)) +
+                    " was rewritten on the source while the snapshot was being taken")
                 .Detail("ALTER TABLE, TRUNCATE, CLUSTER or VACUUM FULL does that. A new snapshot "
                         "is taken.");
         }

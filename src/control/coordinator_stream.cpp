@@ -45,8 +45,8 @@ Coordinator::PollSource() {
     last_poll_ = Clock::now();
     try {
         if (!monitor_) {
-            monitor_.emplace(source::Connection::Open(migration_.settings.source,
-                                                      source::ConnectionKind::kSql));
+            monitor_.emplace(
+                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
         }
         const pg::SqlResult now = monitor_->Query(
             "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() "
@@ -98,9 +98,9 @@ Coordinator::RunCatchupStage() {
         if (pool_.HasFinished(WorkerKind::kApply) || caught_up) {
             break;
         }
-        Tick(lag == milliseconds::max() ? "applying buffered changes"
-                                        : "applying buffered changes, " + DescribeLag(lag) +
-                                              " behind the source");
+        Tick(lag == milliseconds::max()
+                 ? "applying buffered changes"
+                 : "applying buffered changes, " + DescribeLag(lag) + " behind the source");
     }
     RunJobs(kLastDeferredPhase, "adding foreign keys");
 }
@@ -143,8 +143,8 @@ Coordinator::RunCutoverStage() {
     std::vector<stage::RelationName> known;
     {
         pg::Transaction transaction;
-        const stage::SequenceReport report = stage::CopySequences(
-            source, [&](const std::string &schema, const std::string &name) {
+        const stage::SequenceReport report =
+            stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {
                 return filter.Selects(schema, name);
             });
         RecordEvent(migration_.id, "info", migration_.stage,

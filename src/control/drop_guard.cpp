@@ -40,7 +40,8 @@ RefuseWhileMigrationsLive() {
     }
     throw Error(sqlstate::kObjectInUse,
                 "cannot drop extension livemigrate: a migration is not cleaned up")
-        .Detail("Left are: " + names + ". Their replication slots on the source would hold WAL "
+        .Detail("Left are: " + names +
+                ". Their replication slots on the source would hold WAL "
                 "back for ever.")
         .Hint("SELECT livemigrate.migration_abort(); or, if it is done: SELECT "
               "livemigrate.migration_cleanup();");

@@ -26,8 +26,14 @@ class SharedSegment {
     SharedSegment &operator=(SharedSegment &&other) noexcept;
     ~SharedSegment();
 
-    SharedState &state() const { return *state_; }
-    dsm_handle handle() const { return handle_; }
+    SharedState &
+    state() const {
+        return *state_;
+    }
+    dsm_handle
+    handle() const {
+        return handle_;
+    }
 
   private:
     SharedSegment(dsm_segment *segment, SharedState *state);

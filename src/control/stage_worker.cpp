@@ -64,7 +64,8 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
   public:
     SharedReceiveObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
 
-    void Written(SpoolPosition position, Lsn received) override {
+    void
+    Written(SpoolPosition position, Lsn received) override {
         CheckCoordinator(state_);
         const bool news = position != last_position_ || received.value != state_.received_lsn;
         // The position first: who reads received_lsn, then the position, sees all below it.
@@ -75,18 +76,32 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
             pg::WakeProcess(state_.apply_pid.load());
         }
     }
-    void Flushed(Lsn flushed, uint64_t spool_bytes) override {
+    void
+    Flushed(Lsn flushed, uint64_t spool_bytes) override {
         state_.flushed_lsn.store(flushed.value);
         state_.spool_bytes.store(spool_bytes);
     }
-    void SourceClock(int64_t offset) override { state_.source_clock_offset.store(offset); }
-    Lsn Applied() override { return Lsn{state_.applied_lsn.load()}; }
-    Lsn AppliedFlushed() override { return Lsn{state_.applied_flushed_lsn.load()}; }
-    bool ApplyDrained() override {
+    void
+    SourceClock(int64_t offset) override {
+        state_.source_clock_offset.store(offset);
+    }
+    Lsn
+    Applied() override {
+        return Lsn{state_.applied_lsn.load()};
+    }
+    Lsn
+    AppliedFlushed() override {
+        return Lsn{state_.applied_flushed_lsn.load()};
+    }
+    bool
+    ApplyDrained() override {
         return state_.drained_lsn.load() != 0 &&
                state_.drained_lsn.load() >= state_.received_lsn.load();
     }
-    void Doing(const std::string &what) override { SetDoing(slot_, what); }
+    void
+    Doing(const std::string &what) override {
+        SetDoing(slot_, what);
+    }
 
   private:
     SharedState &state_;
@@ -98,25 +113,32 @@ class SharedApplyObserver final : public stage::ApplyObserver {
   public:
     SharedApplyObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
 
-    Limit ReadLimit() override {
+    Limit
+    ReadLimit() override {
         CheckCoordinator(state_);
         Limit limit;
         limit.received = Lsn{state_.received_lsn.load()};
         ReadSpoolPosition(state_, limit.written.segment, limit.written.offset);
         return limit;
     }
-    Lsn Endpos() override {
+    Lsn
+    Endpos() override {
         last_endpos_ = Lsn{state_.endpos.load()};
         return last_endpos_;
     }
-    Lsn last_endpos() const { return last_endpos_; }
-    bool Announce(Lsn end_lsn) override {
+    Lsn
+    last_endpos() const {
+        return last_endpos_;
+    }
+    bool
+    Announce(Lsn end_lsn) override {
         state_.committing.store(end_lsn.value);
         const uint64_t endpos = state_.endpos.load();
         return endpos == 0 || end_lsn.value <= endpos;
     }
-    void Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
-                   uint64_t skipped) override {
+    void
+    Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
+              uint64_t skipped) override {
         state_.applied_lsn.store(end_lsn.value);
         if (commit_time != 0) {
             state_.applied_commit_time.store(commit_time);
@@ -126,13 +148,20 @@ class SharedApplyObserver final : public stage::ApplyObserver {
         state_.changes_skipped.fetch_add(skipped);
         pg::WakeProcess(state_.receiver_pid.load());
     }
-    void Flushed(Lsn end_lsn) override { state_.applied_flushed_lsn.store(end_lsn.value); }
-    void Drained(Lsn received) override {
+    void
+    Flushed(Lsn end_lsn) override {
+        state_.applied_flushed_lsn.store(end_lsn.value);
+    }
+    void
+    Drained(Lsn received) override {
         if (state_.drained_lsn.exchange(received.value) != received.value) {
             pg::WakeProcess(state_.receiver_pid.load());
         }
     }
-    void Doing(const std::string &what) override { SetDoing(slot_, what); }
+    void
+    Doing(const std::string &what) override {
+        SetDoing(slot_, what);
+    }
 
   private:
     SharedState &state_;
@@ -150,16 +179,15 @@ RunReceiver(WorkerContext &context) {
     settings.publications = migration.publications;
     settings.wal2json_numeric_option = migration.wal2json_numeric_option;
     settings.system_identifier = migration.source_system_identifier;
-    settings.spool_directory =
-        WorkDirectory(context.arguments.database, migration.id).spool();
+    settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);
     settings.snapshot_lsn = migration.snapshot_lsn;
     settings.spool_segment_size = pg::SpoolSegmentSize();
     {
         pg::Transaction transaction;
         settings.origin_progress = Lsn{pg::Call([&] {
-            return replorigin_get_progress(
-                replorigin_by_name(migration.origin_name.c_str(), false), true);
+            return replorigin_get_progress(replorigin_by_name(migration.origin_name.c_str(), false),
+                                           true);
         })};
         transaction.Commit();
     }
@@ -179,9 +207,9 @@ RecordConflict(const WorkerContext &context, const stage::ApplyFailure &failure,
     pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, xid, "
               "end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5::bigint, "
               "$6::pg_lsn, $7, $8)",
-              {std::to_string(context.migration.id), failure.command, failure.schema,
-               failure.table, std::to_string(failure.xid), failure.commit_lsn.ToString(),
-               error.sqlstate(), error.message()});
+              {std::to_string(context.migration.id), failure.command, failure.schema, failure.table,
+               std::to_string(failure.xid), failure.commit_lsn.ToString(), error.sqlstate(),
+               error.message()});
     transaction.Commit();
 }
 
@@ -189,8 +217,7 @@ void
 RunApply(WorkerContext &context) {
     const Migration &migration = context.migration;
     stage::ApplySettings settings;
-    settings.spool_directory =
-        WorkDirectory(context.arguments.database, migration.id).spool();
+    settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);
     settings.plugin = *migration.plugin;
     settings.source_encoding = migration.source_encoding;
@@ -228,8 +255,8 @@ CopyLargeObjectRange(WorkerContext &context, source::Connection &source, const C
     const auto last = static_cast<uint32_t>(std::stoul(task.condition.substr(dash + 1)));
     SetDoing(context.slot, "copying large objects " + task.condition);
     pg::Transaction transaction;
-    const stage::LargeObjectCopied copied = stage::CopyLargeObjects(
-        source, first, last, [&](uint64_t bytes, uint64_t objects) {
+    const stage::LargeObjectCopied copied =
+        stage::CopyLargeObjects(source, first, last, [&](uint64_t bytes, uint64_t objects) {
             context.slot.task_bytes.store(bytes);
             context.slot.task_rows.store(objects);
         });
@@ -240,13 +267,12 @@ CopyLargeObjectRange(WorkerContext &context, source::Connection &source, const C
 void
 CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
     SetDoing(context.slot, "copying " + task.schema + "." + task.name +
-                               (task.parts > 1 ? " part " + std::to_string(task.part + 1) +
-                                                     " of " + std::to_string(task.parts)
+                               (task.parts > 1 ? " part " + std::to_string(task.part + 1) + " of " +
+                                                     std::to_string(task.parts)
                                                : ""));
     // Rows may be written frozen when nobody can have seen the table: this migration made it.
-    const bool freeze =
-        task.parts == 1 && task.may_truncate &&
-        context.migration.settings.on_existing == OnExisting::kError;
+    const bool freeze = task.parts == 1 && task.may_truncate &&
+                        context.migration.settings.on_existing == OnExisting::kError;
     pg::Transaction transaction;
     const stage::CopiedPart copied = stage::CopyPartData(
         source, task, freeze, {&context.slot.task_bytes, &context.slot.task_rows});

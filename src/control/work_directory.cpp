@@ -69,8 +69,7 @@ std::vector<UnfinishedMigration>
 ListWorkDirectories() {
     std::vector<UnfinishedMigration> found;
     std::error_code code;
-    for (const auto &entry :
-         fs::directory_iterator(std::string(DataDir) + "/" + kRoot, code)) {
+    for (const auto &entry : fs::directory_iterator(std::string(DataDir) + "/" + kRoot, code)) {
         const std::string name = entry.path().filename().string();
         const size_t dot = name.find('.');
         if (dot == std::string::npos) {
@@ -81,8 +80,8 @@ ListWorkDirectories() {
         const auto first = std::from_chars(begin, begin + dot, migration.database);
         const auto second =
             std::from_chars(begin + dot + 1, begin + name.size(), migration.migration);
-        if (first.ec == std::errc() && second.ec == std::errc() &&
-            first.ptr == begin + dot && second.ptr == begin + name.size()) {
+        if (first.ec == std::errc() && second.ec == std::errc() && first.ptr == begin + dot &&
+            second.ptr == begin + name.size()) {
             found.push_back(migration);
         }
     }

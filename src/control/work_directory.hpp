@@ -22,9 +22,18 @@ class WorkDirectory {
     void Remove() const; // with all it holds; fine if it does not exist
     bool Exists() const;
 
-    const std::string &path() const { return path_; }
-    std::string spool() const { return path_ + "/spool"; }
-    std::string dump() const { return path_ + "/schema.dump"; }
+    const std::string &
+    path() const {
+        return path_;
+    }
+    std::string
+    spool() const {
+        return path_ + "/spool";
+    }
+    std::string
+    dump() const {
+        return path_ + "/schema.dump";
+    }
 
   private:
     std::string path_;

@@ -39,8 +39,8 @@ TypeName(WorkerKind kind) {
 
 WorkerPool::WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
                        uint32_t owner, std::function<void(int)> released)
-    : state_(state), handle_(handle), migration_(migration), name_(std::move(name)),
-      owner_(owner), released_(std::move(released)) {}
+    : state_(state), handle_(handle), migration_(migration), name_(std::move(name)), owner_(owner),
+      released_(std::move(released)) {}
 
 WorkerPool::~WorkerPool() {
     for (Worker &worker : workers_) {
@@ -78,7 +78,7 @@ WorkerPool::Start(WorkerKind kind) {
     spec.type = TypeName(kind);
     spec.name = spec.type + " for " + name_;
     spec.function = "livemigrate_worker_main";
-    spec.arguments = {MyDatabaseId, owner_,     migration_, static_cast<uint32_t>(*index),
+    spec.arguments = {MyDatabaseId, owner_,  migration_,          static_cast<uint32_t>(*index),
                       generation,   handle_, InvalidTransactionId};
     BackgroundWorkerHandle *handle = nullptr;
     if (!pg::StartWorker(spec, &handle)) {

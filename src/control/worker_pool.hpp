@@ -49,7 +49,10 @@ class WorkerPool {
     };
     const Trouble *trouble() const;
     // The server had no free worker slot when one was wanted.
-    bool short_of_slots() const { return short_of_slots_; }
+    bool
+    short_of_slots() const {
+        return short_of_slots_;
+    }
 
   private:
     struct Worker {

@@ -32,8 +32,8 @@ using Tuple = std::vector<ColumnValue>;
 
 struct RemoteColumn {
     std::string name;
-    bool is_key = false;       // part of the replica identity
-    uint32_t type_oid = 0;     // on the source; 0 where the plugin does not tell (wal2json)
+    bool is_key = false;   // part of the replica identity
+    uint32_t type_oid = 0; // on the source; 0 where the plugin does not tell (wal2json)
     int32_t type_modifier = -1;
 
     friend bool operator==(const RemoteColumn &, const RemoteColumn &) = default;
@@ -42,10 +42,10 @@ struct RemoteColumn {
 // A table as the stream describes it. Immutable; when the description changes, the decoder makes a
 // new object, so a pointer comparison tells whether anything prepared for it is still right.
 struct RemoteRelation {
-    uint32_t remote_id = 0;     // the source's OID; 0 where the plugin does not tell
+    uint32_t remote_id = 0; // the source's OID; 0 where the plugin does not tell
     std::string schema;
     std::string name;
-    char replica_identity = 0;  // pg_class.relreplident: d n f i; 0 where the plugin does not tell
+    char replica_identity = 0; // pg_class.relreplident: d n f i; 0 where the plugin does not tell
     std::vector<RemoteColumn> columns;
 };
 
@@ -73,9 +73,9 @@ struct Change {
     // kInsert, kUpdate, kDelete. Tuples are aligned with relation->columns; an empty tuple means
     // that the message has none.
     std::shared_ptr<const RemoteRelation> relation;
-    Tuple old_tuple;             // kUpdate (if sent), kDelete: key columns, or all (identity FULL)
+    Tuple old_tuple; // kUpdate (if sent), kDelete: key columns, or all (identity FULL)
     bool old_tuple_is_full = false; // identity FULL: every column takes part in finding the row
-    Tuple new_tuple;             // kInsert, kUpdate
+    Tuple new_tuple;                // kInsert, kUpdate
 
     // kTruncate: the relations of one message.
     std::vector<std::shared_ptr<const RemoteRelation>> truncated;

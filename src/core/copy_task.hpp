@@ -46,7 +46,7 @@ struct CopyTask {
     int32_t part = 0;
     int32_t parts = 1;
     bool may_truncate = true; // whether the target's table holds nothing but what is copied
-    std::string condition; // on ctid; "first-last" for large objects
+    std::string condition;    // on ctid; "first-last" for large objects
     uint64_t bytes = 0;
 };
 
@@ -56,8 +56,8 @@ enum class JobPhase : int {
     kConstraints = 2, // constraints on top of those indexes, and all that stays in dump order
     kForeignKeys = 3, // NOT VALID
     kValidation = 4,  // of foreign keys
-    kAnalyze = 5, // and comments
-    kLast = 20,   // event triggers: at cutover, so that they do not fire at what we do before
+    kAnalyze = 5,     // and comments
+    kLast = 20,       // event triggers: at cutover, so that they do not fire at what we do before
 };
 
 struct SchemaJob {

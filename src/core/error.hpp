@@ -43,31 +43,53 @@ inline constexpr std::string_view kInternalError = "XX000";
 inline constexpr std::string_view kDataCorrupted = "XX001";
 } // namespace sqlstate
 
-// throw Error(sqlstate::kInvalidParameterValue, "unknown stage \"x\"").Hint("Valid stages are ...");
+// throw Error(sqlstate::kInvalidParameterValue, "unknown stage \"x\"").Hint("Valid stages are
+// ...");
 class Error : public std::exception {
   public:
     Error(std::string_view sqlstate, std::string message)
         : sqlstate_(sqlstate), message_(std::move(message)) {}
 
-    Error &&Detail(std::string detail) && {
+    Error &&
+    Detail(std::string detail) && {
         detail_ = std::move(detail);
         return std::move(*this);
     }
-    Error &&Hint(std::string hint) && {
+    Error &&
+    Hint(std::string hint) && {
         hint_ = std::move(hint);
         return std::move(*this);
     }
-    Error &&Context(std::string context) && {
+    Error &&
+    Context(std::string context) && {
         context_ = std::move(context);
         return std::move(*this);
     }
 
-    const char *what() const noexcept override { return message_.c_str(); }
-    const std::string &sqlstate() const noexcept { return sqlstate_; }
-    const std::string &message() const noexcept { return message_; }
-    const std::string &detail() const noexcept { return detail_; }
-    const std::string &hint() const noexcept { return hint_; }
-    const std::string &context() const noexcept { return context_; }
+    const char *
+    what() const noexcept override {
+        return message_.c_str();
+    }
+    const std::string &
+    sqlstate() const noexcept {
+        return sqlstate_;
+    }
+    const std::string &
+    message() const noexcept {
+        return message_;
+    }
+    const std::string &
+    detail() const noexcept {
+        return detail_;
+    }
+    const std::string &
+    hint() const noexcept {
+        return hint_;
+    }
+    const std::string &
+    context() const noexcept {
+        return context_;
+    }
 
   private:
     std::string sqlstate_;

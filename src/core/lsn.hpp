@@ -11,10 +11,14 @@ namespace livemigrate {
 struct Lsn {
     uint64_t value = 0; // 0 is "no position" (InvalidXLogRecPtr)
 
-    constexpr bool valid() const { return value != 0; }
+    constexpr bool
+    valid() const {
+        return value != 0;
+    }
     friend constexpr auto operator<=>(const Lsn &, const Lsn &) = default;
 
-    // The form "XXXXXXXX/XXXXXXXX" in upper-case hex without leading zeros, as pg_lsn_out prints it.
+    // The form "XXXXXXXX/XXXXXXXX" in upper-case hex without leading zeros, as pg_lsn_out prints
+    // it.
     std::string ToString() const;
 
     // Throws Error 22023 unless `text` is exactly what pg_lsn_in accepts.

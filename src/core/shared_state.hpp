@@ -39,8 +39,8 @@ struct WorkerSlot {
     std::atomic<int64_t> task;        // copy_part.id or schema_job.id it works on
     std::atomic<uint64_t> task_bytes; // of this task, so far
     std::atomic<uint64_t> task_rows;
-    char what[160];                   // for the eye only: may be read torn
-    SharedError error;                // valid when outcome is kFailed
+    char what[160];    // for the eye only: may be read torn
+    SharedError error; // valid when outcome is kFailed
 };
 
 inline constexpr size_t kMaxWorkers = 64;
@@ -56,11 +56,11 @@ struct SharedState {
 
     // Receiver.
     std::atomic<int32_t> receiver_pid;
-    std::atomic<uint64_t> received_lsn; // everything that commits up to here has been received
+    std::atomic<uint64_t> received_lsn;    // everything that commits up to here has been received
     std::atomic<uint64_t> written_segment; // spool is written up to here; two words, see
     std::atomic<uint64_t> written_offset;  // PublishSpoolPosition
     std::atomic<uint32_t> written_version; // odd while the two are being changed
-    std::atomic<uint64_t> flushed_lsn; // end of the last transaction wholly on disk
+    std::atomic<uint64_t> flushed_lsn;     // end of the last transaction wholly on disk
     std::atomic<uint64_t> spool_bytes;
     std::atomic<int64_t> source_clock_offset; // source clock minus ours, microseconds
 
@@ -68,7 +68,7 @@ struct SharedState {
     std::atomic<int32_t> apply_pid;
     std::atomic<uint64_t> applied_lsn;         // committed on the target
     std::atomic<uint64_t> applied_flushed_lsn; // and flushed to its disk
-    std::atomic<uint64_t> drained_lsn;   // received_lsn at which nothing was left to apply
+    std::atomic<uint64_t> drained_lsn;         // received_lsn at which nothing was left to apply
     std::atomic<int64_t> applied_commit_time;  // source clock, TimestampTz
     std::atomic<uint64_t> transactions_applied;
     std::atomic<uint64_t> changes_applied;
@@ -77,16 +77,17 @@ struct SharedState {
 
     // endpos is stored by a session (set_endpos), then committing is read; apply stores committing,
     // then reads endpos. Both sequentially consistent: at least one sees the other.
-    std::atomic<uint64_t> endpos;     // 0: none
-    std::atomic<uint64_t> committing; // end LSN of the last transaction of the batch being committed
+    std::atomic<uint64_t> endpos; // 0: none
+    std::atomic<uint64_t>
+        committing; // end LSN of the last transaction of the batch being committed
 
     // Coordinator.
-    std::atomic<uint64_t> source_lsn; // the source's write position, polled
+    std::atomic<uint64_t> source_lsn;          // the source's write position, polled
     std::atomic<double> copy_bytes_per_second; // smoothed over some seconds
     std::atomic<double> changes_per_second;
     std::atomic<double> apply_bytes_per_second;  // of the source's WAL
     std::atomic<double> source_bytes_per_second; // WAL written there
-    std::atomic<uint32_t> job_phase;  // index workers run jobs up to this phase
+    std::atomic<uint32_t> job_phase;             // index workers run jobs up to this phase
 
     WorkerSlot workers[kMaxWorkers];
 };

@@ -15,9 +15,9 @@ struct WorkerArguments {
     Oid database;
     Oid role;
     int32_t migration;
-    uint32_t slot;       // index of the worker's place in the migration's shared state
-    uint32_t generation; // of that place, so that a late starter can tell it was replaced
-    uint32_t dsm_handle; // 0 for the coordinator, which makes the segment
+    uint32_t slot;              // index of the worker's place in the migration's shared state
+    uint32_t generation;        // of that place, so that a late starter can tell it was replaced
+    uint32_t dsm_handle;        // 0 for the coordinator, which makes the segment
     TransactionId wait_for_xid; // the coordinator starts when this transaction has ended
 };
 static_assert(sizeof(WorkerArguments) <= BGW_EXTRALEN);

@@ -36,13 +36,26 @@ class Pipe {
     Pipe(const Pipe &) = delete;
     Pipe &operator=(const Pipe &) = delete;
 
-    int read_end() const { return ends_[0]; }
-    int write_end() const { return ends_[1]; }
-    void CloseRead() { Close(ends_[0]); }
-    void CloseWrite() { Close(ends_[1]); }
+    int
+    read_end() const {
+        return ends_[0];
+    }
+    int
+    write_end() const {
+        return ends_[1];
+    }
+    void
+    CloseRead() {
+        Close(ends_[0]);
+    }
+    void
+    CloseWrite() {
+        Close(ends_[1]);
+    }
 
     // Appends what is there; false at end of file.
-    bool Drain(std::string &into) {
+    bool
+    Drain(std::string &into) {
         char buffer[65536];
         for (;;) {
             const ssize_t got = read(ends_[0], buffer, sizeof(buffer));
@@ -57,7 +70,8 @@ class Pipe {
     }
 
   private:
-    static void Close(int &descriptor) {
+    static void
+    Close(int &descriptor) {
         if (descriptor >= 0) {
             close(descriptor);
             descriptor = -1;
@@ -79,7 +93,8 @@ class ChildGuard {
     ChildGuard(const ChildGuard &) = delete;
     ChildGuard &operator=(const ChildGuard &) = delete;
 
-    int Reap() {
+    int
+    Reap() {
         int status = 0;
         while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
         }

@@ -63,15 +63,14 @@ InitResultSet(FunctionCallInfo fcinfo) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("set-valued function called in context that cannot accept a set")));
     }
-    const MemoryContext outer =
-        MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+    const MemoryContext outer = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
     TupleDesc descriptor = nullptr;
     if (get_call_result_type(fcinfo, nullptr, &descriptor) != TYPEFUNC_COMPOSITE) {
         elog(ERROR, "return type must be a row type");
     }
     info->returnMode = SFRM_Materialize;
-    info->setResult = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,
-                                            false, work_mem);
+    info->setResult =
+        tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
     info->setDesc = descriptor;
     MemoryContextSwitchTo(outer);
 #endif

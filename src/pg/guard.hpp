@@ -8,7 +8,8 @@
 //   into PostgreSQL, because a longjmp would skip the destructor.
 // - After a caught ERROR only two things are legal: abort the transaction, or throw on.
 // - No LWLock or spinlock is held across Call (errfinish resets InterruptHoldoffCount).
-// - FATAL and proc_exit run no destructors; what must happen at exit is a before_shmem_exit callback.
+// - FATAL and proc_exit run no destructors; what must happen at exit is a before_shmem_exit
+// callback.
 #pragma once
 
 #include "pg/prelude.hpp"

@@ -15,10 +15,10 @@ int spool_segment_size_mb = 64;
 // Sorted by name.
 void
 DefineSettings() {
-    DefineCustomIntVariable(
-        "livemigrate.caught_up_lag",
-        "Stage catchup ends when the replay lag is below this.", nullptr, &caught_up_lag_ms, 2000,
-        10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("livemigrate.caught_up_lag",
+                            "Stage catchup ends when the replay lag is below this.", nullptr,
+                            &caught_up_lag_ms, 2000, 10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
     DefineCustomStringVariable(
         "livemigrate.client_bin_dir",
         "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,

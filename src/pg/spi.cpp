@@ -40,12 +40,12 @@ RunRaw(const char *sql, int count, char *const *parameters) {
     if (SPI_tuptable != nullptr) {
         raw.rows = SPI_tuptable->numvals;
         raw.columns = SPI_tuptable->tupdesc->natts;
-        raw.values = static_cast<char **>(MemoryContextAllocHuge(
-            outer, sizeof(char *) * (raw.rows * raw.columns + 1)));
+        raw.values = static_cast<char **>(
+            MemoryContextAllocHuge(outer, sizeof(char *) * (raw.rows * raw.columns + 1)));
         for (uint64 row = 0; row < raw.rows; row++) {
             for (int column = 0; column < raw.columns; column++) {
-                char *text = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-                                          column + 1);
+                char *text =
+                    SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1);
                 raw.values[row * raw.columns + column] =
                     text == nullptr ? nullptr : MemoryContextStrdup(outer, text);
             }

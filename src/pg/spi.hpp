@@ -21,8 +21,8 @@ struct SqlResult {
     SqlValue Scalar() const;
 };
 
-// Runs one statement with text parameters ($1, $2, ... of type text: cast in the SQL). Works with or
-// without an open SPI connection; needs an open transaction. Errors come out as Error.
+// Runs one statement with text parameters ($1, $2, ... of type text: cast in the SQL). Works with
+// or without an open SPI connection; needs an open transaction. Errors come out as Error.
 SqlResult Query(const std::string &sql, const std::vector<SqlValue> &parameters = {});
 
 // Runs one statement through SPI whose result is of no interest (DDL, SET).

@@ -19,10 +19,10 @@ WaitRaw(const WaitRequest &request) {
     if (request.for_write) {
         events |= WL_SOCKET_WRITEABLE;
     }
-    const int got = request.for_read || request.for_write
-                        ? WaitLatchOrSocket(MyLatch, events, request.socket, timeout,
-                                            kWaitEventExtension)
-                        : WaitLatch(MyLatch, events, timeout, kWaitEventExtension);
+    const int got =
+        request.for_read || request.for_write
+            ? WaitLatchOrSocket(MyLatch, events, request.socket, timeout, kWaitEventExtension)
+            : WaitLatch(MyLatch, events, timeout, kWaitEventExtension);
     WaitResult result;
     result.latch = (got & WL_LATCH_SET) != 0;
     result.readable = (got & WL_SOCKET_READABLE) != 0;

@@ -78,7 +78,7 @@ struct SourceTable {
     bool can_select = false;
     bool has_lossy_column = false; // float4, float8, numeric: see wal2json in doc/limitations
     bool is_extension_config = false;
-    uint64_t rows_changed = 0; // UPDATE and DELETE, as the source's statistics count them
+    uint64_t rows_changed = 0;       // UPDATE and DELETE, as the source's statistics count them
     std::string extension_condition; // "WHERE ...", the rows that are the user's; may be empty
 };
 

@@ -33,9 +33,14 @@ struct PinnedSetting {
 };
 
 constexpr PinnedSetting kVerifiedSettings[] = {
-    {"bytea_output", "hex"},       {"IntervalStyle", "postgres"}, {"extra_float_digits", "3"},
-    {"statement_timeout", "0"},    {"TimeZone", "UTC"},           {"search_path", ""},
-    {"row_security", "off"},       {"DateStyle", "ISO, MDY"},
+    {"bytea_output", "hex"},
+    {"IntervalStyle", "postgres"},
+    {"extra_float_digits", "3"},
+    {"statement_timeout", "0"},
+    {"TimeZone", "UTC"},
+    {"search_path", ""},
+    {"row_security", "off"},
+    {"DateStyle", "ISO, MDY"},
     {"idle_in_transaction_session_timeout", "0"},
 };
 
@@ -104,8 +109,7 @@ CloseConnection(PGconn *connection) {
 }
 
 void
-IgnoreNotice(void *, const char *) {
-}
+IgnoreNotice(void *, const char *) {}
 
 } // namespace
 
@@ -168,10 +172,17 @@ Connection::Open(const std::string &conninfo, ConnectionKind kind) {
     options += kPinnedOptions;
     const std::string timeout = std::to_string(kConnectTimeoutSeconds);
     // Later keywords win over what the conninfo string expands to.
-    const char *keywords[] = {"dbname",          "application_name",  "client_encoding",
-                              "options",         "replication",       "fallback_application_name",
-                              "keepalives_idle", "keepalives_interval", "keepalives_count",
-                              "tcp_user_timeout", nullptr};
+    const char *keywords[] = {"dbname",
+                              "application_name",
+                              "client_encoding",
+                              "options",
+                              "replication",
+                              "fallback_application_name",
+                              "keepalives_idle",
+                              "keepalives_interval",
+                              "keepalives_count",
+                              "tcp_user_timeout",
+                              nullptr};
     const char *values[] = {conninfo.c_str(),
                             "livemigrate",
                             GetDatabaseEncodingName(),
@@ -213,8 +224,7 @@ Connection::Connect() {
             deadline - std::chrono::steady_clock::now());
         if (left.count() <= 0) {
             throw Error(sqlstate::kCannotConnect, "could not connect to the source in time")
-                .Detail("No answer within " + std::to_string(kConnectTimeoutSeconds) +
-                        " seconds.")
+                .Detail("No answer within " + std::to_string(kConnectTimeoutSeconds) + " seconds.")
                 .Hint("Check host, port and firewalls between this server and the source.");
         }
         const pg::WaitResult event = pg::Wait({.socket = PQsocket(connection_),
@@ -274,7 +284,9 @@ Connection::operator=(Connection &&other) noexcept {
     return *this;
 }
 
-Connection::~Connection() { CloseConnection(connection_); }
+Connection::~Connection() {
+    CloseConnection(connection_);
+}
 
 void
 Connection::Flush() {

@@ -25,7 +25,10 @@ enum class ConnectionKind {
 };
 
 struct ResultDeleter {
-    void operator()(PGresult *result) const { PQclear(result); }
+    void
+    operator()(PGresult *result) const {
+        PQclear(result);
+    }
 };
 using ResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
 
@@ -67,8 +70,14 @@ class Connection {
     // Flushes outgoing data, waiting for the socket as needed.
     void Flush();
 
-    PGconn *raw() { return connection_; }
-    int server_version() const { return PQserverVersion(connection_); }
+    PGconn *
+    raw() {
+        return connection_;
+    }
+    int
+    server_version() const {
+        return PQserverVersion(connection_);
+    }
 
   private:
     explicit Connection(PGconn *connection) : connection_(connection) {}

@@ -8,7 +8,9 @@
 
 namespace livemigrate::source {
 
-ReplicationStream::~ReplicationStream() { FreeMessage(); }
+ReplicationStream::~ReplicationStream() {
+    FreeMessage();
+}
 
 void
 ReplicationStream::FreeMessage() {
@@ -54,8 +56,8 @@ ReplicationStream::Start(const StreamOptions &options) {
     } else {
         const char *separator = "";
         for (const auto &[name, value] : options.plugin_options) {
-            command += separator + QuoteReplicationName(name) + " " +
-                       QuoteReplicationLiteral(value);
+            command +=
+                separator + QuoteReplicationName(name) + " " + QuoteReplicationLiteral(value);
             separator = ", ";
         }
     }
@@ -97,8 +99,8 @@ ReplicationStream::Send(std::string_view message) {
 std::vector<std::pair<std::string, std::string>>
 Wal2jsonOptions(bool numeric_as_string) {
     std::vector<std::pair<std::string, std::string>> options = {
-        {"format-version", "2"},      {"include-lsn", "1"},         {"include-xids", "1"},
-        {"include-timestamp", "1"},   {"include-types", "0"},       {"include-transaction", "1"},
+        {"format-version", "2"},    {"include-lsn", "1"},   {"include-xids", "1"},
+        {"include-timestamp", "1"}, {"include-types", "0"}, {"include-transaction", "1"},
         {"include-typmod", "0"},
     };
     if (numeric_as_string) {

@@ -30,7 +30,7 @@ struct StreamOptions {
     std::string slot;
     Lsn start;
     Plugin plugin = Plugin::kPgoutput;
-    std::vector<std::string> publications;       // pgoutput
+    std::vector<std::string> publications;                           // pgoutput
     std::vector<std::pair<std::string, std::string>> plugin_options; // wal2json
 };
 
@@ -58,7 +58,10 @@ class ReplicationStream {
 
     void Send(std::string_view message);
 
-    Connection &connection() { return connection_; }
+    Connection &
+    connection() {
+        return connection_;
+    }
 
   private:
     void FreeMessage();

@@ -46,7 +46,8 @@ class Batch {
     }
 
     // Commits with the origin at `end_lsn`; returns the local commit's end.
-    XLogRecPtr Commit(Lsn end_lsn, int64_t commit_time) {
+    XLogRecPtr
+    Commit(Lsn end_lsn, int64_t commit_time) {
         pg::Call([&] {
             SPI_finish();
             replorigin_session_origin_lsn = end_lsn.value;
@@ -74,7 +75,8 @@ class Applier {
         }
     }
 
-    void Run() {
+    void
+    Run() {
         const Lsn progress = SetUpOrigin();
         const Lsn start_after = std::max(settings_.start_after, progress);
         observer_.Committed(start_after, 0, 0, 0, 0);
@@ -87,7 +89,8 @@ class Applier {
     }
 
   private:
-    std::unique_ptr<ChangeDecoder> MakeStream() {
+    std::unique_ptr<ChangeDecoder>
+    MakeStream() {
         if (settings_.plugin == Plugin::kPgoutput) {
             return MakeDecoder(Plugin::kPgoutput);
         }
@@ -103,7 +106,8 @@ class Applier {
         return std::make_unique<TranscodingDecoder>(std::move(decoder), encoding);
     }
 
-    Lsn SetUpOrigin() {
+    Lsn
+    SetUpOrigin() {
         pg::Transaction transaction;
         const XLogRecPtr progress = pg::Call([&] {
             const RepOriginId origin = replorigin_by_name(settings_.origin.c_str(), false);
@@ -116,7 +120,8 @@ class Applier {
     }
 
     // One step through the stream. True when endpos is reached.
-    bool Advance(TransactionReader &transactions) {
+    bool
+    Advance(TransactionReader &transactions) {
         const ApplyObserver::Limit limit = observer_.ReadLimit();
         const Lsn endpos = observer_.Endpos();
         for (int i = 0; i < 1000; i++) {
@@ -154,14 +159,16 @@ class Applier {
         return false;
     }
 
-    // Whether a transaction whose commit record begins at `commit_lsn` may end beyond endpos, so that
-    // it must be possible to leave it out alone. No commit record is nearly as long as this.
-    static bool MayStraddle(Lsn commit_lsn, Lsn endpos) {
+    // Whether a transaction whose commit record begins at `commit_lsn` may end beyond endpos, so
+    // that it must be possible to leave it out alone. No commit record is nearly as long as this.
+    static bool
+    MayStraddle(Lsn commit_lsn, Lsn endpos) {
         constexpr uint64_t kLongestCommitRecord = 64 << 20;
         return endpos.valid() && endpos.value - commit_lsn.value < kLongestCommitRecord;
     }
 
-    bool EndTransaction(const TransactionReader &transactions, Lsn endpos) {
+    bool
+    EndTransaction(const TransactionReader &transactions, Lsn endpos) {
         ApplyTruncates();
         in_transaction_ = false;
         if (!IncludedByEndpos(change_.end_lsn, endpos)) {
@@ -186,7 +193,8 @@ class Applier {
     }
 
     // Nothing more to read at the moment.
-    bool Idle(const ApplyObserver::Limit &limit, Lsn endpos) {
+    bool
+    Idle(const ApplyObserver::Limit &limit, Lsn endpos) {
         if (!in_transaction_) {
             CommitBatch();
             observer_.Drained(limit.received);
@@ -203,7 +211,8 @@ class Applier {
         return false;
     }
 
-    void Take() {
+    void
+    Take() {
         if (change_.kind == ChangeKind::kTruncate) {
             for (const auto &relation : change_.truncated) {
                 if (IsWanted(*relation)) {
@@ -238,7 +247,8 @@ class Applier {
         });
     }
 
-    static const char *CommandName(ChangeKind kind) {
+    static const char *
+    CommandName(ChangeKind kind) {
         switch (kind) {
         case ChangeKind::kInsert:
             return "INSERT";
@@ -251,12 +261,12 @@ class Applier {
 
     // Runs `action` and says in its errors which change of the stream they are about.
     template <typename Action>
-    void Guarded(const RemoteRelation &relation, const char *command, Action &&action) {
+    void
+    Guarded(const RemoteRelation &relation, const char *command, Action &&action) {
         try {
             action();
         } catch (const Error &error) {
-            failure_ = {true,    relation.schema, relation.name,
-                        command, xid_,            begin_commit_lsn_};
+            failure_ = {true, relation.schema, relation.name, command, xid_, begin_commit_lsn_};
             const std::string where = std::string("applying ") + command + " on " +
                                       QualifiedName(relation.schema, relation.name) +
                                       " of source transaction " + std::to_string(xid_) +
@@ -270,7 +280,8 @@ class Applier {
 
     // Tables truncated together on the source must be truncated together: they may reference one
     // another. wal2json sends one message for each, hence the gathering.
-    void ApplyTruncates() {
+    void
+    ApplyTruncates() {
         if (truncated_.empty()) {
             return;
         }
@@ -309,7 +320,8 @@ class Applier {
     }
 
     // Whether the truncated relations include the one that the rows are routed through.
-    bool TruncatesWhole(const TargetRelation &target) {
+    bool
+    TruncatesWhole(const TargetRelation &target) {
         return std::any_of(truncated_.begin(), truncated_.end(), [&](const auto &relation) {
             return QualifiedName(relation->schema, relation->name) == target.target_name();
         });
@@ -317,7 +329,8 @@ class Applier {
 
     // Whether the change is for the target. What the user left out is counted; what nobody knows of
     // is an error: it was created on the source after the migration began.
-    bool IsWanted(const RemoteRelation &relation) {
+    bool
+    IsWanted(const RemoteRelation &relation) {
         const auto known = tables_.find({relation.schema, relation.name});
         if (known != tables_.end()) {
             const CopyTable &table = *known->second;
@@ -336,17 +349,17 @@ class Applier {
         return IsUnknownAccepted(relation);
     }
 
-    bool IsUnknownAccepted(const RemoteRelation &relation) {
+    bool
+    IsUnknownAccepted(const RemoteRelation &relation) {
         if (accepted_unknown_.contains({relation.schema, relation.name})) {
             return true;
         }
         failure_ = {true, relation.schema, relation.name, "change", xid_, begin_commit_lsn_};
         // Once somebody has made the table on the target, its changes can be applied.
         OpenBatch();
-        const bool exists =
-            pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
-                      {QualifiedName(relation.schema, relation.name)})
-                .Scalar() == "t";
+        const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
+                                      {QualifiedName(relation.schema, relation.name)})
+                                .Scalar() == "t";
         if (!exists) {
             throw Error(sqlstate::kUndefinedTable,
                         "table " + QualifiedName(relation.schema, relation.name) +
@@ -362,13 +375,15 @@ class Applier {
         return true;
     }
 
-    void OpenBatch() {
+    void
+    OpenBatch() {
         if (!batch_) {
             batch_.emplace();
         }
     }
 
-    TargetRelation &FindTarget(const std::shared_ptr<const RemoteRelation> &remote) {
+    TargetRelation &
+    FindTarget(const std::shared_ptr<const RemoteRelation> &remote) {
         auto &slot = targets_[remote.get()];
         if (!slot || !slot->is_valid()) {
             slot = std::make_unique<TargetRelation>(remote, format_);
@@ -376,7 +391,8 @@ class Applier {
         return *slot;
     }
 
-    void CommitBatch() {
+    void
+    CommitBatch() {
         if (batch_transactions_ == 0) {
             return;
         }
@@ -400,7 +416,8 @@ class Applier {
         ReportFlushed();
     }
 
-    void ReportFlushed() {
+    void
+    ReportFlushed() {
         const XLogRecPtr local = pg::LocalFlushPosition();
         if (const std::optional<FlushPosition> flushed = positions_.FlushedUpTo(local)) {
             observer_.Flushed(flushed->remote_end_lsn);
@@ -411,7 +428,8 @@ class Applier {
         }
     }
 
-    void FlushToDisk() {
+    void
+    FlushToDisk() {
         pg::Call([] { XLogFlush(XactLastCommitEnd); });
         ReportFlushed();
     }

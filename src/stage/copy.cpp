@@ -112,8 +112,7 @@ class ActiveStream {
 // again on the target.
 std::vector<std::string>
 StoredColumns(source::Connection &source, uint32_t oid) {
-    const std::string generated =
-        source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
+    const std::string generated = source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
     const pg::SqlResult result = source.Query(
         "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = " + std::to_string(oid) +
         " AND attnum > 0 AND NOT attisdropped" + generated + " ORDER BY attnum");
@@ -154,9 +153,9 @@ RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool freeze) {
     for (size_t i = 0; i < count; i++) {
         names = lappend(names, makeString(pstrdup(columns[i])));
     }
-    List *options = list_make1(makeDefElem(
-        pstrdup("encoding"),
-        reinterpret_cast<Node *>(makeString(pstrdup(GetDatabaseEncodingName()))), -1));
+    List *options = list_make1(
+        makeDefElem(pstrdup("encoding"),
+                    reinterpret_cast<Node *>(makeString(pstrdup(GetDatabaseEncodingName()))), -1));
     if (freeze) {
         options = lappend(options, makeDefElem(pstrdup("freeze"),
                                                reinterpret_cast<Node *>(makeBoolean(true)), -1));
@@ -188,8 +187,7 @@ TargetRelation(const CopyTask &task) {
 
 source::Connection
 OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot) {
-    source::Connection source =
-        source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
     source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));
     return source;

@@ -115,7 +115,8 @@ class Planner {
             const std::vector<std::string> &publications)
         : selects_(selects), publications_(publications) {}
 
-    void Add(const Statement &statement) {
+    void
+    Add(const Statement &statement) {
         const std::string text(statement.text);
         switch (nodeTag(statement.node)) {
         case T_IndexStmt:
@@ -135,12 +136,12 @@ class Planner {
             Push(MakeJob(JobPhase::kLast, "event trigger", nullptr, "", text));
             return;
         case T_CreatePublicationStmt:
-            AddPublication(
-                reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname, text);
+            AddPublication(reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname,
+                           text);
             return;
         case T_AlterPublicationStmt:
-            AddPublication(
-                reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname, text);
+            AddPublication(reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname,
+                           text);
             return;
         default:
             if (!IsIgnoredSetting(statement.node)) {
@@ -149,22 +150,28 @@ class Planner {
         }
     }
 
-    void Push(SchemaJob job) {
+    void
+    Push(SchemaJob job) {
         job.id = static_cast<int32_t>(plan_.jobs.size()) + 1;
         plan_.jobs.push_back(std::move(job));
     }
 
-    JobPlan Take() { return std::move(plan_); }
+    JobPlan
+    Take() {
+        return std::move(plan_);
+    }
 
   private:
-    void AddIndex(const IndexStmt *index, const std::string &text) {
+    void
+    AddIndex(const IndexStmt *index, const std::string &text) {
         // A materialized view may itself be created in this section, behind a key it depends on.
         const JobPhase phase =
             Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
     }
 
-    void AddAlter(const AlterTableStmt *alter, const std::string &text) {
+    void
+    AddAlter(const AlterTableStmt *alter, const std::string &text) {
         const Constraint *constraint = AddedConstraint(alter);
         if (constraint == nullptr) {
             Push(MakeJob(JobPhase::kConstraints, "alter", alter->relation, "", text));
@@ -196,17 +203,18 @@ class Planner {
         }
     }
 
-    void AddForeignKey(const AlterTableStmt *alter, const Constraint *constraint,
-                       const std::string &text) {
+    void
+    AddForeignKey(const AlterTableStmt *alter, const Constraint *constraint,
+                  const std::string &text) {
         const std::string name = OrEmpty(constraint->conname);
         const std::string referenced = OrEmpty(constraint->pktable->schemaname);
         if (!selects_(referenced, constraint->pktable->relname)) {
-            plan_.notes.push_back("foreign key " + QuoteIdentifier(name) + " of " +
-                                  QualifiedName(OrEmpty(alter->relation->schemaname),
-                                                alter->relation->relname) +
-                                  " is left out: it references " +
-                                  QualifiedName(referenced, constraint->pktable->relname) +
-                                  ", which is not migrated");
+            plan_.notes.push_back(
+                "foreign key " + QuoteIdentifier(name) + " of " +
+                QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname) +
+                " is left out: it references " +
+                QualifiedName(referenced, constraint->pktable->relname) +
+                ", which is not migrated");
             return;
         }
         // NOT VALID foreign keys do not exist on partitioned tables.
@@ -216,14 +224,15 @@ class Planner {
         }
         Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation, name,
                      text + " NOT VALID"));
-        Push(MakeJob(JobPhase::kValidation, "validation", alter->relation, name,
-                     "ALTER TABLE " +
-                         QualifiedName(OrEmpty(alter->relation->schemaname),
-                                       alter->relation->relname) +
-                         " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
+        Push(MakeJob(
+            JobPhase::kValidation, "validation", alter->relation, name,
+            "ALTER TABLE " +
+                QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname) +
+                " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
     }
 
-    void AddOwner(const AlterOwnerStmt *alter, const std::string &text) {
+    void
+    AddOwner(const AlterOwnerStmt *alter, const std::string &text) {
         if (alter->objectType == OBJECT_PUBLICATION) {
             AddPublication(strVal(alter->object), text);
             return;
@@ -233,14 +242,16 @@ class Planner {
                      "", text));
     }
 
-    void AddComment(const CommentStmt *comment, const std::string &text) {
+    void
+    AddComment(const CommentStmt *comment, const std::string &text) {
         // Behind everything that can be commented on, foreign keys too.
         const bool on_event_trigger = comment->objtype == OBJECT_EVENT_TRIGGER;
         Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kAnalyze, "comment", nullptr,
                      "", text));
     }
 
-    void AddPublication(const char *name, const std::string &text) {
+    void
+    AddPublication(const char *name, const std::string &text) {
         if (std::find(publications_.begin(), publications_.end(), name) == publications_.end()) {
             Push(MakeJob(JobPhase::kConstraints, "publication", nullptr, name, text));
         }

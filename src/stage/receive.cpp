@@ -51,8 +51,7 @@ CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
         std::string("SELECT plugin, confirmed_flush_lsn, database = pg_catalog.current_database(), "
                     "active_pid, ") +
         (has_wal_status ? "wal_status" : "'reserved'") +
-        " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-        QuoteLiteral(settings.slot));
+        " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + QuoteLiteral(settings.slot));
     if (result.rows.empty()) {
         throw Error(sqlstate::kUndefinedObject,
                     "replication slot \"" + settings.slot + "\" is gone from the source")
@@ -98,10 +97,11 @@ class Receiver {
   public:
     Receiver(const ReceiveSettings &settings, ReceiveObserver &observer)
         : settings_(settings), observer_(observer),
-          stream_(source::Connection::Open(settings.conninfo,
-                                           source::ConnectionKind::kReplication)) {}
+          stream_(
+              source::Connection::Open(settings.conninfo, source::ConnectionKind::kReplication)) {}
 
-    [[noreturn]] void Run() {
+    [[noreturn]] void
+    Run() {
         CheckIdentity(stream_, settings_);
         const SlotState slot = CheckSlot(stream_.connection(), settings_);
         OpenSpool(slot);
@@ -117,7 +117,8 @@ class Receiver {
     }
 
   private:
-    void OpenSpool(const SlotState &slot) {
+    void
+    OpenSpool(const SlotState &slot) {
         SpoolOptions options;
         options.directory = settings_.spool_directory;
         options.identity = settings_.spool_identity;
@@ -141,7 +142,8 @@ class Receiver {
         observer_.Flushed(flushed_, writer_->bytes_on_disk());
     }
 
-    void StartStreaming() {
+    void
+    StartStreaming() {
         source::StreamOptions options;
         options.slot = settings_.slot;
         options.start = received_;
@@ -153,7 +155,8 @@ class Receiver {
     }
 
     // Takes what libpq has, then what the socket holds, up to a bound. True if more may be there.
-    bool ReadBurst() {
+    bool
+    ReadBurst() {
         burst_bytes_ = 0;
         int turn = 0;
         for (;;) {
@@ -176,7 +179,8 @@ class Receiver {
         }
     }
 
-    void Take(const ReplicationMessage &message) {
+    void
+    Take(const ReplicationMessage &message) {
         if (const auto *data = std::get_if<XLogData>(&message)) {
             last_send_time_ = data->send_time;
             writer_->Append(data->start_lsn, data->payload);
@@ -194,7 +198,8 @@ class Receiver {
         }
     }
 
-    void PublishWritten() {
+    void
+    PublishWritten() {
         observer_.Written(writer_->written(), received_);
         if (last_send_time_ != 0) {
             const TimestampTz now = GetCurrentTimestamp();
@@ -202,7 +207,8 @@ class Receiver {
         }
     }
 
-    void SyncIfDue() {
+    void
+    SyncIfDue() {
         const Clock::time_point now = Clock::now();
         if (now - last_sync_ < kSyncInterval) {
             return;
@@ -222,7 +228,8 @@ class Receiver {
         observer_.Flushed(flushed_, writer_->bytes_on_disk());
     }
 
-    StandbyStatus Status() {
+    StandbyStatus
+    Status() {
         StandbyStatus status;
         status.written = received_;
         // What the target has flushed is as safe as what the spool has.
@@ -237,7 +244,8 @@ class Receiver {
         return status;
     }
 
-    void SendFeedbackIfDue() {
+    void
+    SendFeedbackIfDue() {
         const Clock::time_point now = Clock::now();
         StandbyStatus status = Status();
         const bool moved =
@@ -256,7 +264,8 @@ class Receiver {
         reply_requested_ = false;
     }
 
-    void WaitForMore(bool more) {
+    void
+    WaitForMore(bool more) {
         if (burst_bytes_ >= kBurstBytes) {
             // A plain timeout on the latch: the socket stays full on purpose.
             pg::Wait({.timeout = kBurstPause});
@@ -271,9 +280,8 @@ class Receiver {
         const milliseconds timeout = moving     ? kFeedbackInterval
                                      : unsynced ? kSyncInterval
                                                 : kStatusInterval;
-        pg::Wait({.socket = PQsocket(stream_.connection().raw()),
-                  .for_read = true,
-                  .timeout = timeout});
+        pg::Wait(
+            {.socket = PQsocket(stream_.connection().raw()), .for_read = true, .timeout = timeout});
     }
 
     const ReceiveSettings &settings_;

@@ -21,8 +21,8 @@ struct ReceiveSettings {
     std::string system_identifier; // of the source the migration began with
     std::string spool_directory;
     SpoolIdentity spool_identity;
-    Lsn snapshot_lsn;     // where the stream begins
-    Lsn origin_progress;  // applied and flushed on the target
+    Lsn snapshot_lsn;    // where the stream begins
+    Lsn origin_progress; // applied and flushed on the target
     uint64_t spool_segment_size = 64ULL << 20;
 };
 

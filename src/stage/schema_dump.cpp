@@ -66,9 +66,9 @@ std::string
 Run(const pg::ChildRequest &request, const char *program) {
     pg::ChildResult result = pg::RunChild(request);
     if (result.exit_code != 0) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    std::string(program) + " ended with exit code " +
-                        std::to_string(result.exit_code))
+        throw Error(sqlstate::kObjectNotInPrerequisiteState, std::string(program) +
+                                                                 " ended with exit code " +
+                                                                 std::to_string(result.exit_code))
             .Detail(result.error_output)
             .Hint("Remove the cause, then run: SELECT livemigrate.migration_resume();");
     }

@@ -1,5 +1,5 @@
-// The source's schema as SQL text: pg_dump under the exported snapshot, then pg_restore per section.
-// Both are the target's own client binaries, started without a shell.
+// The source's schema as SQL text: pg_dump under the exported snapshot, then pg_restore per
+// section. Both are the target's own client binaries, started without a shell.
 #pragma once
 
 #include "core/migration_settings.hpp"

@@ -72,12 +72,16 @@ IsIgnoredSetting(const Node *node) {
     if (set->name == nullptr) {
         return false;
     }
-    static constexpr std::string_view kIgnored[] = {
-        "client_encoding",   "statement_timeout",
-        "lock_timeout",      "idle_in_transaction_session_timeout",
-        "transaction_timeout", "client_min_messages",
-        "row_security",      "xmloption",
-        "standard_conforming_strings", "check_function_bodies"};
+    static constexpr std::string_view kIgnored[] = {"client_encoding",
+                                                    "statement_timeout",
+                                                    "lock_timeout",
+                                                    "idle_in_transaction_session_timeout",
+                                                    "transaction_timeout",
+                                                    "client_min_messages",
+                                                    "row_security",
+                                                    "xmloption",
+                                                    "standard_conforming_strings",
+                                                    "check_function_bodies"};
     for (const std::string_view ignored : kIgnored) {
         if (ignored == set->name) {
             return true;

@@ -172,9 +172,9 @@ TargetRelation::ReadColumns(Relation relation) {
         }
         if (!OidIsValid(column.type) && !ignored_) {
             const std::string table = QualifiedName(remote_->schema, remote_->name);
-            throw Error(sqlstate::kUndefinedColumn,
-                        "column " + QuoteIdentifier(remote.name) + " of table " + table +
-                            " does not exist on the target")
+            throw Error(sqlstate::kUndefinedColumn, "column " + QuoteIdentifier(remote.name) +
+                                                        " of table " + table +
+                                                        " does not exist on the target")
                 .Detail("The change stream has values for it: the source's table was changed.")
                 .Hint("Change the target's table in the same way (ALTER TABLE " + table +
                       " ADD COLUMN ...), then run: SELECT livemigrate.migration_resume();");
@@ -243,8 +243,8 @@ TargetRelation::FullCondition(const Change &change, std::vector<Parameter> &para
     // The casts keep the parser from comparing column by column, which not every type can.
     const std::string image =
         columns.empty() ? "true"
-                        : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" + values +
-                              ")::pg_catalog.record";
+                        : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
+                              values + ")::pg_catalog.record";
     return "ctid = (SELECT ctid FROM " + target_name_ + " WHERE " + image + equalities +
            " LIMIT 1)";
 }
@@ -266,15 +266,13 @@ TargetRelation::RowCondition(const Change &change, std::vector<Parameter> &param
         if (tuple[i].kind == ValueKind::kNull) {
             condition += name + " IS NULL";
         } else {
-            condition += name + " " +
-                         (columns_[i].equality.empty() ? "=" : columns_[i].equality) + " " +
-                         AddParameter(from_old, i, parameters);
+            condition += name + " " + (columns_[i].equality.empty() ? "=" : columns_[i].equality) +
+                         " " + AddParameter(from_old, i, parameters);
         }
     }
     if (condition.empty()) {
-        throw Error(sqlstate::kProtocolViolation,
-                    "the change stream has no key for a row of " +
-                        QualifiedName(remote_->schema, remote_->name))
+        throw Error(sqlstate::kProtocolViolation, "the change stream has no key for a row of " +
+                                                      QualifiedName(remote_->schema, remote_->name))
             .Hint("On the source run: ALTER TABLE " +
                   QualifiedName(remote_->schema, remote_->name) + " REPLICA IDENTITY FULL;");
     }
@@ -381,8 +379,8 @@ TargetRelation::Run(const Change &change) {
             values[i] = value.kind == ValueKind::kNull
                             ? InputFunctionCall(&column.input, nullptr, column.io_parameter,
                                                 column.type_modifier)
-                            : ConvertValue(&column.input, column.io_parameter,
-                                           column.type_modifier, column.type, value, format_);
+                            : ConvertValue(&column.input, column.io_parameter, column.type_modifier,
+                                           column.type, value, format_);
         }
         const int code = SPI_execute_plan(plan.plan, values, nulls, false, 0);
         if (code < 0) {

@@ -39,15 +39,30 @@ class TargetRelation {
     void Update(const Change &change);
     void Delete(const Change &change);
 
-    const RemoteRelation &remote() const { return *remote_; }
-    Oid relid() const { return relid_; }
+    const RemoteRelation &
+    remote() const {
+        return *remote_;
+    }
+    Oid
+    relid() const {
+        return relid_;
+    }
     // SQL name with ONLY where rows of children must not be touched.
-    const std::string &target_name() const { return target_name_; }
+    const std::string &
+    target_name() const {
+        return target_name_;
+    }
     // A partition whose rows go through its ancestor: target_name() is that, see
     // pg/partition_routing.
-    bool is_routed() const { return routed_; }
+    bool
+    is_routed() const {
+        return routed_;
+    }
     // A materialized view: its contents come from its query, not from the stream.
-    bool is_ignored() const { return ignored_; }
+    bool
+    is_ignored() const {
+        return ignored_;
+    }
     // False once the target's definition changed: make a new object.
     bool is_valid() const;
 
