@@ -8,6 +8,7 @@ namespace livemigrate::control {
 
 enum class LockClass : uint32 {
     kCoordinator = 1, // exclusive: the one coordinator, or a session that ends the migration
+    kClaims = 3,      // exclusive: a worker that takes a job
     kWorkers = 2,     // shared: every worker; exclusive: the coordinator, to see the old ones gone
 };
 

@@ -2,6 +2,7 @@
 
 #include "control/catalog.hpp"
 
+#include "control/advisory_lock.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -37,6 +38,15 @@ class Columns {
   private:
     std::vector<std::vector<std::string>> columns_;
 };
+
+// Statements of these phases may build on one another: one at a time, in the order of the dump.
+bool
+IsSerialPhase(int phase) {
+    constexpr int kDeferredForeignKeys = static_cast<int>(JobPhase::kForeignKeys) + 10;
+    return phase == static_cast<int>(JobPhase::kConstraints) ||
+           phase == static_cast<int>(JobPhase::kForeignKeys) || phase == kDeferredForeignKeys ||
+           phase == static_cast<int>(JobPhase::kLast);
+}
 
 } // namespace
 
@@ -274,24 +284,39 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
 std::optional<SchemaJob>
 ClaimJob(int32_t id, int worker, int last_phase) {
     // One claim at a time: two workers must not both find that nothing is running.
-    Query("SELECT FROM livemigrate.migration WHERE id = $1::int FOR NO KEY UPDATE",
-          {std::to_string(id)});
-    // A phase begins when no job of an earlier one is left; phase kConstraints keeps dump order,
-    // because its statements may build on one another: one job at a time.
+    AcquireForTransaction(id, LockClass::kClaims, LockStrength::kExclusive);
+    const std::string migration = std::to_string(id);
+    const SqlValue phase =
+        Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
+              "WHERE migration = $1::int AND state IN ('pending', 'running')",
+              {migration})
+            .Scalar();
+    // A phase begins when no job of an earlier one is left.
+    if (!phase || std::stoi(*phase) > last_phase) {
+        return std::nullopt;
+    }
+    const bool in_order = IsSerialPhase(std::stoi(*phase));
+    if (in_order && !Query("SELECT FROM livemigrate.schema_job WHERE migration = $1::int "
+                           "AND state = 'running' LIMIT 1",
+                           {migration})
+                         .rows.empty()) {
+        return std::nullopt;
+    }
+    const SqlValue next =
+        Query(std::string("SELECT id FROM livemigrate.schema_job WHERE migration = $1::int "
+                          "AND phase = $2::int AND state = 'pending' ORDER BY ") +
+                  (in_order ? "" : "bytes DESC, ") + "id LIMIT 1",
+              {migration, phase})
+            .Scalar();
+    if (!next) {
+        return std::nullopt;
+    }
     const SqlResult result = Query(
-        "WITH current AS (SELECT pg_catalog.min(phase) AS phase FROM livemigrate.schema_job "
-        "WHERE migration = $1::int AND state IN ('pending', 'running')), "
-        "claimed AS (UPDATE livemigrate.schema_job SET state = 'running', worker = $2::int, "
-        "started_at = pg_catalog.clock_timestamp(), error = NULL WHERE migration = $1::int "
-        "AND id = (SELECT j.id FROM livemigrate.schema_job j, current c WHERE "
-        "j.migration = $1::int AND j.state = 'pending' AND j.phase = c.phase "
-        "AND c.phase <= $3::int AND (c.phase NOT IN (2, 3, 13, 20) OR NOT EXISTS (SELECT FROM "
-        "livemigrate.schema_job r WHERE r.migration = $1::int AND r.state = 'running')) "
-        "ORDER BY CASE WHEN j.phase IN (1, 4, 5, 14) THEN j.bytes END DESC NULLS LAST, j.id LIMIT "
-        "1 "
-        "FOR UPDATE OF j SKIP LOCKED) RETURNING *) "
-        "SELECT id, phase, kind, schema_name, table_name, object_name, sql, bytes FROM claimed",
-        {std::to_string(id), std::to_string(worker), std::to_string(last_phase)});
+        "UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
+        "started_at = pg_catalog.clock_timestamp(), error = NULL "
+        "WHERE migration = $1::int AND id = $2::int RETURNING "
+        "id, phase, kind, schema_name, table_name, object_name, sql, bytes",
+        {migration, next, std::to_string(worker)});
     if (result.rows.empty()) {
         return std::nullopt;
     }

@@ -235,7 +235,6 @@ RunApply(WorkerContext &context) {
     // also where a table is so small that a scan would look cheaper now.
     pg::SetConfig("enable_seqscan", "off");
     pg::SetConfig("plan_cache_mode", "force_generic_plan");
-    pg::SetConfig("jit", "off");
     context.state.apply_pid.store(MyProcPid);
     SharedApplyObserver observer(context.state, context.slot);
     stage::ApplyFailure failure;

@@ -83,6 +83,7 @@ PinSessionSettings() {
     SetConfig("TimeZone", "UTC");
     SetConfig("lc_monetary", "C");
     SetConfig("xmloption", "content");
+    SetConfig("jit", "off");
     SetConfig("array_nulls", "on");
     SetConfig("transform_null_equals", "off");
     SetConfig("standard_conforming_strings", "on");

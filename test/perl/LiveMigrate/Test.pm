@@ -143,8 +143,16 @@ sub conninfo {
         grep { defined $part{$_} } sort keys %part;
 }
 
-sub source_sql { my ($self, $sql) = @_; return $self->source->safe_psql($self->dbname, $sql) }
-sub target_sql { my ($self, $sql) = @_; return $self->target->safe_psql($self->dbname, $sql) }
+# A statement that hangs ends the test, not the patience of whoever waits for it.
+sub source_sql {
+    my ($self, $sql) = @_;
+    return $self->source->safe_psql($self->dbname, $sql, timeout => 120);
+}
+
+sub target_sql {
+    my ($self, $sql) = @_;
+    return $self->target->safe_psql($self->dbname, $sql, timeout => 120);
+}
 
 # Runs a statement on the target that should fail; gives sqlstate, message, detail, hint, or an
 # empty hash if it succeeded.
@@ -152,6 +160,7 @@ sub target_error {
     my ($self, $sql) = @_;
     my ($rc, $out, $err)
         = $self->target->psql($self->dbname, $sql,
+        timeout      => 120,
         extra_params => [ '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never' ]);
     return {} if $rc == 0;
     my $end   = qr/(?=\n(?:DETAIL|HINT|CONTEXT|QUERY|LOCATION|LINE \d+):|\z)/;
