@@ -217,8 +217,10 @@ class Planner {
                 ", which is not migrated");
             return;
         }
-        // NOT VALID foreign keys do not exist on partitioned tables.
-        if (constraint->skip_validation || IsPartitioned(alter->relation)) {
+        // NOT VALID foreign keys do not exist on partitioned tables; and of one that references a
+        // partitioned table VALIDATE leaves the parts for its partitions not valid.
+        if (constraint->skip_validation || IsPartitioned(alter->relation) ||
+            IsPartitioned(constraint->pktable)) {
             Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation, name, text));
             return;
         }
