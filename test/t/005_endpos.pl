@@ -20,7 +20,7 @@ sub prepare {
 CREATE TABLE t (id int PRIMARY KEY, tx text, filler text);
 INSERT INTO t VALUES (0, 'copied');
 CREATE FUNCTION long_rows(first int) RETURNS void LANGUAGE sql AS
-    $$INSERT INTO t SELECT g, 'long', repeat('x', 500000) FROM generate_series(first, first + 2) g$$;
+    $$INSERT INTO t SELECT first + g, 'long', repeat('x', 500000) FROM generate_series(0, 2) g$$;
 SQL
     $one->start(pause_after => ['indexes']);
     $one->wait_stage('indexes');

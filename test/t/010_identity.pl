@@ -72,7 +72,7 @@ SQL
     is($rc, 0, "I01 $plugin: the application's UPDATE does not fail") or diag $err;
     $accepted->source_sql("UPDATE no_key SET b = NULL WHERE a = 2");
 
-    # What was promised did not hold, so cutover asks a person, who finds the rows equal and goes on.
+    # What was promised did not hold, so cutover asks a person, who finds the rows equal.
     $accepted->set_endpos;
     $accepted->wait_state('failed');
     my $status = $accepted->status_row;

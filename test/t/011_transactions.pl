@@ -83,7 +83,8 @@ SELECT format('UPDATE hot SET n = n + 1 WHERE id = %s', 1 + g % 5) FROM generate
 UPDATE swap SET u = 100 WHERE id = 1; UPDATE swap SET u = 1 WHERE id = 2;
 UPDATE swap SET u = 2 WHERE id = 1;
 BEGIN;
-DELETE FROM swap WHERE id = 3; INSERT INTO swap VALUES (30, 3); UPDATE swap SET id = 3 WHERE id = 30;
+DELETE FROM swap WHERE id = 3; INSERT INTO swap VALUES (30, 3);
+UPDATE swap SET id = 3 WHERE id = 30;
 COMMIT;
 BEGIN; UPDATE swap SET u = -u WHERE id > 4; UPDATE swap SET u = 15 + u WHERE id > 4; COMMIT;
 -- X05 deferrable foreign key cycle
