@@ -41,8 +41,8 @@ override with_llvm := no
 # tables instead of full debug information (make DEBUG=1 has that), and -O1 for what runs once in a
 # while.
 PRECOMPILED  = src/pg/precompiled.hpp
-HOT_OBJS     = $(filter src/core/%,$(OBJS)) src/stage/apply.o src/stage/copy.o \
-               src/stage/receive.o src/stage/target_relation.o
+HOT_OBJS     = $(filter src/core/%,$(OBJS)) $(addprefix src/stage/,apply.o change_writer.o copy.o \
+               plain_table.o receive.o target_relation.o value_input.o)
 COLD_OBJS    = $(filter-out $(HOT_OBJS),$(OBJS))
 # GCC 12 sees overflows in std::string where there are none (its bug 105329).
 PG_CXXFLAGS += $(if $(DEBUG),,-g1) -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow

@@ -286,11 +286,10 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     // One claim at a time: two workers must not both find that nothing is running.
     AcquireForTransaction(id, LockClass::kClaims, LockStrength::kExclusive);
     const std::string migration = std::to_string(id);
-    const SqlValue phase =
-        Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
-              "WHERE migration = $1::int AND state IN ('pending', 'running')",
-              {migration})
-            .Scalar();
+    const SqlValue phase = Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
+                                 "WHERE migration = $1::int AND state IN ('pending', 'running')",
+                                 {migration})
+                               .Scalar();
     // A phase begins when no job of an earlier one is left.
     if (!phase || std::stoi(*phase) > last_phase) {
         return std::nullopt;
@@ -311,12 +310,12 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     if (!next) {
         return std::nullopt;
     }
-    const SqlResult result = Query(
-        "UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
-        "started_at = pg_catalog.clock_timestamp(), error = NULL "
-        "WHERE migration = $1::int AND id = $2::int RETURNING "
-        "id, phase, kind, schema_name, table_name, object_name, sql, bytes",
-        {migration, next, std::to_string(worker)});
+    const SqlResult result =
+        Query("UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
+              "started_at = pg_catalog.clock_timestamp(), error = NULL "
+              "WHERE migration = $1::int AND id = $2::int RETURNING "
+              "id, phase, kind, schema_name, table_name, object_name, sql, bytes",
+              {migration, next, std::to_string(worker)});
     if (result.rows.empty()) {
         return std::nullopt;
     }

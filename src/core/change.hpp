@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ struct ColumnValue {
 };
 
 using Tuple = std::vector<ColumnValue>;
+using TupleView = std::span<const ColumnValue>;
 
 struct RemoteColumn {
     std::string name;
@@ -81,6 +83,15 @@ struct Change {
     std::vector<std::shared_ptr<const RemoteRelation>> truncated;
     bool truncate_cascade = false;
     bool truncate_restart_identity = false;
+};
+
+// An INSERT, UPDATE or DELETE, wherever its values lie. Tuples as in Change.
+struct RowChange {
+    ChangeKind kind = ChangeKind::kIgnored;
+    bool old_tuple_is_full = false;
+    const RemoteRelation *relation = nullptr;
+    TupleView old_tuple;
+    TupleView new_tuple;
 };
 
 // Decodes the payloads of one output plugin, in stream order. Holds what the stream said of

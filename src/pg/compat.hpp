@@ -96,4 +96,60 @@ LocalFlushPosition() {
 #endif
 }
 
+// 16 tells summarizing indexes apart, which an update of a heap-only tuple must still reach.
+#if PG_VERSION_NUM >= 160000
+using IndexUpdate = TU_UpdateIndexes;
+#else
+using IndexUpdate = bool;
+#endif
+
+// Whether the new version of an updated row needs entries in any index.
+inline bool
+NeedsIndexEntries(IndexUpdate update) {
+#if PG_VERSION_NUM >= 160000
+    return update != TU_None;
+#else
+    return update;
+#endif
+}
+
+inline void
+InsertIndexEntriesOfUpdate(ResultRelInfo *table, TupleTableSlot *slot, EState *estate,
+                           [[maybe_unused]] IndexUpdate update) {
+#if PG_VERSION_NUM >= 160000
+    list_free(ExecInsertIndexTuples(table, slot, estate, true, false, nullptr, NIL,
+                                    update == TU_Summarizing));
+#else
+    list_free(ExecInsertIndexTuples(table, slot, estate, true, false, nullptr, NIL));
+#endif
+}
+
+inline void
+InsertIndexEntries(ResultRelInfo *table, TupleTableSlot *slot, EState *estate) {
+#if PG_VERSION_NUM >= 160000
+    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL, false));
+#else
+    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL));
+#endif
+}
+
+inline IndexScanDesc
+BeginIndexScan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+// 18 can look at a deferrable primary key when asked to.
+inline Oid
+PrimaryKeyIndex(Relation relation) {
+#if PG_VERSION_NUM >= 180000
+    return RelationGetPrimaryKeyIndex(relation, false);
+#else
+    return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
 } // namespace livemigrate::pg

@@ -13,7 +13,7 @@
 #include "pg/spi.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
-#include "stage/target_relation.hpp"
+#include "stage/change_writer.hpp"
 #include "stage/transcoding_decoder.hpp"
 
 #include <algorithm>
@@ -21,6 +21,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 namespace livemigrate::stage {
 
@@ -29,19 +30,20 @@ namespace {
 using std::chrono::milliseconds;
 using Step = TransactionReader::Step;
 
-// A batch ends at the first transaction end behind this many changes. Not more: versions of a hot
-// row cannot be pruned inside the transaction that makes them, and its chain grows with the batch.
-constexpr uint64_t kBatchChanges = 400;
+// A batch under backlog. The larger, the fewer commits and the more changes to the same rows become
+// one; the smaller, the less is read again after an interruption, and the better it fits the cache.
+constexpr size_t kBatchChanges = 20'000;
+constexpr size_t kBatchBytes = 32 << 20;
 
 void
 ServeInterrupts() {
     pg::CheckInterrupts();
 }
 
-// The target transaction that gathers source transactions.
-class Batch {
+// The target transaction that takes source transactions.
+class TargetTransaction {
   public:
-    Batch() {
+    TargetTransaction() {
         pg::Call([] { SPI_connect(); });
     }
 
@@ -65,11 +67,8 @@ class Applier {
   public:
     Applier(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure)
         : settings_(settings), observer_(observer), failure_(failure),
-          reader_(settings.spool_directory, settings.spool_identity), decoder_(MakeStream()) {
-        format_.plugin = settings.plugin;
-        // pgoutput converts to our client_encoding; wal2json is brought to UTF-8 before decoding.
-        format_.stream_encoding =
-            settings.plugin == Plugin::kPgoutput ? GetDatabaseEncoding() : PG_UTF8;
+          reader_(settings.spool_directory, settings.spool_identity), decoder_(MakeStream()),
+          batch_(kBatchChanges, kBatchBytes), writer_(FormatOf(settings), failure) {
         for (const CopyTable &table : settings.tables) {
             tables_[{table.schema, table.name}] = &table;
         }
@@ -89,6 +88,13 @@ class Applier {
     }
 
   private:
+    static ValueFormat
+    FormatOf(const ApplySettings &settings) {
+        // pgoutput converts to our client_encoding; wal2json is brought to UTF-8 before decoding.
+        return {settings.plugin,
+                settings.plugin == Plugin::kPgoutput ? GetDatabaseEncoding() : PG_UTF8};
+    }
+
     std::unique_ptr<ChangeDecoder>
     MakeStream() {
         if (settings_.plugin == Plugin::kPgoutput) {
@@ -130,73 +136,70 @@ class Applier {
                 return Idle(limit, endpos);
             case Step::kBegin:
                 if (BeyondEndpos(change_.commit_lsn, endpos)) {
-                    CommitBatch();
+                    CommitComplete();
                     return true;
                 }
-                if (MayStraddle(change_.commit_lsn, endpos)) {
-                    CommitBatch();
-                }
-                in_transaction_ = true;
-                xid_ = change_.xid;
-                begin_commit_lsn_ = change_.commit_lsn;
-                changes_before_ = batch_changes_;
+                Begin();
                 break;
             case Step::kChange:
                 Take();
                 break;
             case Step::kCommit:
-                if (EndTransaction(transactions, endpos)) {
+                if (!IncludedByEndpos(change_.end_lsn, endpos)) {
+                    // endpos lies inside the commit record, or was set when this had begun.
+                    DropOpenTransaction();
+                    CommitComplete();
                     return true;
                 }
+                End(transactions);
                 break;
             case Step::kReset:
-                // What was applied of the open transaction must go; the spool is read again.
-                throw Error(sqlstate::kConnectionFailure,
-                            "the connection was lost inside a transaction")
-                    .Detail("Apply begins again behind the last transaction applied.");
+                // The connection was lost in the middle of it: it comes again from its beginning.
+                DropOpenTransaction();
+                break;
             }
         }
         return false;
     }
 
-    // Whether a transaction whose commit record begins at `commit_lsn` may end beyond endpos, so
-    // that it must be possible to leave it out alone. No commit record is nearly as long as this.
-    static bool
-    MayStraddle(Lsn commit_lsn, Lsn endpos) {
-        constexpr uint64_t kLongestCommitRecord = 64 << 20;
-        return endpos.valid() && endpos.value - commit_lsn.value < kLongestCommitRecord;
+    void
+    Begin() {
+        in_transaction_ = true;
+        xid_ = change_.xid;
+        begin_commit_lsn_ = change_.commit_lsn;
+        batch_.BeginTransaction({xid_, begin_commit_lsn_});
     }
 
-    bool
-    EndTransaction(const TransactionReader &transactions, Lsn endpos) {
-        ApplyTruncates();
+    void
+    End(const TransactionReader &transactions) {
         in_transaction_ = false;
-        if (!IncludedByEndpos(change_.end_lsn, endpos)) {
-            // endpos lies inside the commit record, or was set when the transaction had begun.
-            if (batch_transactions_ != 0) {
-                throw Error(sqlstate::kSerializationFailure,
-                            "endpos was set inside a transaction that is being applied")
-                    .Detail("Apply begins again behind the last transaction applied.");
-            }
-            batch_.reset();
-            batch_changes_ = 0;
-            return true;
+        open_written_ = false;
+        batch_.EndTransaction();
+        complete_transactions_++;
+        complete_changes_ += std::exchange(open_changes_, 0);
+        complete_end_ = change_.end_lsn;
+        complete_commit_time_ = change_.commit_time;
+        complete_position_ = transactions.position();
+        if (batch_.full()) {
+            CommitComplete();
         }
-        batch_transactions_++;
-        batch_end_ = change_.end_lsn;
-        batch_commit_time_ = change_.commit_time;
-        batch_position_ = transactions.position();
-        if (batch_changes_ >= kBatchChanges) {
-            CommitBatch();
+    }
+
+    void
+    DropOpenTransaction() {
+        batch_.DropOpenTransaction();
+        if (std::exchange(open_written_, false)) {
+            target_.reset(); // it has nothing else, see WriteOpen()
         }
-        return false;
+        open_changes_ = 0;
+        in_transaction_ = false;
     }
 
     // Nothing more to read at the moment.
     bool
     Idle(const ApplyObserver::Limit &limit, Lsn endpos) {
+        CommitComplete();
         if (!in_transaction_) {
-            CommitBatch();
             observer_.Drained(limit.received);
             if (endpos.valid() && limit.received >= endpos) {
                 return true;
@@ -216,115 +219,30 @@ class Applier {
         if (change_.kind == ChangeKind::kTruncate) {
             for (const auto &relation : change_.truncated) {
                 if (IsWanted(*relation)) {
-                    truncated_.push_back(relation);
-                    restart_identity_ = restart_identity_ || change_.truncate_restart_identity;
+                    batch_.AddTruncate(relation, change_.truncate_restart_identity);
+                    open_changes_++;
                 }
             }
-            return;
+        } else if (IsWanted(*change_.relation)) {
+            batch_.Add(change_);
+            open_changes_++;
         }
-        ApplyTruncates();
-        if (!IsWanted(*change_.relation)) {
-            return;
+        if (batch_.full()) {
+            CommitComplete();
         }
-        Guarded(*change_.relation, CommandName(change_.kind), [this] {
-            OpenBatch();
-            TargetRelation &target = FindTarget(change_.relation);
-            if (target.is_ignored()) {
-                return;
-            }
-            switch (change_.kind) {
-            case ChangeKind::kInsert:
-                target.Insert(change_);
-                break;
-            case ChangeKind::kUpdate:
-                target.Update(change_);
-                break;
-            default:
-                target.Delete(change_);
-                break;
-            }
-            batch_changes_++;
-        });
-    }
-
-    static const char *
-    CommandName(ChangeKind kind) {
-        switch (kind) {
-        case ChangeKind::kInsert:
-            return "INSERT";
-        case ChangeKind::kUpdate:
-            return "UPDATE";
-        default:
-            return "DELETE";
+        if (batch_.full()) {
+            WriteOpen();
         }
     }
 
-    // Runs `action` and says in its errors which change of the stream they are about.
-    template <typename Action>
+    // A transaction that does not fit a batch is written piece by piece, in a target transaction
+    // that takes no other: so it can be given up alone.
     void
-    Guarded(const RemoteRelation &relation, const char *command, Action &&action) {
-        try {
-            action();
-        } catch (const Error &error) {
-            failure_ = {true, relation.schema, relation.name, command, xid_, begin_commit_lsn_};
-            const std::string where = std::string("applying ") + command + " on " +
-                                      QualifiedName(relation.schema, relation.name) +
-                                      " of source transaction " + std::to_string(xid_) +
-                                      ", which commits at " + begin_commit_lsn_.ToString();
-            throw Error(error.sqlstate(), error.message())
-                .Detail(error.detail())
-                .Hint(error.hint())
-                .Context(where);
-        }
-    }
-
-    // Tables truncated together on the source must be truncated together: they may reference one
-    // another. wal2json sends one message for each, hence the gathering.
-    void
-    ApplyTruncates() {
-        if (truncated_.empty()) {
-            return;
-        }
-        Guarded(*truncated_.front(), "TRUNCATE", [this] {
-            OpenBatch();
-            std::string names;
-            std::set<std::string> seen;
-            for (const auto &relation : truncated_) {
-                const TargetRelation &target = FindTarget(relation);
-                const std::string &name = target.target_name();
-                if (target.is_routed() && !TruncatesWhole(target)) {
-                    throw Error(sqlstate::kFeatureNotSupported,
-                                "cannot truncate one partition of a table that is partitioned by "
-                                "the hash of an enum")
-                        .Detail("Its rows lie in other partitions on the target.")
-                        .Hint("Delete the rows on the target by hand, then run: SELECT "
-                              "livemigrate.migration_resume();");
-                }
-                if (seen.insert(name).second) {
-                    names += (names.empty() ? "" : ", ") + name;
-                }
-            }
-            const std::string sql =
-                "TRUNCATE TABLE " + names + (restart_identity_ ? " RESTART IDENTITY" : "");
-            pg::Call([&] {
-                PushActiveSnapshot(GetTransactionSnapshot());
-                if (SPI_execute(sql.c_str(), false, 0) < 0) {
-                    elog(ERROR, "could not execute TRUNCATE");
-                }
-                PopActiveSnapshot();
-            });
-            batch_changes_++;
-        });
-        truncated_.clear();
-        restart_identity_ = false;
-    }
-
-    // Whether the truncated relations include the one that the rows are routed through.
-    bool
-    TruncatesWhole(const TargetRelation &target) {
-        return std::any_of(truncated_.begin(), truncated_.end(), [&](const auto &relation) {
-            return QualifiedName(relation->schema, relation->name) == target.target_name();
-        });
+    WriteOpen() {
+        OpenTarget();
+        writer_.Write(batch_, batch_.items());
+        batch_.Clear();
+        open_written_ = true;
     }
 
     // Whether the change is for the target. What the user left out is counted; what nobody knows of
@@ -335,7 +253,7 @@ class Applier {
         if (known != tables_.end()) {
             const CopyTable &table = *known->second;
             if (table.relkind != 'p' && !table.copy_data) {
-                batch_skipped_++;
+                skipped_++;
                 return false;
             }
             // Rows copied under a later snapshot have this transaction's effects already.
@@ -343,7 +261,7 @@ class Applier {
         }
         if (!settings_.filter.Selects(relation.schema, relation.name) ||
             relation.schema.starts_with("pg_")) {
-            batch_skipped_++;
+            skipped_++;
             return false;
         }
         return IsUnknownAccepted(relation);
@@ -354,13 +272,10 @@ class Applier {
         if (accepted_unknown_.contains({relation.schema, relation.name})) {
             return true;
         }
-        failure_ = {true, relation.schema, relation.name, "change", xid_, begin_commit_lsn_};
         // Once somebody has made the table on the target, its changes can be applied.
-        OpenBatch();
-        const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
-                                      {QualifiedName(relation.schema, relation.name)})
-                                .Scalar() == "t";
-        if (!exists) {
+        if (!ExistsOnTarget(relation)) {
+            CommitComplete();
+            failure_.Set(relation, "change", {xid_, begin_commit_lsn_});
             throw Error(sqlstate::kUndefinedTable,
                         "table " + QualifiedName(relation.schema, relation.name) +
                             " was created on the source after the migration began")
@@ -370,49 +285,57 @@ class Applier {
                 .Hint("Create it on the target as it is on the source, then run: SELECT "
                       "livemigrate.migration_resume();");
         }
-        failure_ = {};
         accepted_unknown_.insert({relation.schema, relation.name});
         return true;
     }
 
+    bool
+    ExistsOnTarget(const RemoteRelation &relation) {
+        std::optional<pg::Transaction> own;
+        if (!target_) {
+            own.emplace();
+        }
+        const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
+                                      {QualifiedName(relation.schema, relation.name)})
+                                .Scalar() == "t";
+        if (own) {
+            own->Commit();
+        }
+        return exists;
+    }
+
     void
-    OpenBatch() {
-        if (!batch_) {
-            batch_.emplace();
+    OpenTarget() {
+        if (!target_) {
+            target_.emplace();
         }
     }
 
-    TargetRelation &
-    FindTarget(const std::shared_ptr<const RemoteRelation> &remote) {
-        auto &slot = targets_[remote.get()];
-        if (!slot || !slot->is_valid()) {
-            slot = std::make_unique<TargetRelation>(remote, format_);
-        }
-        return *slot;
-    }
-
+    // Writes what there is of complete source transactions and commits it.
     void
-    CommitBatch() {
-        if (batch_transactions_ == 0) {
+    CommitComplete() {
+        if (complete_transactions_ == 0) {
             return;
         }
+        if (!batch_.complete().empty()) {
+            OpenTarget();
+            writer_.Write(batch_, batch_.complete());
+        }
         XLogRecPtr local = 0;
-        if (batch_) {
-            if (!observer_.Announce(batch_end_)) {
+        if (target_) {
+            if (!observer_.Announce(complete_end_)) {
                 throw Error(sqlstate::kSerializationFailure,
                             "endpos was set before transactions that were being applied")
                     .Detail("Apply begins again behind the last transaction applied.");
             }
-            local = batch_->Commit(batch_end_, batch_commit_time_);
-            batch_.reset();
+            local = target_->Commit(complete_end_, complete_commit_time_);
+            target_.reset();
         }
-        positions_.Add(local, batch_end_, batch_position_);
-        observer_.Committed(batch_end_, batch_commit_time_, batch_transactions_, batch_changes_,
-                            batch_skipped_);
-        batch_transactions_ = 0;
-        batch_changes_ = 0;
-        batch_skipped_ = 0;
-        changes_before_ = 0;
+        batch_.EraseComplete();
+        positions_.Add(local, complete_end_, complete_position_);
+        observer_.Committed(complete_end_, complete_commit_time_,
+                            std::exchange(complete_transactions_, 0),
+                            std::exchange(complete_changes_, 0), std::exchange(skipped_, 0));
         ReportFlushed();
     }
 
@@ -437,33 +360,50 @@ class Applier {
     const ApplySettings &settings_;
     ApplyObserver &observer_;
     ApplyFailure &failure_;
-    ValueFormat format_;
     SpoolReader reader_;
     std::unique_ptr<ChangeDecoder> decoder_;
     std::map<std::pair<std::string, std::string>, const CopyTable *> tables_;
     std::set<std::pair<std::string, std::string>> accepted_unknown_;
-    std::map<const RemoteRelation *, std::unique_ptr<TargetRelation>> targets_;
     FlushPositions positions_;
     uint64_t pruned_segment_ = 0;
 
     Change change_;
+    ChangeBatch batch_;
+    ChangeWriter writer_;
+    std::optional<TargetTransaction> target_;
+
     bool in_transaction_ = false;
+    bool open_written_ = false; // a part of the open source transaction is in target_
+    uint64_t open_changes_ = 0;
     uint32_t xid_ = 0;
     Lsn begin_commit_lsn_;
-    uint64_t changes_before_ = 0; // of the batch, when the open source transaction began
-    std::vector<std::shared_ptr<const RemoteRelation>> truncated_;
-    bool restart_identity_ = false;
 
-    std::optional<Batch> batch_;
-    uint64_t batch_transactions_ = 0;
-    uint64_t batch_changes_ = 0;
-    uint64_t batch_skipped_ = 0;
-    Lsn batch_end_;
-    int64_t batch_commit_time_ = 0;
-    SpoolPosition batch_position_;
+    // Of the source transactions that are read to their end and not committed on the target.
+    uint64_t complete_transactions_ = 0;
+    uint64_t complete_changes_ = 0;
+    uint64_t skipped_ = 0;
+    Lsn complete_end_;
+    int64_t complete_commit_time_ = 0;
+    SpoolPosition complete_position_;
 };
 
 } // namespace
+
+void
+ApplyFailure::Set(const RemoteRelation &relation, const char *what,
+                  const ChangeBatch::Transaction &transaction) {
+    *this = {true, relation.schema, relation.name, what, transaction.xid, transaction.commit_lsn};
+}
+
+Error
+ApplyFailure::Describe(const Error &error) const {
+    return Error(error.sqlstate(), error.message())
+        .Detail(error.detail())
+        .Hint(error.hint())
+        .Context("applying " + command + " on " + QualifiedName(schema, table) +
+                 " of source transaction " + std::to_string(xid) + ", which commits at " +
+                 commit_lsn.ToString());
+}
 
 void
 Apply(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure) {

@@ -5,7 +5,9 @@
 // a batch is what is there, at once.
 #pragma once
 
+#include "core/change_batch.hpp"
 #include "core/copy_task.hpp"
+#include "core/error.hpp"
 #include "core/lsn.hpp"
 #include "core/output_plugin.hpp"
 #include "core/spool_format.hpp"
@@ -58,6 +60,11 @@ struct ApplyFailure {
     std::string command;
     uint32_t xid = 0;
     Lsn commit_lsn;
+
+    void Set(const RemoteRelation &relation, const char *what,
+             const ChangeBatch::Transaction &transaction);
+    // `error`, with the change it is about as its context.
+    Error Describe(const Error &error) const;
 };
 
 // Returns when endpos is reached: everything up to it is applied and flushed. Throws Error

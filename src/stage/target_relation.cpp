@@ -4,9 +4,8 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 
-#include <cstring>
-
 extern "C" {
+#include "commands/trigger.h"
 #include "utils/inval.h"
 #include "utils/typcache.h"
 }
@@ -54,28 +53,16 @@ IsPresent(const ColumnValue &value) {
            value.kind == ValueKind::kBinary;
 }
 
-// One value by the type's input function. C-like: runs under the guard.
-Datum
-ConvertValue(FmgrInfo *input, Oid io_parameter, int32 type_modifier, Oid type,
-             const ColumnValue &value, const ValueFormat &format) {
-    const auto length = static_cast<int>(value.data.size());
-    const bool needs_prefix = type == BYTEAOID && format.plugin == Plugin::kWal2json;
-    char *text = static_cast<char *>(MemoryContextAllocHuge(
-        CurrentMemoryContext, static_cast<Size>(length) + (needs_prefix ? 3 : 1)));
-    char *start = text;
-    if (needs_prefix) {
-        // wal2json prints bytea, and only exactly that type, without its \x.
-        *start++ = '\\';
-        *start++ = 'x';
+bool
+FiresTriggers(Relation relation) {
+    const TriggerDesc *triggers = relation->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        const char enabled = triggers->triggers[i].tgenabled;
+        if (enabled == TRIGGER_FIRES_ALWAYS || enabled == TRIGGER_FIRES_ON_REPLICA) {
+            return true;
+        }
     }
-    memcpy(start, value.data.data(), value.data.size());
-    start[length] = '\0';
-    if (format.stream_encoding == GetDatabaseEncoding()) {
-        pg_verify_mbstr(GetDatabaseEncoding(), text, length + (needs_prefix ? 2 : 0), false);
-    } else {
-        text = pg_any_to_server(text, length + (needs_prefix ? 2 : 0), format.stream_encoding);
-    }
-    return InputFunctionCall(input, text, io_parameter, type_modifier);
+    return false;
 }
 
 } // namespace
@@ -149,6 +136,7 @@ TargetRelation::Resolve() {
     ignored_ = relation->rd_rel->relkind == RELKIND_MATVIEW;
     const bool only = relation->rd_rel->relkind == RELKIND_RELATION;
     target_name_ = (only ? "ONLY " : "") + target;
+    fires_triggers_ = FiresTriggers(relation);
     ReadColumns(relation);
     pg::Call([&] { table_close(relation, NoLock); });
     invalidations_seen_ = invalidations;
@@ -166,7 +154,7 @@ TargetRelation::ReadColumns(Relation relation) {
                 continue;
             }
             column.type = attribute->atttypid;
-            column.type_modifier = attribute->atttypmod;
+            column.input.type_modifier = attribute->atttypmod;
             column.generated = attribute->attgenerated != '\0';
             column.always_identity = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
         }
@@ -181,9 +169,7 @@ TargetRelation::ReadColumns(Relation relation) {
         }
         if (OidIsValid(column.type)) {
             const Oid equality = pg::Call([&] {
-                Oid function = InvalidOid;
-                getTypeInputInfo(column.type, &function, &column.io_parameter);
-                fmgr_info_cxt(function, &column.input, context_);
+                PrepareInput(column.input, column.type, column.input.type_modifier, context_);
                 return lookup_type_cache(column.type, TYPECACHE_EQ_OPR)->eq_opr;
             });
             column.equality = QualifiedOperator(equality);
@@ -200,7 +186,7 @@ TargetRelation::AddParameter(bool from_old, size_t column,
 }
 
 std::string
-TargetRelation::InsertSql(const Change &change, std::vector<Parameter> &parameters) const {
+TargetRelation::InsertSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string names;
     std::string values;
     for (size_t i = 0; i < columns_.size(); i++) {
@@ -220,7 +206,7 @@ TargetRelation::InsertSql(const Change &change, std::vector<Parameter> &paramete
 
 // For replica identity FULL: exactly one of the rows whose image is the old row's.
 std::string
-TargetRelation::FullCondition(const Change &change, std::vector<Parameter> &parameters) const {
+TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string columns;
     std::string values;
     std::string equalities;
@@ -250,12 +236,12 @@ TargetRelation::FullCondition(const Change &change, std::vector<Parameter> &para
 }
 
 std::string
-TargetRelation::RowCondition(const Change &change, std::vector<Parameter> &parameters) const {
+TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const {
     const bool from_old = !change.old_tuple.empty();
     if (from_old && change.old_tuple_is_full) {
         return FullCondition(change, parameters);
     }
-    const Tuple &tuple = from_old ? change.old_tuple : change.new_tuple;
+    const TupleView tuple = from_old ? change.old_tuple : change.new_tuple;
     std::string condition;
     for (size_t i = 0; i < columns_.size(); i++) {
         if (!remote_->columns[i].is_key || !IsPresent(tuple[i])) {
@@ -280,7 +266,7 @@ TargetRelation::RowCondition(const Change &change, std::vector<Parameter> &param
 }
 
 std::string
-TargetRelation::UpdateSql(const Change &change, std::vector<Parameter> &parameters) const {
+TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string assignments;
     for (size_t i = 0; i < columns_.size(); i++) {
         if (columns_[i].generated || columns_[i].always_identity ||
@@ -299,12 +285,12 @@ TargetRelation::UpdateSql(const Change &change, std::vector<Parameter> &paramete
 }
 
 std::string
-TargetRelation::DeleteSql(const Change &change, std::vector<Parameter> &parameters) const {
+TargetRelation::DeleteSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     return "DELETE FROM " + target_name_ + " WHERE " + RowCondition(change, parameters);
 }
 
 TargetRelation::Plan
-TargetRelation::Prepare(const Change &change) {
+TargetRelation::Prepare(const RowChange &change) {
     Plan plan;
     std::string sql;
     switch (change.kind) {
@@ -335,11 +321,11 @@ TargetRelation::Prepare(const Change &change) {
 }
 
 const TargetRelation::Plan &
-TargetRelation::PlanFor(const Change &change) {
+TargetRelation::PlanFor(const RowChange &change) {
     plan_key_.clear();
     plan_key_ += static_cast<char>('0' + static_cast<int>(change.kind));
     plan_key_ += change.old_tuple_is_full ? 'f' : 'k';
-    auto add = [this](const Tuple &tuple) {
+    auto add = [this](TupleView tuple) {
         plan_key_ += '|';
         for (const ColumnValue &value : tuple) {
             // A NULL in the key or old row changes the condition; elsewhere it is a parameter.
@@ -361,7 +347,7 @@ TargetRelation::PlanFor(const Change &change) {
 }
 
 uint64
-TargetRelation::Run(const Change &change) {
+TargetRelation::Run(const RowChange &change) {
     const Plan &plan = PlanFor(change);
     return pg::Call([&]() -> uint64 {
         const MemoryContext outer = MemoryContextSwitchTo(row_context_);
@@ -376,11 +362,7 @@ TargetRelation::Run(const Change &change) {
                                                           : change.new_tuple[parameter.column];
             Column &column = columns_[parameter.column];
             nulls[i] = value.kind == ValueKind::kNull ? 'n' : ' ';
-            values[i] = value.kind == ValueKind::kNull
-                            ? InputFunctionCall(&column.input, nullptr, column.io_parameter,
-                                                column.type_modifier)
-                            : ConvertValue(&column.input, column.io_parameter, column.type_modifier,
-                                           column.type, value, format_);
+            values[i] = ReadValue(column.input, value, format_);
         }
         const int code = SPI_execute_plan(plan.plan, values, nulls, false, 0);
         if (code < 0) {
@@ -396,7 +378,7 @@ TargetRelation::Run(const Change &change) {
 }
 
 void
-TargetRelation::CheckIdentityColumns(const Change &change) const {
+TargetRelation::CheckIdentityColumns(const RowChange &change) const {
     // A GENERATED ALWAYS identity cannot be SET. On the source it changes only through
     // UPDATE ... SET column = DEFAULT, which shows as a changed key.
     for (size_t i = 0; i < columns_.size(); i++) {
@@ -416,7 +398,7 @@ TargetRelation::CheckIdentityColumns(const Change &change) const {
 }
 
 void
-TargetRelation::Insert(const Change &change) {
+TargetRelation::Insert(const RowChange &change) {
     Run(change);
 }
 
@@ -434,7 +416,7 @@ ThrowMissingRow(const RemoteRelation &remote, const char *command) {
 } // namespace
 
 void
-TargetRelation::Update(const Change &change) {
+TargetRelation::Update(const RowChange &change) {
     CheckIdentityColumns(change);
     if (Run(change) == 0) {
         ThrowMissingRow(*remote_, "update");
@@ -442,7 +424,7 @@ TargetRelation::Update(const Change &change) {
 }
 
 void
-TargetRelation::Delete(const Change &change) {
+TargetRelation::Delete(const RowChange &change) {
     if (Run(change) == 0) {
         ThrowMissingRow(*remote_, "delete");
     }

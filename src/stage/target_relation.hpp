@@ -8,7 +8,7 @@
 #include "pg/prelude.hpp"
 
 #include "core/change.hpp"
-#include "core/output_plugin.hpp"
+#include "stage/value_input.hpp"
 
 #include <memory>
 #include <string>
@@ -16,13 +16,6 @@
 #include <vector>
 
 namespace livemigrate::stage {
-
-// How the stream's text values are to be read.
-struct ValueFormat {
-    Plugin plugin = Plugin::kPgoutput;
-    // Verified or converted to the database's encoding on the way in.
-    int stream_encoding = PG_UTF8;
-};
 
 class TargetRelation {
   public:
@@ -34,10 +27,11 @@ class TargetRelation {
     TargetRelation &operator=(const TargetRelation &) = delete;
 
     // Each applies one row change inside the open transaction and SPI connection. Throws Error
-    // P0002 when the row to update or delete is not there, and what the statement raises.
-    void Insert(const Change &change);
-    void Update(const Change &change);
-    void Delete(const Change &change);
+    // P0002 when the row to update or delete is not there, and what the statement raises. Values
+    // must be followed by a NUL byte, see ChangeBatch.
+    void Insert(const RowChange &change);
+    void Update(const RowChange &change);
+    void Delete(const RowChange &change);
 
     const RemoteRelation &
     remote() const {
@@ -63,6 +57,11 @@ class TargetRelation {
     is_ignored() const {
         return ignored_;
     }
+    // Triggers that fire in replica role may look at other tables.
+    bool
+    fires_triggers() const {
+        return fires_triggers_;
+    }
     // False once the target's definition changed: make a new object.
     bool is_valid() const;
 
@@ -70,11 +69,9 @@ class TargetRelation {
     struct Column {
         std::string name;
         Oid type = InvalidOid;
-        int32 type_modifier = -1;
         bool generated = false;
         bool always_identity = false;
-        FmgrInfo input = {};
-        Oid io_parameter = InvalidOid;
+        ValueInput input;
         std::string equality; // OPERATOR(schema.=), or empty where the type has none
     };
     // What a prepared statement expects: for each parameter the tuple and column it comes from.
@@ -89,23 +86,24 @@ class TargetRelation {
 
     void Resolve();
     void ReadColumns(Relation relation);
-    const Plan &PlanFor(const Change &change);
-    Plan Prepare(const Change &change);
-    std::string InsertSql(const Change &change, std::vector<Parameter> &parameters) const;
-    std::string UpdateSql(const Change &change, std::vector<Parameter> &parameters) const;
-    std::string DeleteSql(const Change &change, std::vector<Parameter> &parameters) const;
-    std::string RowCondition(const Change &change, std::vector<Parameter> &parameters) const;
-    std::string FullCondition(const Change &change, std::vector<Parameter> &parameters) const;
+    const Plan &PlanFor(const RowChange &change);
+    Plan Prepare(const RowChange &change);
+    std::string InsertSql(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string DeleteSql(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string FullCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
-    uint64 Run(const Change &change);
-    void CheckIdentityColumns(const Change &change) const;
+    uint64 Run(const RowChange &change);
+    void CheckIdentityColumns(const RowChange &change) const;
 
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;
     Oid relid_ = InvalidOid;
     bool ignored_ = false;
     bool routed_ = false;
+    bool fires_triggers_ = false;
     std::string sql_name_; // without ONLY
     std::string target_name_;
     std::vector<Column> columns_; // aligned with remote_->columns

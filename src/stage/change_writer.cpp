@@ -1,0 +1,253 @@
+#include "pg/prelude.hpp"
+
+#include "stage/change_writer.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/guard.hpp"
+#include "pg/subtransaction.hpp"
+
+#include <algorithm>
+#include <memory_resource>
+#include <optional>
+#include <set>
+
+namespace livemigrate::stage {
+
+namespace {
+
+using Item = ChangeBatch::Item;
+
+const char *
+CommandName(ChangeKind kind) {
+    switch (kind) {
+    case ChangeKind::kInsert:
+        return "INSERT";
+    case ChangeKind::kUpdate:
+        return "UPDATE";
+    case ChangeKind::kDelete:
+        return "DELETE";
+    default:
+        return "TRUNCATE";
+    }
+}
+
+// Whether going through the changes one by one may help, or at least tell which it is: not where
+// the session, its transaction or the machine is in trouble.
+bool
+IsAboutRows(const Error &error) {
+    const std::string_view state = error.sqlstate();
+    for (std::string_view other : {"08", "25", "40", "53", "57", "58", "XX"}) {
+        if (state.starts_with(other)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace
+
+// How a table of the stream is written on the target.
+struct ChangeWriter::Table {
+    TargetRelation sql;
+    std::unique_ptr<PlainTable> plain; // null: through SQL only
+
+    Table(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format)
+        : sql(std::move(remote), format) {
+        if (!sql.is_ignored() && !sql.is_routed()) {
+            plain = PlainTable::Open(sql.relid(), sql.remote(), format);
+        }
+    }
+};
+
+// What a batch has for one table.
+struct ChangeWriter::Group {
+    Table *table = nullptr;
+    std::optional<NetEffect> effect; // for plain tables
+    std::vector<const Item *> items; // for the others
+};
+
+ChangeWriter::ChangeWriter(const ValueFormat &format, ApplyFailure &failure)
+    : format_(format), failure_(failure) {}
+
+ChangeWriter::~ChangeWriter() = default;
+
+ChangeWriter::Table &
+ChangeWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
+    std::unique_ptr<Table> &table = tables_[remote.get()];
+    if (table) {
+        // Taking the lock is when a change of the table's definition is heard of.
+        pg::Call([&] { LockRelationOid(table->sql.relid(), RowExclusiveLock); });
+    }
+    if (!table || !table->sql.is_valid()) {
+        table.reset();
+        table = std::make_unique<Table>(remote, format_);
+    }
+    return *table;
+}
+
+void
+ChangeWriter::Write(const ChangeBatch &batch, Items items) {
+    while (!items.empty()) {
+        const auto truncate = std::find_if(items.begin(), items.end(), [](const Item &item) {
+            return item.row.kind == ChangeKind::kTruncate;
+        });
+        const auto rows = static_cast<size_t>(truncate - items.begin());
+        if (rows > 0) {
+            WriteRows(batch, items.first(rows));
+        }
+        items = items.subspan(rows);
+        if (!items.empty()) {
+            Truncate(batch, items.front());
+            items = items.subspan(1);
+        }
+    }
+}
+
+void
+ChangeWriter::WriteRows(const ChangeBatch &batch, Items items) {
+    if (TryNetEffect(batch, items)) {
+        return;
+    }
+    changes_in_source_order_ += items.size();
+    for (const Item &item : items) {
+        WriteRow(batch, item);
+    }
+}
+
+// False, with nothing written, if the changes must be written in source order.
+bool
+ChangeWriter::TryNetEffect(const ChangeBatch &batch, Items items) {
+    std::pmr::monotonic_buffer_resource memory(64 << 10);
+    std::vector<Group> groups;
+    if (!Gather(batch, items, groups, &memory)) {
+        return false;
+    }
+    try {
+        pg::Subtransaction part;
+        for (Group &group : groups) {
+            WriteGroup(batch, group);
+        }
+        part.Commit();
+        return true;
+    } catch (const Error &error) {
+        if (!IsAboutRows(error)) {
+            throw;
+        }
+        failure_ = {};
+        return false;
+    }
+}
+
+bool
+ChangeWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &groups,
+                     std::pmr::memory_resource *memory) {
+    std::unordered_map<const RemoteRelation *, size_t> by_relation;
+    std::set<Oid> seen;
+    const RemoteRelation *last = nullptr;
+    size_t current = 0;
+    for (const Item &item : items) {
+        if (item.row.relation != last) {
+            last = item.row.relation;
+            const auto [found, is_new] = by_relation.try_emplace(last, groups.size());
+            current = found->second;
+            if (is_new) {
+                Table *table = &Find(batch.relation(item));
+                // Described anew in between: what was before must be written first.
+                if (!seen.insert(table->sql.relid()).second || table->sql.fires_triggers()) {
+                    return false;
+                }
+                Group &group = groups.emplace_back();
+                group.table = table;
+                if (table->plain) {
+                    group.effect.emplace(*last, memory);
+                }
+            }
+        }
+        Group &group = groups[current];
+        if (!group.effect) {
+            group.items.push_back(&item);
+        } else if (!group.effect->Add(item.row) ||
+                   (item.row.kind != ChangeKind::kInsert && !group.table->plain->finds_rows())) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+ChangeWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
+    if (group.effect) {
+        group.table->plain->Write(*group.effect);
+        return;
+    }
+    for (const Item *item : group.items) {
+        WriteRow(batch, *item);
+    }
+}
+
+// Says in errors which change of the stream they are about.
+void
+ChangeWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
+    const RemoteRelation &relation = *item.row.relation;
+    try {
+        TargetRelation &table = Find(batch.relation(item)).sql;
+        if (table.is_ignored()) {
+            return;
+        }
+        switch (item.row.kind) {
+        case ChangeKind::kInsert:
+            return table.Insert(item.row);
+        case ChangeKind::kUpdate:
+            return table.Update(item.row);
+        default:
+            return table.Delete(item.row);
+        }
+    } catch (const Error &error) {
+        failure_.Set(relation, CommandName(item.row.kind), item.transaction);
+        throw failure_.Describe(error);
+    }
+}
+
+void
+ChangeWriter::Truncate(const ChangeBatch &batch, const Item &item) {
+    const ChangeBatch::Truncation &truncation = batch.truncation(item);
+    const auto &relations = truncation.relations;
+    try {
+        // The truncated relations include the one that the rows of this one are routed through.
+        const auto truncates_whole = [&](const TargetRelation &target) {
+            return std::any_of(relations.begin(), relations.end(), [&](const auto &relation) {
+                return QualifiedName(relation->schema, relation->name) == target.target_name();
+            });
+        };
+        std::string names;
+        std::set<std::string> seen;
+        for (const auto &relation : relations) {
+            const TargetRelation &target = Find(relation).sql;
+            if (target.is_routed() && !truncates_whole(target)) {
+                throw Error(sqlstate::kFeatureNotSupported,
+                            "cannot truncate one partition of a table that is partitioned by the "
+                            "hash of an enum")
+                    .Detail("Its rows lie in other partitions on the target.")
+                    .Hint("Delete the rows on the target by hand, then run: SELECT "
+                          "livemigrate.migration_resume();");
+            }
+            if (seen.insert(target.target_name()).second) {
+                names += (names.empty() ? "" : ", ") + target.target_name();
+            }
+        }
+        const std::string sql =
+            "TRUNCATE TABLE " + names + (truncation.restart_identity ? " RESTART IDENTITY" : "");
+        pg::Call([&] {
+            PushActiveSnapshot(GetTransactionSnapshot());
+            if (SPI_execute(sql.c_str(), false, 0) < 0) {
+                elog(ERROR, "could not execute TRUNCATE");
+            }
+            PopActiveSnapshot();
+        });
+    } catch (const Error &error) {
+        failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);
+        throw failure_.Describe(error);
+    }
+}
+
+} // namespace livemigrate::stage

@@ -1,0 +1,60 @@
+// Writes batches of changes into the target's tables.
+//
+// Plain tables get the net effect of a batch; the others, through SQL, every change in source
+// order. What one table gets first does not matter to another: nothing fires in replica role that
+// would look. Where something does (ALWAYS and REPLICA triggers), and where the net effect cannot
+// be written (rows that pass a unique value on among themselves), the batch is written change by
+// change in source order; the result is the same.
+#pragma once
+
+#include "core/change_batch.hpp"
+#include "core/error.hpp"
+#include "stage/apply.hpp"
+#include "stage/plain_table.hpp"
+#include "stage/target_relation.hpp"
+
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace livemigrate::stage {
+
+class ChangeWriter {
+  public:
+    using Items = std::span<const ChangeBatch::Item>;
+
+    ChangeWriter(const ValueFormat &format, ApplyFailure &failure);
+    ~ChangeWriter();
+
+    // Throws Error for the first change that cannot be applied, which `failure` then names, or for
+    // what has nothing to do with a single change.
+    // REQUIRES: an open transaction and SPI connection; it must be rolled back after an Error.
+    void Write(const ChangeBatch &batch, Items items);
+
+    // Changes that were written one by one because their batch could not be reduced.
+    uint64_t
+    changes_in_source_order() const {
+        return changes_in_source_order_;
+    }
+
+  private:
+    struct Table;
+    struct Group;
+
+    void WriteRows(const ChangeBatch &batch, Items items);
+    bool TryNetEffect(const ChangeBatch &batch, Items items);
+    bool Gather(const ChangeBatch &batch, Items items, std::vector<Group> &groups,
+                std::pmr::memory_resource *memory);
+    void WriteGroup(const ChangeBatch &batch, Group &group);
+    void WriteRow(const ChangeBatch &batch, const ChangeBatch::Item &item);
+    void Truncate(const ChangeBatch &batch, const ChangeBatch::Item &item);
+    Table &Find(const std::shared_ptr<const RemoteRelation> &remote);
+
+    ValueFormat format_;
+    ApplyFailure &failure_;
+    std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
+    uint64_t changes_in_source_order_ = 0;
+};
+
+} // namespace livemigrate::stage
