@@ -41,7 +41,7 @@ override with_llvm := no
 # tables instead of full debug information (make DEBUG=1 has that), and -O1 for what runs once in a
 # while.
 PRECOMPILED  = src/pg/precompiled.hpp
-HOT_OBJS     = $(filter src/core/%,$(OBJS)) $(addprefix src/stage/,apply.o change_writer.o copy.o \
+HOT_OBJS     = $(filter src/core/%,$(OBJS)) $(addprefix src/stage/,apply.o apply_writer.o copy.o \
                plain_table.o receive.o target_relation.o value_input.o)
 COLD_OBJS    = $(filter-out $(HOT_OBJS),$(OBJS))
 # GCC 12 sees overflows in std::string where there are none (its bug 105329).

@@ -13,7 +13,7 @@
 #include "pg/spi.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
-#include "stage/change_writer.hpp"
+#include "stage/apply_writer.hpp"
 #include "stage/transcoding_decoder.hpp"
 
 #include <algorithm>
@@ -369,7 +369,7 @@ class Applier {
 
     Change change_;
     ChangeBatch batch_;
-    ChangeWriter writer_;
+    ApplyWriter writer_;
     std::optional<TargetTransaction> target_;
 
     bool in_transaction_ = false;

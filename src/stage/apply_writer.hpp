@@ -20,12 +20,12 @@
 
 namespace livemigrate::stage {
 
-class ChangeWriter {
+class ApplyWriter {
   public:
     using Items = std::span<const ChangeBatch::Item>;
 
-    ChangeWriter(const ValueFormat &format, ApplyFailure &failure);
-    ~ChangeWriter();
+    ApplyWriter(const ValueFormat &format, ApplyFailure &failure);
+    ~ApplyWriter();
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
     // what has nothing to do with a single change.

@@ -1,6 +1,6 @@
 #include "pg/prelude.hpp"
 
-#include "stage/change_writer.hpp"
+#include "stage/apply_writer.hpp"
 
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
@@ -47,7 +47,7 @@ IsAboutRows(const Error &error) {
 } // namespace
 
 // How a table of the stream is written on the target.
-struct ChangeWriter::Table {
+struct ApplyWriter::Table {
     TargetRelation sql;
     std::unique_ptr<PlainTable> plain; // null: through SQL only
 
@@ -60,19 +60,19 @@ struct ChangeWriter::Table {
 };
 
 // What a batch has for one table.
-struct ChangeWriter::Group {
+struct ApplyWriter::Group {
     Table *table = nullptr;
     std::optional<NetEffect> effect; // for plain tables
     std::vector<const Item *> items; // for the others
 };
 
-ChangeWriter::ChangeWriter(const ValueFormat &format, ApplyFailure &failure)
+ApplyWriter::ApplyWriter(const ValueFormat &format, ApplyFailure &failure)
     : format_(format), failure_(failure) {}
 
-ChangeWriter::~ChangeWriter() = default;
+ApplyWriter::~ApplyWriter() = default;
 
-ChangeWriter::Table &
-ChangeWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
+ApplyWriter::Table &
+ApplyWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
     std::unique_ptr<Table> &table = tables_[remote.get()];
     if (table) {
         // Taking the lock is when a change of the table's definition is heard of.
@@ -86,7 +86,7 @@ ChangeWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
 }
 
 void
-ChangeWriter::Write(const ChangeBatch &batch, Items items) {
+ApplyWriter::Write(const ChangeBatch &batch, Items items) {
     while (!items.empty()) {
         const auto truncate = std::find_if(items.begin(), items.end(), [](const Item &item) {
             return item.row.kind == ChangeKind::kTruncate;
@@ -104,7 +104,7 @@ ChangeWriter::Write(const ChangeBatch &batch, Items items) {
 }
 
 void
-ChangeWriter::WriteRows(const ChangeBatch &batch, Items items) {
+ApplyWriter::WriteRows(const ChangeBatch &batch, Items items) {
     if (TryNetEffect(batch, items)) {
         return;
     }
@@ -116,7 +116,7 @@ ChangeWriter::WriteRows(const ChangeBatch &batch, Items items) {
 
 // False, with nothing written, if the changes must be written in source order.
 bool
-ChangeWriter::TryNetEffect(const ChangeBatch &batch, Items items) {
+ApplyWriter::TryNetEffect(const ChangeBatch &batch, Items items) {
     std::pmr::monotonic_buffer_resource memory(64 << 10);
     std::vector<Group> groups;
     if (!Gather(batch, items, groups, &memory)) {
@@ -139,8 +139,8 @@ ChangeWriter::TryNetEffect(const ChangeBatch &batch, Items items) {
 }
 
 bool
-ChangeWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &groups,
-                     std::pmr::memory_resource *memory) {
+ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &groups,
+                    std::pmr::memory_resource *memory) {
     std::unordered_map<const RemoteRelation *, size_t> by_relation;
     std::set<Oid> seen;
     const RemoteRelation *last = nullptr;
@@ -175,7 +175,7 @@ ChangeWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &
 }
 
 void
-ChangeWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
+ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
     if (group.effect) {
         group.table->plain->Write(*group.effect);
         return;
@@ -187,7 +187,7 @@ ChangeWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
 
 // Says in errors which change of the stream they are about.
 void
-ChangeWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
+ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
     const RemoteRelation &relation = *item.row.relation;
     try {
         TargetRelation &table = Find(batch.relation(item)).sql;
@@ -209,7 +209,7 @@ ChangeWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
 }
 
 void
-ChangeWriter::Truncate(const ChangeBatch &batch, const Item &item) {
+ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const ChangeBatch::Truncation &truncation = batch.truncation(item);
     const auto &relations = truncation.relations;
     try {
