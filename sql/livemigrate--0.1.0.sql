@@ -163,6 +163,18 @@ CREATE TABLE conflict (
   resolution text
 );
 
+-- Source transactions to pass over, by skip_transaction(); skipped_at is set with the origin's
+-- advance beyond them.
+CREATE TABLE skipped_transaction (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  commit_lsn pg_lsn NOT NULL,
+  requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  requested_by name NOT NULL DEFAULT CURRENT_USER,
+  skipped_at timestamptz,
+  changes bigint,
+  PRIMARY KEY (migration, commit_lsn)
+);
+
 -- ---------------------------------------------------------------------------------------------
 -- Calls
 -- ---------------------------------------------------------------------------------------------
@@ -199,6 +211,11 @@ CREATE FUNCTION set_endpos(endpos pg_lsn DEFAULT NULL, migration name DEFAULT NU
 RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_set_endpos';
+
+CREATE FUNCTION skip_transaction(lsn pg_lsn, migration name DEFAULT NULL)
+RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_skip_transaction';
 
 CREATE FUNCTION copy_sequences(migration name DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE

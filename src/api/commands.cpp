@@ -222,6 +222,41 @@ SetEndpos(FunctionCallInfo fcinfo) {
     return LSNGetDatum(endpos.value);
 }
 
+// Only what has stopped apply can be passed over, and only by its position, so that no other
+// transaction is lost by a slip.
+Datum
+SkipTransaction(FunctionCallInfo fcinfo) {
+    const std::optional<Lsn> lsn = LsnArgument(fcinfo, 0);
+    const Migration migration = LoadNamed(TextArgument(fcinfo, 1));
+    if (migration.state != State::kFailed) {
+        ThrowWrongState(migration, "skip a transaction of",
+                        "Only a transaction that has stopped apply can be skipped: SELECT * FROM "
+                        "livemigrate.conflicts;");
+    }
+    const pg::SqlResult conflicts =
+        pg::Query("SELECT DISTINCT end_lsn FROM livemigrate.conflict WHERE migration = $1::int "
+                  "AND end_lsn IS NOT NULL AND resolution IS NULL AND at >= "
+                  "(SELECT pg_catalog.max(at) FROM livemigrate.conflict WHERE migration = $1::int)",
+                  {std::to_string(migration.id)});
+    const Lsn stopped_at = conflicts.rows.empty() ? Lsn{} : pg::Position(conflicts.rows[0], 0);
+    if (!lsn || *lsn != stopped_at) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    (lsn ? lsn->ToString() : std::string("NULL")) +
+                        " is not the position of the transaction that stopped apply")
+            .Detail(stopped_at.valid() ? "That one commits at " + stopped_at.ToString() + "."
+                                       : "No transaction has stopped apply.")
+            .Hint("SELECT end_lsn, schema_name, table_name, message FROM livemigrate.conflicts "
+                  "ORDER BY at DESC LIMIT 1;");
+    }
+    control::InsertSkippedTransaction(migration.id, *lsn);
+    control::RecordEvent(migration.id, "warning", migration.stage,
+                         "skipping the source transaction that commits at " + lsn->ToString() +
+                             " was asked for");
+    Notice("the transaction will be skipped when the migration goes on",
+           "SELECT livemigrate.migration_resume(" + QuoteLiteral(migration.settings.name) + ");");
+    return LSNGetDatum(lsn->value);
+}
+
 Datum
 CopySequences(FunctionCallInfo fcinfo) {
     const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
@@ -259,4 +294,5 @@ LIVEMIGRATE_FUNCTION(livemigrate_migration_start, Start)
 LIVEMIGRATE_FUNCTION(livemigrate_migration_pause, Pause)
 LIVEMIGRATE_FUNCTION(livemigrate_migration_resume, Resume)
 LIVEMIGRATE_FUNCTION(livemigrate_set_endpos, SetEndpos)
+LIVEMIGRATE_FUNCTION(livemigrate_skip_transaction, SkipTransaction)
 LIVEMIGRATE_FUNCTION(livemigrate_copy_sequences, CopySequences)

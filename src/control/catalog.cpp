@@ -405,4 +405,40 @@ RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &me
            OrNull(detail)});
 }
 
+std::set<Lsn>
+LoadSkippedTransactions(int32_t id) {
+    const SqlResult result = Query("SELECT commit_lsn FROM livemigrate.skipped_transaction "
+                                   "WHERE migration = $1::int AND skipped_at IS NULL",
+                                   {std::to_string(id)});
+    std::set<Lsn> skipped;
+    for (const Row &row : result.rows) {
+        skipped.insert(Position(row, 0));
+    }
+    return skipped;
+}
+
+void
+InsertSkippedTransaction(int32_t id, Lsn commit_lsn) {
+    Query("INSERT INTO livemigrate.skipped_transaction (migration, commit_lsn) "
+          "VALUES ($1::int, $2::pg_lsn) ON CONFLICT DO NOTHING",
+          {std::to_string(id), commit_lsn.ToString()});
+}
+
+void
+RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes) {
+    const std::vector<pg::SqlValue> which = {std::to_string(id), commit_lsn.ToString()};
+    Query("UPDATE livemigrate.skipped_transaction SET skipped_at = pg_catalog.clock_timestamp(), "
+          "changes = $3::bigint WHERE migration = $1::int AND commit_lsn = $2::pg_lsn",
+          {which[0], which[1], std::to_string(changes)});
+    Query("UPDATE livemigrate.conflict SET resolution = 'skipped' "
+          "WHERE migration = $1::int AND end_lsn = $2::pg_lsn",
+          which);
+    Query("INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
+          "SELECT id, 'warning', stage, $3, $4 FROM livemigrate.migration WHERE id = $1::int",
+          {which[0], which[1],
+           "source transaction that commits at " + commit_lsn.ToString() + " was skipped",
+           "As skip_transaction() asked for; it had " + std::to_string(changes) +
+               " changes, which the target lacks."});
+}
+
 } // namespace livemigrate::control

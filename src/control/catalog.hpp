@@ -11,6 +11,7 @@
 #include "pg/spi.hpp"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,12 @@ void KeepCounters(int32_t id, const KeptCounters &counters);
 
 void RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
                  const std::string &detail = "");
+
+// Source transactions that apply passes over on request, by commit_lsn.
+std::set<Lsn> LoadSkippedTransactions(int32_t id);
+void InsertSkippedTransaction(int32_t id, Lsn commit_lsn);
+// In the transaction that takes the origin beyond it.
+void RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes);
 
 // Tables and parts.
 void InsertTables(int32_t id, const std::vector<CopyTable> &tables);

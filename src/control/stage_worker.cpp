@@ -149,6 +149,10 @@ class SharedApplyObserver final : public stage::ApplyObserver {
         pg::WakeProcess(state_.receiver_pid.load());
     }
     void
+    Skipped(Lsn commit_lsn, uint64_t changes) override {
+        RecordSkippedTransaction(state_.migration, commit_lsn, changes);
+    }
+    void
     Flushed(Lsn end_lsn) override {
         state_.applied_flushed_lsn.store(end_lsn.value);
     }
@@ -204,10 +208,11 @@ RecordConflict(const WorkerContext &context, const stage::ApplyFailure &failure,
         return;
     }
     pg::Transaction transaction;
-    pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, xid, "
-              "end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5::bigint, "
-              "$6::pg_lsn, $7, $8)",
+    pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, key, "
+              "xid, end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5, "
+              "$6::bigint, $7::pg_lsn, $8, $9)",
               {std::to_string(context.migration.id), failure.command, failure.schema, failure.table,
+               failure.key.empty() ? std::nullopt : pg::SqlValue(failure.key),
                std::to_string(failure.xid), failure.commit_lsn.ToString(), error.sqlstate(),
                error.message()});
     transaction.Commit();
@@ -227,6 +232,7 @@ RunApply(WorkerContext &context) {
     {
         pg::Transaction transaction;
         settings.tables = LoadTables(migration.id);
+        settings.skipped = LoadSkippedTransactions(migration.id);
         transaction.Commit();
     }
     pg::SetConfig("session_replication_role", "replica");

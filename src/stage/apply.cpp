@@ -35,6 +35,31 @@ using Step = TransactionReader::Step;
 constexpr size_t kBatchChanges = 20'000;
 constexpr size_t kBatchBytes = 32 << 20;
 
+// "(id)=(5)", as the server's own messages show keys.
+std::string
+DescribeKey(const RowChange &row) {
+    constexpr size_t kLongest = 200;
+    const TupleView tuple = row.old_tuple.empty() ? row.new_tuple : row.old_tuple;
+    std::string names;
+    std::string values;
+    for (size_t i = 0; i < tuple.size(); i++) {
+        const ColumnValue &value = tuple[i];
+        if (!row.relation->columns[i].is_key || value.kind == ValueKind::kAbsent) {
+            continue;
+        }
+        names += (names.empty() ? "" : ", ") + row.relation->columns[i].name;
+        values += values.empty() ? "" : ", ";
+        values += value.kind == ValueKind::kNull ? "null" : std::string(value.data);
+    }
+    std::string key = names.empty() ? "" : "(" + names + ")=(" + values + ")";
+    if (key.size() > kLongest) {
+        const auto length =
+            static_cast<size_t>(pg_mbcliplen(key.data(), static_cast<int>(key.size()), kLongest));
+        key = key.substr(0, length) + "...";
+    }
+    return key;
+}
+
 void
 ServeInterrupts() {
     pg::CheckInterrupts();
@@ -167,20 +192,24 @@ class Applier {
         in_transaction_ = true;
         xid_ = change_.xid;
         begin_commit_lsn_ = change_.commit_lsn;
+        skipping_ = settings_.skipped.contains(begin_commit_lsn_);
         batch_.BeginTransaction({xid_, begin_commit_lsn_});
     }
 
     void
     End(const TransactionReader &transactions) {
         in_transaction_ = false;
-        open_written_ = false;
         batch_.EndTransaction();
-        complete_transactions_++;
-        complete_changes_ += std::exchange(open_changes_, 0);
-        complete_end_ = change_.end_lsn;
-        complete_commit_time_ = change_.commit_time;
-        complete_position_ = transactions.position();
-        if (batch_.full()) {
+        complete_.push_back({.begin_lsn = begin_commit_lsn_,
+                             .end_lsn = change_.end_lsn,
+                             .commit_time = change_.commit_time,
+                             .position = transactions.position(),
+                             .items = batch_.complete().size(),
+                             .changes = std::exchange(open_changes_, 0),
+                             .passed_over = std::exchange(open_passed_over_, 0),
+                             .skipped = std::exchange(skipping_, false)});
+        // One that was written piece by piece shares its target transaction with no other.
+        if (batch_.full() || std::exchange(open_written_, false)) {
             CommitComplete();
         }
     }
@@ -192,6 +221,8 @@ class Applier {
             target_.reset(); // it has nothing else, see WriteOpen()
         }
         open_changes_ = 0;
+        open_passed_over_ = 0;
+        skipping_ = false;
         in_transaction_ = false;
     }
 
@@ -216,6 +247,10 @@ class Applier {
 
     void
     Take() {
+        if (skipping_) {
+            open_passed_over_++;
+            return;
+        }
         if (change_.kind == ChangeKind::kTruncate) {
             for (const auto &relation : change_.truncated) {
                 if (IsWanted(*relation)) {
@@ -253,7 +288,7 @@ class Applier {
         if (known != tables_.end()) {
             const CopyTable &table = *known->second;
             if (table.relkind != 'p' && !table.copy_data) {
-                skipped_++;
+                open_passed_over_++;
                 return false;
             }
             // Rows copied under a later snapshot have this transaction's effects already.
@@ -261,7 +296,7 @@ class Applier {
         }
         if (!settings_.filter.Selects(relation.schema, relation.name) ||
             relation.schema.starts_with("pg_")) {
-            skipped_++;
+            open_passed_over_++;
             return false;
         }
         return IsUnknownAccepted(relation);
@@ -311,31 +346,63 @@ class Applier {
         }
     }
 
-    // Writes what there is of complete source transactions and commits it.
+    // Writes what there is of complete source transactions and commits it. If one of them fails,
+    // those before it are applied all the same: apply stops where it begins.
     void
     CommitComplete() {
-        if (complete_transactions_ == 0) {
+        if (complete_.empty()) {
             return;
         }
-        if (!batch_.complete().empty()) {
+        try {
+            CommitFirst(complete_.size());
+        } catch (const Error &) {
+            const auto failed =
+                std::find_if(complete_.begin(), complete_.end(), [this](const Complete &one) {
+                    return failure_.set && one.begin_lsn == failure_.commit_lsn;
+                });
+            target_.reset();
+            if (failed == complete_.begin() || failed == complete_.end()) {
+                throw;
+            }
+            const ApplyFailure failure = failure_;
+            CommitFirst(static_cast<size_t>(failed - complete_.begin()));
+            failure_ = failure;
+            throw;
+        }
+        complete_.clear();
+        batch_.EraseComplete();
+    }
+
+    void
+    CommitFirst(size_t count) {
+        const std::span<const Complete> these = std::span(complete_).first(count);
+        const Complete &last = these.back();
+        if (last.items > 0) {
             OpenTarget();
-            writer_.Write(batch_, batch_.complete());
+            writer_.Write(batch_, batch_.complete().first(last.items));
+        }
+        uint64_t changes = 0;
+        uint64_t passed_over = 0;
+        for (const Complete &one : these) {
+            changes += one.changes;
+            passed_over += one.passed_over;
+            if (one.skipped) {
+                OpenTarget();
+                observer_.Skipped(one.begin_lsn, one.passed_over);
+            }
         }
         XLogRecPtr local = 0;
         if (target_) {
-            if (!observer_.Announce(complete_end_)) {
+            if (!observer_.Announce(last.end_lsn)) {
                 throw Error(sqlstate::kSerializationFailure,
                             "endpos was set before transactions that were being applied")
                     .Detail("Apply begins again behind the last transaction applied.");
             }
-            local = target_->Commit(complete_end_, complete_commit_time_);
+            local = target_->Commit(last.end_lsn, last.commit_time);
             target_.reset();
         }
-        batch_.EraseComplete();
-        positions_.Add(local, complete_end_, complete_position_);
-        observer_.Committed(complete_end_, complete_commit_time_,
-                            std::exchange(complete_transactions_, 0),
-                            std::exchange(complete_changes_, 0), std::exchange(skipped_, 0));
+        positions_.Add(local, last.end_lsn, last.position);
+        observer_.Committed(last.end_lsn, last.commit_time, count, changes, passed_over);
         ReportFlushed();
     }
 
@@ -378,13 +445,21 @@ class Applier {
     uint32_t xid_ = 0;
     Lsn begin_commit_lsn_;
 
-    // Of the source transactions that are read to their end and not committed on the target.
-    uint64_t complete_transactions_ = 0;
-    uint64_t complete_changes_ = 0;
-    uint64_t skipped_ = 0;
-    Lsn complete_end_;
-    int64_t complete_commit_time_ = 0;
-    SpoolPosition complete_position_;
+    uint64_t open_passed_over_ = 0;
+    bool skipping_ = false; // the user wants the open transaction passed over
+
+    // A source transaction that is read to its end and not committed on the target.
+    struct Complete {
+        Lsn begin_lsn; // its commit_lsn, as Begin tells it
+        Lsn end_lsn;
+        int64_t commit_time = 0;
+        SpoolPosition position;
+        size_t items = 0; // of batch_, up to its end
+        uint64_t changes = 0;
+        uint64_t passed_over = 0;
+        bool skipped = false;
+    };
+    std::vector<Complete> complete_;
 };
 
 } // namespace
@@ -392,17 +467,28 @@ class Applier {
 void
 ApplyFailure::Set(const RemoteRelation &relation, const char *what,
                   const ChangeBatch::Transaction &transaction) {
-    *this = {true, relation.schema, relation.name, what, transaction.xid, transaction.commit_lsn};
+    *this = {true, relation.schema, relation.name,         what,
+             "",   transaction.xid, transaction.commit_lsn};
+}
+
+void
+ApplyFailure::Set(const char *what, const ChangeBatch::Item &item) {
+    Set(*item.row.relation, what, item.transaction);
+    key = DescribeKey(item.row);
 }
 
 Error
 ApplyFailure::Describe(const Error &error) const {
+    const std::string hint =
+        "Remove the cause, then run: SELECT livemigrate.migration_resume(); or, to pass over the "
+        "whole transaction: SELECT livemigrate.skip_transaction('" +
+        commit_lsn.ToString() + "'); SELECT livemigrate.migration_resume();";
     return Error(error.sqlstate(), error.message())
         .Detail(error.detail())
-        .Hint(error.hint())
+        .Hint(error.hint().empty() ? hint : error.hint())
         .Context("applying " + command + " on " + QualifiedName(schema, table) +
-                 " of source transaction " + std::to_string(xid) + ", which commits at " +
-                 commit_lsn.ToString());
+                 (key.empty() ? "" : " " + key) + " of source transaction " + std::to_string(xid) +
+                 ", which commits at " + commit_lsn.ToString());
 }
 
 void

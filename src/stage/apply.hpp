@@ -14,6 +14,7 @@
 #include "core/table_pattern.hpp"
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct ApplySettings {
     std::string origin;
     Lsn start_after; // the snapshot's or slot's position; the origin's progress when that is later
     std::vector<CopyTable> tables;
-    TableFilter filter; // what the user selected: other tables are passed over, and counted
+    TableFilter filter;    // what the user selected: other tables are passed over, and counted
+    std::set<Lsn> skipped; // commit_lsn of transactions that the user wants passed over
 };
 
 // What apply asks of and tells the other processes; see SharedState.
@@ -46,6 +48,8 @@ class ApplyObserver {
     virtual bool Announce(Lsn end_lsn) = 0;
     virtual void Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions,
                            uint64_t changes, uint64_t skipped) = 0;
+    // Inside the target transaction that takes the origin beyond a transaction passed over.
+    virtual void Skipped(Lsn commit_lsn, uint64_t changes) = 0;
     virtual void Flushed(Lsn end_lsn) = 0;
     // Everything that was received up to `received` is applied.
     virtual void Drained(Lsn received) = 0;
@@ -58,12 +62,14 @@ struct ApplyFailure {
     std::string schema;
     std::string table;
     std::string command;
+    std::string key; // (columns)=(values), cut off where it is long
     uint32_t xid = 0;
     Lsn commit_lsn;
 
     void Set(const RemoteRelation &relation, const char *what,
              const ChangeBatch::Transaction &transaction);
-    // `error`, with the change it is about as its context.
+    void Set(const char *what, const ChangeBatch::Item &item);
+    // `error`, with the change it is about as its context, and a hint if it had none.
     Error Describe(const Error &error) const;
 };
 

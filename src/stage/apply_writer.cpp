@@ -119,11 +119,11 @@ bool
 ApplyWriter::TryNetEffect(const ChangeBatch &batch, Items items) {
     std::pmr::monotonic_buffer_resource memory(64 << 10);
     std::vector<Group> groups;
-    if (!Gather(batch, items, groups, &memory)) {
-        return false;
-    }
     try {
         pg::Subtransaction part;
+        if (!Gather(batch, items, groups, &memory)) {
+            return false;
+        }
         for (Group &group : groups) {
             WriteGroup(batch, group);
         }
@@ -188,7 +188,6 @@ ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
 // Says in errors which change of the stream they are about.
 void
 ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
-    const RemoteRelation &relation = *item.row.relation;
     try {
         TargetRelation &table = Find(batch.relation(item)).sql;
         if (table.is_ignored()) {
@@ -203,7 +202,7 @@ ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
             return table.Delete(item.row);
         }
     } catch (const Error &error) {
-        failure_.Set(relation, CommandName(item.row.kind), item.transaction);
+        failure_.Set(CommandName(item.row.kind), item);
         throw failure_.Describe(error);
     }
 }

@@ -53,6 +53,18 @@ IsPresent(const ColumnValue &value) {
            value.kind == ValueKind::kBinary;
 }
 
+// The type of a source column as the target writes it; only types that every server has the same.
+std::string
+TypeName(const RemoteColumn &column) {
+    if (column.type_oid == InvalidOid || column.type_oid >= FirstGenbkiObjectId) {
+        return "... /* as on the source */";
+    }
+    return pg::Call([&]() -> const char * {
+        return format_type_extended(column.type_oid, column.type_modifier,
+                                    FORMAT_TYPE_TYPEMOD_GIVEN);
+    });
+}
+
 bool
 FiresTriggers(Relation relation) {
     const TriggerDesc *triggers = relation->trigdesc;
@@ -164,8 +176,9 @@ TargetRelation::ReadColumns(Relation relation) {
                                                         " of table " + table +
                                                         " does not exist on the target")
                 .Detail("The change stream has values for it: the source's table was changed.")
-                .Hint("Change the target's table in the same way (ALTER TABLE " + table +
-                      " ADD COLUMN ...), then run: SELECT livemigrate.migration_resume();");
+                .Hint("On the target run: ALTER TABLE " + table + " ADD COLUMN " +
+                      QuoteIdentifier(remote.name) + " " + TypeName(remote) +
+                      "; SELECT livemigrate.migration_resume();");
         }
         if (OidIsValid(column.type)) {
             const Oid equality = pg::Call([&] {

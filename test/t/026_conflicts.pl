@@ -1,0 +1,100 @@
+# A conflict stops apply where its transaction begins, names table, key and position, and is passed
+# over only when asked to; nothing before it is held up, nothing behind it is lost.  And a column
+# that was added on the source (D-group: schema drift) stops it with the SQL that helps.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+my ($source, $target) = ($pair->source, $pair->target);
+
+for my $plugin (qw(pgoutput wal2json)) {
+    my $one = $pair->database("conflict_$plugin");
+    $one->source_sql(<<'SQL');
+CREATE TABLE t (id int PRIMARY KEY, v text);
+CREATE TABLE n (id int PRIMARY KEY, v text);
+INSERT INTO n VALUES (1, 'zero');
+SQL
+    $one->start(plugin => $plugin);
+    $one->wait_stage('streaming');
+    $one->target_sql("INSERT INTO t VALUES (2, 'written on the target')");
+
+    # All in one batch: apply is held until they are there.
+    my $lock = $one->lock_table($target, 'n');
+    $one->source_sql("UPDATE n SET v = 'first'");
+    $one->wait_blocked($target);
+    $one->source_sql("INSERT INTO t VALUES (1, 'before')");
+    $one->source_sql(
+        "BEGIN; INSERT INTO t VALUES (9, 'lost'); INSERT INTO t VALUES (2, 'conflict'); COMMIT");
+    $one->source_sql("INSERT INTO t VALUES (3, 'behind')");
+    $one->end_session($lock);
+    $one->wait_state('failed');
+
+    is($one->target_sql('SELECT id FROM t ORDER BY id'),
+        "1\n2", "$plugin: all before the conflict is applied, nothing of it or behind it");
+    my $conflict = $one->target_sql(
+        'SELECT kind, schema_name, table_name, key, sqlstate FROM livemigrate.conflicts');
+    # wal2json tells of a key only with the first UPDATE or DELETE.
+    my $key = $plugin eq 'pgoutput' ? '(id)=(2)' : '';
+    is($conflict, "INSERT|public|t|$key|23505", "$plugin: conflicts names table and key");
+    my $lsn    = $one->target_sql('SELECT end_lsn FROM livemigrate.conflicts');
+    my $status = $one->status_row;
+    like($status->{hint}, qr/skip_transaction\('$lsn'\)/, "$plugin: the hint has the way on");
+
+    $one->assert_error(
+        "SELECT livemigrate.skip_transaction('0/1')",
+        "$plugin: another position",
+        sqlstate => qr/22023/,
+        message  => qr/0\/1 is not the position of the transaction that stopped apply/);
+    $one->target_sql("SELECT livemigrate.skip_transaction('$lsn')");
+    $one->resume;
+    ok( $one->poll(sub { $one->target_sql('SELECT id FROM t WHERE id > 2') eq '3' }),
+        "$plugin: what is behind the skipped transaction is applied") or $one->diagnose('skip');
+    is($one->target_sql('SELECT v FROM t WHERE id = 2'),
+        'written on the target', "$plugin: nothing of the skipped transaction is");
+    is( $one->target_sql('SELECT resolution FROM livemigrate.conflicts'),
+        'skipped', "$plugin: conflicts says so");
+    is( $one->target_sql(
+            'SELECT changes, skipped_at IS NOT NULL FROM livemigrate.skipped_transaction'),
+        '2|t',
+        "$plugin: so does skipped_transaction");
+    $one->assert_error(
+        "SELECT livemigrate.skip_transaction('$lsn')",
+        "$plugin: nothing to skip any more",
+        sqlstate => qr/55000/,
+        message  => qr/cannot skip a transaction of migration/,
+        plain    => 1);
+
+    # Without a second skip the rest follows; then the row is brought in line by hand.
+    $one->target_sql("DELETE FROM t WHERE id = 2");
+    $one->source_sql("DELETE FROM t WHERE id = 9");
+    $one->wait_state('failed');
+    is( $one->target_sql(
+            'SELECT kind, key, sqlstate FROM livemigrate.conflicts WHERE resolution IS NULL'),
+        'DELETE|(id)=(9)|P0002',
+        "$plugin: a missing row is a conflict");
+    $one->target_sql("INSERT INTO t VALUES (2, 'conflict'), (9, 'any')");
+    $one->resume;
+
+    # Schema drift.
+    $one->source_sql("INSERT INTO n VALUES (2, 'before the new column')");
+    $one->source_sql('ALTER TABLE t ADD COLUMN amount numeric(10,2)');
+    $one->source_sql('INSERT INTO t VALUES (4, NULL, 12.5)');
+    $one->wait_state('failed');
+    is($one->target_sql('SELECT v FROM n WHERE id = 2'),
+        'before the new column', "$plugin: what is before the new column is applied");
+    my $hint = $one->status_row->{hint};
+    like($hint, qr/ALTER TABLE "public"\."t" ADD COLUMN "amount" /, "$plugin: the hint has the column");
+    if ($plugin eq 'pgoutput') {
+        like($hint, qr/"amount" numeric\(10,2\); /, 'pgoutput: and its type');
+    }
+    $one->target_sql('ALTER TABLE t ADD COLUMN amount numeric(10,2)');
+    $one->resume;
+    $one->finish("$plugin: after conflicts and drift");
+}
+
+done_testing();
