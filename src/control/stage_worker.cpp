@@ -93,6 +93,10 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
     AppliedFlushed() override {
         return Lsn{state_.applied_flushed_lsn.load()};
     }
+    Lsn
+    SourcePosition() override {
+        return Lsn{state_.source_lsn.load()};
+    }
     bool
     ApplyDrained() override {
         return state_.drained_lsn.load() != 0 &&

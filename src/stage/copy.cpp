@@ -8,6 +8,7 @@
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
+#include "stage/copy_format.hpp"
 
 #include <cstring>
 
@@ -108,44 +109,29 @@ class ActiveStream {
     CopyStream &stream_;
 };
 
-// The columns to copy: all of the source's that are stored, by name. Generated ones are computed
-// again on the target.
-std::vector<std::string>
-StoredColumns(source::Connection &source, uint32_t oid) {
-    const std::string generated = source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
-    const pg::SqlResult result = source.Query(
-        "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = " + std::to_string(oid) +
-        " AND attnum > 0 AND NOT attisdropped" + generated + " ORDER BY attnum");
-    std::vector<std::string> columns;
-    for (const auto &row : result.rows) {
-        columns.push_back(pg::Text(row, 0));
-    }
-    return columns;
-}
-
 std::string
-ColumnList(const std::vector<std::string> &columns) {
+ColumnList(const std::vector<CopyColumn> &columns) {
     std::string list;
-    for (const std::string &column : columns) {
-        list += (list.empty() ? "" : ", ") + QuoteIdentifier(column);
+    for (const CopyColumn &column : columns) {
+        list += (list.empty() ? "" : ", ") + QuoteIdentifier(column.name);
     }
     return list;
 }
 
 std::string
-CopyToCommand(const CopyTask &task, const std::vector<std::string> &columns) {
+CopyToCommand(const CopyTask &task, const std::vector<CopyColumn> &columns, bool binary) {
     const std::string table = QualifiedName(task.schema, task.name);
+    const std::string to = binary ? " TO STDOUT (FORMAT binary)" : " TO STDOUT";
     if (task.condition.empty()) {
         // COPY of a table name never descends into inheritance children.
-        return "COPY " + table + (columns.empty() ? "" : " (" + ColumnList(columns) + ")") +
-               " TO STDOUT";
+        return "COPY " + table + (columns.empty() ? "" : " (" + ColumnList(columns) + ")") + to;
     }
     return "COPY (SELECT " + ColumnList(columns) + " FROM ONLY " + table + " WHERE " +
-           task.condition + ") TO STDOUT";
+           task.condition + ")" + to;
 }
 
 uint64
-RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool freeze) {
+RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool binary, bool freeze) {
     Relation relation = table_open(relid, RowExclusiveLock);
     ParseState *state = make_parsestate(nullptr);
     (void)addRangeTableEntryForRelation(state, relation, RowExclusiveLock, nullptr, false, false);
@@ -156,6 +142,11 @@ RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool freeze) {
     List *options = list_make1(
         makeDefElem(pstrdup("encoding"),
                     reinterpret_cast<Node *>(makeString(pstrdup(GetDatabaseEncodingName()))), -1));
+    if (binary) {
+        options = lappend(options,
+                          makeDefElem(pstrdup("format"),
+                                      reinterpret_cast<Node *>(makeString(pstrdup("binary"))), -1));
+    }
     if (freeze) {
         options = lappend(options, makeDefElem(pstrdup("freeze"),
                                                reinterpret_cast<Node *>(makeBoolean(true)), -1));
@@ -202,19 +193,20 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }
-    const std::vector<std::string> columns = StoredColumns(source, task.source_oid);
+    const std::vector<CopyColumn> columns = ListCopyColumns(source, task.source_oid);
     std::vector<const char *> names;
-    for (const std::string &column : columns) {
-        names.push_back(column.c_str());
+    for (const CopyColumn &column : columns) {
+        names.push_back(column.name.c_str());
     }
-    source.StartCopy(CopyToCommand(task, columns), PGRES_COPY_OUT);
+    const bool binary = CanCopyBinary(columns, relid);
+    source.StartCopy(CopyToCommand(task, columns, binary), PGRES_COPY_OUT);
     CopyStream stream = {source.raw(), nullptr, 0, 0, 0, progress.bytes, false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
-        copied.rows =
-            pg::Call([&] { return RunCopyFrom(relid, names.data(), names.size(), freeze); });
+        copied.rows = pg::Call(
+            [&] { return RunCopyFrom(relid, names.data(), names.size(), binary, freeze); });
         copied.bytes = stream.bytes;
     }
     // Only the command's own end says that the source sent everything.

@@ -31,6 +31,8 @@ constexpr milliseconds kSyncInterval{200};
 // that is always ready costs the walsender a send per message (doc/architecture.md, "Bursts").
 constexpr milliseconds kBurstPause{5};
 constexpr size_t kBurstBytes = 256 * 1024;
+// This far behind the source there is a backlog, however little came at once.
+constexpr uint64_t kBacklogBytes = 1 << 20;
 // Messages between two looks at the clock while data keeps coming.
 constexpr int kMessagesPerTurn = 4096;
 
@@ -266,9 +268,8 @@ class Receiver {
 
     void
     WaitForMore(bool more) {
-        if (burst_bytes_ >= kBurstBytes) {
-            // A plain timeout on the latch: the socket stays full on purpose.
-            pg::Wait({.timeout = kBurstPause});
+        if (burst_bytes_ >= kBurstBytes || (burst_bytes_ > 0 && IsFarBehind())) {
+            PauseBetweenBursts();
             return;
         }
         if (more) {
@@ -282,6 +283,21 @@ class Receiver {
                                                 : kStatusInterval;
         pg::Wait(
             {.socket = PQsocket(stream_.connection().raw()), .for_read = true, .timeout = timeout});
+    }
+
+    bool
+    IsFarBehind() {
+        const Lsn source = observer_.SourcePosition();
+        return source.value > received_.value + kBacklogBytes;
+    }
+
+    // The socket fills on purpose. Apply sets the latch at each commit, which must not end this.
+    static void
+    PauseBetweenBursts() {
+        const Clock::time_point end = Clock::now() + kBurstPause;
+        for (Clock::time_point now = Clock::now(); now < end; now = Clock::now()) {
+            pg::Wait({.timeout = std::chrono::ceil<milliseconds>(end - now)});
+        }
     }
 
     const ReceiveSettings &settings_;

@@ -36,6 +36,8 @@ class ReceiveObserver {
     // How far apply is: committed, and flushed to the target's disk.
     virtual Lsn Applied() = 0;
     virtual Lsn AppliedFlushed() = 0;
+    // Where the source writes, as of a moment ago; invalid while nobody knows.
+    virtual Lsn SourcePosition() = 0;
     // Whether apply has read everything that was received.
     virtual bool ApplyDrained() = 0;
     // What the operator sees.

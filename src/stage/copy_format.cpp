@@ -1,0 +1,115 @@
+#include "stage/copy_format.hpp"
+
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::stage {
+
+namespace {
+
+// Types whose binary form has been the same since PostgreSQL 10 and says nothing of the server it
+// comes from. Left out on purpose: reg* and other names of objects, which travel as OIDs; money,
+// whose digits depend on lc_monetary; xml, whose form depends on the encoding; internal types.
+bool
+HasPortableBinaryForm(uint32_t type) {
+    switch (type) {
+    case BOOLOID:
+    case BYTEAOID:
+    case CHAROID:
+    case NAMEOID:
+    case INT8OID:
+    case INT2OID:
+    case INT4OID:
+    case TEXTOID:
+    case OIDOID:
+    case JSONOID:
+    case JSONBOID:
+    case POINTOID:
+    case LSEGOID:
+    case PATHOID:
+    case BOXOID:
+    case POLYGONOID:
+    case LINEOID:
+    case CIRCLEOID:
+    case FLOAT4OID:
+    case FLOAT8OID:
+    case MACADDROID:
+    case MACADDR8OID:
+    case INETOID:
+    case CIDROID:
+    case BPCHAROID:
+    case VARCHAROID:
+    case DATEOID:
+    case TIMEOID:
+    case TIMETZOID:
+    case TIMESTAMPOID:
+    case TIMESTAMPTZOID:
+    case INTERVALOID:
+    case BITOID:
+    case VARBITOID:
+    case NUMERICOID:
+    case UUIDOID:
+    case INT4RANGEOID:
+    case INT8RANGEOID:
+    case NUMRANGEOID:
+    case TSRANGEOID:
+    case TSTZRANGEOID:
+    case DATERANGEOID:
+        return true;
+    default:
+        return false;
+    }
+}
+
+// Enums travel as their labels, whatever the type's OID. Arrays name their element's OID, so that
+// must be one of the built-in ones.
+bool
+IsSameOnBothSides(const CopyColumn &source, const CopyColumn &target) {
+    if (source.type_kind == TYPTYPE_ENUM) {
+        return target.type_kind == TYPTYPE_ENUM;
+    }
+    return source.base_type == target.base_type &&
+           HasPortableBinaryForm(source.element_type != 0 ? source.element_type : source.base_type);
+}
+
+} // namespace
+
+std::vector<CopyColumn>
+ListCopyColumns(source::Connection &source, uint32_t table_oid) {
+    const std::string generated = source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
+    const pg::SqlResult result = source.Query(
+        "WITH RECURSIVE stored AS (SELECT attnum, attname, atttypid AS type "
+        "FROM pg_catalog.pg_attribute WHERE attrelid = " +
+        std::to_string(table_oid) + " AND attnum > 0 AND NOT attisdropped" + generated +
+        "), base AS (SELECT * FROM stored UNION ALL SELECT b.attnum, b.attname, t.typbasetype "
+        "FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd') "
+        "SELECT b.attname, t.oid, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, "
+        "t.typtype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type "
+        "WHERE t.typtype <> 'd' ORDER BY b.attnum");
+    std::vector<CopyColumn> columns;
+    for (const pg::SqlRow &row : result.rows) {
+        columns.push_back({pg::Text(row, 0), pg::Number<uint32_t>(row, 1),
+                           pg::Number<uint32_t>(row, 2), pg::Text(row, 3).at(0)});
+    }
+    return columns;
+}
+
+bool
+CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target) {
+    return std::all_of(columns.begin(), columns.end(), [target](const CopyColumn &source) {
+        CopyColumn there;
+        pg::Call([&] {
+            const AttrNumber attribute = get_attnum(target, source.name.c_str());
+            if (attribute == InvalidAttrNumber) {
+                return; // COPY says so
+            }
+            there.base_type = getBaseType(get_atttype(target, attribute));
+            there.type_kind = get_typtype(there.base_type);
+        });
+        return IsSameOnBothSides(source, there);
+    });
+}
+
+} // namespace livemigrate::stage
