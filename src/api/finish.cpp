@@ -24,10 +24,13 @@ using control::LockClass;
 using control::LockStrength;
 using control::Migration;
 
-// Asks the coordinator that runs to leave; `terminate` for one in the middle of a long statement,
-// which does not see the request.
+// How to get through to a coordinator in the middle of a long statement, which does not see the
+// request.
+enum class Urgency { kAsk, kCancelStatement, kTerminate };
+
+// Asks the coordinator that runs to leave.
 void
-AskToStop(int32_t id, bool terminate) {
+AskToStop(int32_t id, Urgency urgency) {
     const std::optional<Migration> migration = control::LoadMigration(id);
     if (!migration || migration->dsm_handle == 0) {
         return;
@@ -36,8 +39,8 @@ AskToStop(int32_t id, bool terminate) {
         segment->state().stop.store(1);
         const pid_t coordinator = segment->state().coordinator_pid.load();
         pg::WakeProcess(coordinator);
-        if (terminate && coordinator != 0) {
-            kill(coordinator, SIGTERM);
+        if (urgency != Urgency::kAsk && coordinator != 0) {
+            kill(coordinator, urgency == Urgency::kTerminate ? SIGTERM : SIGINT);
         }
     }
 }
@@ -49,7 +52,11 @@ void
 StopCoordinator(int32_t id) {
     constexpr int kPatience = 40; // attempts
     for (int attempt = 0;; attempt++) {
-        AskToStop(id, attempt != 0 && attempt % kPatience == 0);
+        Urgency urgency = Urgency::kAsk;
+        if (attempt != 0 && attempt % kPatience == 0) {
+            urgency = attempt == kPatience ? Urgency::kCancelStatement : Urgency::kTerminate;
+        }
+        AskToStop(id, urgency);
         if (control::TryAcquire(id, LockClass::kCoordinator, LockStrength::kExclusive)) {
             break;
         }

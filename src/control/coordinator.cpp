@@ -128,6 +128,9 @@ Coordinator::RunStages() {
         EnterPause(false);
         return WaitForResume(false);
     } catch (const Error &error) {
+        if (state_.stop.load() != 0) {
+            throw StopRequested(); // its statement was cancelled for that
+        }
         return HandleFailure(error);
     }
 }

@@ -13,6 +13,7 @@
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
+#include "pg/stop_request.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/apply.hpp"
@@ -424,6 +425,8 @@ RunWorker(const pg::WorkerArguments &arguments, SharedSegment &segment) {
         WorkerContext context{arguments, state, slot, std::move(*migration)};
         Dispatch(context);
         slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFinished));
+    } catch (const pg::Stopped &) {
+        return; // by the coordinator, which waits for the end of the process
     } catch (const Error &error) {
         StoreError(slot.error, error);
         slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFailed));
@@ -432,6 +435,22 @@ RunWorker(const pg::WorkerArguments &arguments, SharedSegment &segment) {
         slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kFailed));
     }
     pg::WakeProcess(state.coordinator_pid.load());
+}
+
+void
+WorkerMain() {
+    const pg::WorkerArguments arguments = pg::EnterWorker();
+    std::optional<SharedSegment> segment;
+    {
+        pg::Transaction transaction;
+        segment = SharedSegment::Attach(arguments.dsm_handle, arguments.migration);
+        transaction.Commit();
+    }
+    if (segment) {
+        RunWorker(arguments, *segment);
+        // The exit callback still writes to the segment: leave the mapping to process exit.
+        new SharedSegment(std::move(*segment));
+    }
 }
 
 } // namespace
@@ -445,18 +464,12 @@ PGDLLEXPORT void livemigrate_worker_main(Datum argument);
 void
 livemigrate_worker_main(Datum) {
     using namespace livemigrate;
+    pg::InstallStopHandler(); // while signals are blocked
     pg::Entry([] {
-        const pg::WorkerArguments arguments = pg::EnterWorker();
-        std::optional<control::SharedSegment> segment;
-        {
-            pg::Transaction transaction;
-            segment = control::SharedSegment::Attach(arguments.dsm_handle, arguments.migration);
-            transaction.Commit();
-        }
-        if (segment) {
-            control::RunWorker(arguments, *segment);
-            // The exit callback still writes to the segment: leave the mapping to process exit.
-            new control::SharedSegment(std::move(*segment));
+        try {
+            control::WorkerMain();
+        } catch (const pg::Stopped &) {
+            // Before it had begun.
         }
     });
 }

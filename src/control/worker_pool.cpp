@@ -3,6 +3,8 @@
 #include "control/shared_memory.hpp"
 #include "core/retry_policy.hpp"
 #include "pg/guard.hpp"
+#include "pg/stop_request.hpp"
+#include "pg/wait.hpp"
 
 #include <algorithm>
 
@@ -18,6 +20,12 @@ namespace {
 
 // A worker that ran this long before it failed starts a new count of attempts.
 constexpr std::chrono::seconds kHealthyRun{30};
+
+// A worker that was asked to stop and does not is terminated after this long.
+constexpr std::chrono::seconds kStopPatience{5};
+
+// The postmaster wakes us when a worker has ended; this is for what it does not tell.
+constexpr std::chrono::milliseconds kStopPause{50};
 
 const char *
 TypeName(WorkerKind kind) {
@@ -172,8 +180,33 @@ WorkerPool::ForgetFinished(WorkerKind kind) {
     finished_.erase(kind);
 }
 
+// False when the worker has ended. One that has not begun yet finds its place given to somebody
+// else; it is not terminated, because in its first instructions it could only die of that.
+bool
+WorkerPool::AskToStop(Worker &worker) {
+    pid_t pid = 0;
+    const BgwHandleStatus status =
+        pg::Call([&] { return GetBackgroundWorkerPid(worker.handle, &pid); });
+    if (status != BGWH_STARTED && status != BGWH_NOT_YET_STARTED) {
+        return false;
+    }
+    if (!worker.told_to_leave) {
+        state_.workers[worker.slot].generation.fetch_add(1);
+        worker.told_to_leave = true;
+    }
+    if (status == BGWH_STARTED && !worker.signalled) {
+        pg::RequestStop(pid);
+        worker.signalled = true;
+    }
+    return true;
+}
+
 void
 WorkerPool::Terminate(Worker &worker) {
+    const Clock::time_point patience = Clock::now() + kStopPatience;
+    while (AskToStop(worker) && Clock::now() < patience) {
+        pg::SleepOnLatch(kStopPause);
+    }
     pg::Call([&] {
         TerminateBackgroundWorker(worker.handle);
         WaitForBackgroundWorkerShutdown(worker.handle);
@@ -187,6 +220,12 @@ WorkerPool::Terminate(Worker &worker) {
 
 void
 WorkerPool::Stop(WorkerKind kind) {
+    // Ask all of them first, then wait for each.
+    for (Worker &worker : workers_) {
+        if (worker.kind == kind) {
+            AskToStop(worker);
+        }
+    }
     for (size_t i = 0; i < workers_.size();) {
         if (workers_[i].kind == kind) {
             Worker worker = workers_[i];
@@ -201,9 +240,8 @@ WorkerPool::Stop(WorkerKind kind) {
 
 void
 WorkerPool::StopAll() {
-    // Ask all of them first, then wait for each.
     for (Worker &worker : workers_) {
-        TerminateBackgroundWorker(worker.handle);
+        AskToStop(worker);
     }
     while (!workers_.empty()) {
         Worker worker = workers_.back();

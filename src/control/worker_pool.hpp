@@ -60,11 +60,14 @@ class WorkerPool {
         int slot;
         BackgroundWorkerHandle *handle;
         std::chrono::steady_clock::time_point started;
+        bool told_to_leave = false; // if it has not begun
+        bool signalled = false;
     };
 
     std::optional<int> FreeSlot() const;
     bool Start(WorkerKind kind);
     void HandleEnded(const Worker &worker);
+    bool AskToStop(Worker &worker);
     void Terminate(Worker &worker);
 
     SharedState &state_;

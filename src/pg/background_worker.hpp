@@ -37,9 +37,9 @@ bool StartWorker(const WorkerSpec &spec, BackgroundWorkerHandle **handle);
 // Registers the launcher; only from _PG_init under shared_preload_libraries.
 void RegisterLauncher();
 
-// The first steps of every worker's main function: signals, database connection under the
-// migration's role, session settings that make its work independent of role and database
-// settings. Returns the arguments it was started with.
+// The first steps of every worker's main function: signals (SIGTERM ends it at a safe point),
+// database connection under the migration's role, session settings that make its work independent
+// of role and database settings. Returns the arguments it was started with.
 WorkerArguments EnterWorker();
 
 // Settings every worker session pins: search_path, timeouts, formats, row_security.

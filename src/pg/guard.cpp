@@ -47,6 +47,9 @@ ThrowCaughtError(MemoryContext context) {
     std::string where = OrEmpty(data->context);
     const std::string sqlstate = UnpackSqlstate(data->sqlerrcode);
     FreeErrorData(data);
+    if (sqlstate == livemigrate::sqlstate::kQueryCanceled && StopIsRequested()) {
+        throw Stopped();
+    }
     throw Error(sqlstate, std::move(message))
         .Detail(std::move(detail))
         .Hint(std::move(hint))

@@ -1,6 +1,7 @@
 // The two crossings between PostgreSQL's error handling and C++ exceptions. Nothing else converts.
 //
-//   Call(f)   runs f, which may ereport; an ERROR comes out as livemigrate::Error.
+//   Call(f)   runs f, which may ereport; an ERROR comes out as livemigrate::Error, or as Stopped
+//             when a stop request is what cancelled f.
 //   Entry(f)  runs f, which may throw; an exception comes out as an ereport(ERROR).
 //
 // Rules (doc/architecture.md, "Errors"):
@@ -15,6 +16,7 @@
 #include "pg/prelude.hpp"
 
 #include "core/error.hpp"
+#include "pg/stop_request.hpp"
 
 #include <type_traits>
 
@@ -90,6 +92,8 @@ Entry(F &&f) -> std::invoke_result_t<F> {
         pending = KeepError(error);
     } catch (const std::exception &error) {
         pending = KeepError(error);
+    } catch (const Stopped &) {
+        pending = KeepError(Error(sqlstate::kQueryCanceled, "stopping on request"));
     }
     RaisePending(pending);
 }
