@@ -59,9 +59,11 @@ Coordinator::Run() {
         }
         transaction.Commit();
     }
-    PublishEndpos();
-    RestoreCounters();
     try {
+        // Until now set_endpos did not find the segment: what it wrote to the row meanwhile counts.
+        Reload();
+        PublishEndpos();
+        RestoreCounters();
         while (RunStages()) {
         }
     } catch (const StopRequested &) {
@@ -408,10 +410,12 @@ Coordinator::Event(const char *severity, const std::string &message, const std::
 }
 
 // The catalog's endpos for apply, once at the start: from then on set_endpos publishes it itself,
-// together with its check that apply has not gone past it.
+// together with its check that apply has not gone past it. One that it has published since the row
+// was read stays.
 void
 Coordinator::PublishEndpos() {
-    state_.endpos.store(migration_.endpos.value);
+    uint64_t none = 0;
+    state_.endpos.compare_exchange_strong(none, migration_.endpos.value);
 }
 
 } // namespace livemigrate::control
