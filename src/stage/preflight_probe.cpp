@@ -50,6 +50,17 @@ class Probe {
 
     ProbeResult
     Run(Plugin plugin) {
+        const bool quiet = KeepErrorsOutOfLog();
+        const ProbeResult result = Try(plugin);
+        if (quiet && PQstatus(replication_.raw()) == CONNECTION_OK) {
+            replication_.Query("RESET log_min_messages");
+        }
+        return result;
+    }
+
+  private:
+    ProbeResult
+    Try(Plugin plugin) {
         ProbeResult result;
         try {
             const std::string position = CreateSlot(plugin);
@@ -68,11 +79,27 @@ class Probe {
             }
             return Classify(error);
         }
-        DropSlot();
+        if (result.numeric_option.value_or(true)) {
+            DropSlot(); // after an error the source has dropped the temporary slot itself
+        }
         return result;
     }
 
-  private:
+    // What is tried here ends in an error of the source where it lacks something, which would look
+    // like trouble in its log. False for a role that may not change what is logged: it leaves up to
+    // one such line.
+    bool
+    KeepErrorsOutOfLog() {
+        const char *const may_change =
+            replication_.server_version() >= 150000
+                ? "pg_catalog.has_parameter_privilege('log_min_messages', 'SET')"
+                : "(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)";
+        const pg::SqlResult set = replication_.Query(
+            std::string("SELECT pg_catalog.set_config('log_min_messages', 'log', false) WHERE ") +
+            may_change);
+        return !set.rows.empty();
+    }
+
     // Returns the position where the slot's changes begin.
     std::string
     CreateSlot(Plugin plugin) {
@@ -129,16 +156,9 @@ class Probe {
         }
     }
 
-    // After an error the source has dropped the temporary slot itself.
     void
     DropSlot() {
-        try {
-            replication_.Query("DROP_REPLICATION_SLOT " + QuoteReplicationName(slot_));
-        } catch (const Error &) {
-            if (!IsAnswer()) {
-                throw;
-            }
-        }
+        replication_.Query("DROP_REPLICATION_SLOT " + QuoteReplicationName(slot_));
     }
 
     source::Connection &replication_;
