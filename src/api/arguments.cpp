@@ -81,13 +81,41 @@ LsnArgument(FunctionCallInfo fcinfo, int index) {
     return Lsn{PG_GETARG_LSN(index)};
 }
 
+namespace {
+
+template <typename T>
+T
+Required(std::optional<T> value, const char *name) {
+    if (!value) {
+        throw Error(sqlstate::kNullValueNotAllowed,
+                    std::string("argument \"") + name + "\" must not be null")
+            .Hint(std::string(name) == "source"
+                      ? "Give a libpq string such as 'host=src port=5432 dbname=app user=migrator'."
+                      : "Leave it out for its default.");
+    }
+    return *std::move(value);
+}
+
+} // namespace
+
 std::string
 RequiredText(FunctionCallInfo fcinfo, int index, const char *name) {
-    const std::optional<std::string> text = TextArgument(fcinfo, index);
-    if (!text) {
-        throw Error("22004", std::string("argument \"") + name + "\" must not be null");
-    }
-    return *text;
+    return Required(TextArgument(fcinfo, index), name);
+}
+
+std::vector<std::string>
+RequiredTextArray(FunctionCallInfo fcinfo, int index, const char *name) {
+    return Required(TextArrayArgument(fcinfo, index), name);
+}
+
+int
+RequiredInt(FunctionCallInfo fcinfo, int index, const char *name) {
+    return Required(IntArgument(fcinfo, index), name);
+}
+
+bool
+RequiredBool(FunctionCallInfo fcinfo, int index, const char *name) {
+    return Required(BoolArgument(fcinfo, index), name);
 }
 
 namespace {

@@ -19,8 +19,11 @@ std::optional<int> IntArgument(FunctionCallInfo fcinfo, int index);
 std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int index);
 std::optional<Lsn> LsnArgument(FunctionCallInfo fcinfo, int index);
 
-// The argument, or Error 22004 naming it when it is NULL.
+// The argument, or Error 22004 naming it when it is NULL: for those whose default is not NULL.
 std::string RequiredText(FunctionCallInfo fcinfo, int index, const char *name);
+std::vector<std::string> RequiredTextArray(FunctionCallInfo fcinfo, int index, const char *name);
+int RequiredInt(FunctionCallInfo fcinfo, int index, const char *name);
+bool RequiredBool(FunctionCallInfo fcinfo, int index, const char *name);
 
 // Gives the rows to a set-returning function's caller; values go through the result columns'
 // input functions.

@@ -19,7 +19,7 @@ constexpr int kMaxJobs = 32;
 
 int
 ReadJobs(FunctionCallInfo fcinfo, int index, const char *name) {
-    const int jobs = IntArgument(fcinfo, index).value_or(4);
+    const int jobs = RequiredInt(fcinfo, index, name);
     if (jobs < 1 || jobs > kMaxJobs) {
         throw Error(sqlstate::kInvalidParameterValue,
                     std::string("argument \"") + name +
@@ -222,19 +222,18 @@ ReadStartRequest(FunctionCallInfo fcinfo) {
     }
     settings.requested_plugin = RequiredText(fcinfo, 2, "plugin");
     CheckPluginChoice(settings.requested_plugin);
-    settings.pause_after =
-        ParseStages(TextArrayArgument(fcinfo, 3).value_or(std::vector<std::string>()));
+    settings.pause_after = ParseStages(RequiredTextArray(fcinfo, 3, "pause_after"));
     settings.table_jobs = ReadJobs(fcinfo, 4, "table_jobs");
     settings.index_jobs = ReadJobs(fcinfo, 5, "index_jobs");
     settings.split_bytes = ReadSize(RequiredText(fcinfo, 6, "split_tables_larger_than"));
     settings.include_tables = TextArrayArgument(fcinfo, 7);
-    settings.exclude_tables = TextArrayArgument(fcinfo, 8).value_or(std::vector<std::string>());
-    settings.exclude_table_data = TextArrayArgument(fcinfo, 9).value_or(std::vector<std::string>());
-    settings.roles = BoolArgument(fcinfo, 10).value_or(true);
-    settings.owner = BoolArgument(fcinfo, 11).value_or(false);
-    settings.privileges = BoolArgument(fcinfo, 12).value_or(false);
+    settings.exclude_tables = RequiredTextArray(fcinfo, 8, "exclude_tables");
+    settings.exclude_table_data = RequiredTextArray(fcinfo, 9, "exclude_table_data");
+    settings.roles = RequiredBool(fcinfo, 10, "roles");
+    settings.owner = RequiredBool(fcinfo, 11, "owner");
+    settings.privileges = RequiredBool(fcinfo, 12, "privileges");
     settings.on_existing = ReadOnExisting(RequiredText(fcinfo, 13, "on_existing"));
-    request.options_json = TextArgument(fcinfo, 14).value_or("{}");
+    request.options_json = RequiredText(fcinfo, 14, "options");
     ReadOptions(request.options_json, settings);
     CheckPatterns(settings);
     return request;

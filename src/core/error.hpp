@@ -19,6 +19,7 @@ inline constexpr std::string_view kCannotConnect = "08001";
 inline constexpr std::string_view kProtocolViolation = "08P01";
 inline constexpr std::string_view kFeatureNotSupported = "0A000";
 inline constexpr std::string_view kDataException = "22000";
+inline constexpr std::string_view kNullValueNotAllowed = "22004";
 inline constexpr std::string_view kInvalidParameterValue = "22023";
 inline constexpr std::string_view kUntranslatableCharacter = "22P05";
 inline constexpr std::string_view kUniqueViolation = "23505";
