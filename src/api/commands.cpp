@@ -29,7 +29,7 @@ ThrowWrongState(const Migration &migration, const std::string &what, const std::
     throw Error(sqlstate::kObjectNotInPrerequisiteState,
                 "cannot " + what + " migration \"" + migration.settings.name + "\": it is " +
                     std::string(StateName(migration.state)))
-        .Hint(hint);
+        .Hint(control::NamedHint(migration.id, hint));
 }
 
 Datum
@@ -201,7 +201,7 @@ SetEndpos(FunctionCallInfo fcinfo) {
         (migration.stage == Stage::kStreaming && migration.stage_ended)) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "endpos " + migration.endpos.ToString() + " is reached already")
-            .Hint("CALL livemigrate.migration_wait();");
+            .Hint(control::NamedHint(migration.id, "CALL livemigrate.migration_wait();"));
     }
     const Lsn endpos = wanted ? *wanted : CurrentSourcePosition(migration);
     if (!endpos.valid()) {
@@ -212,7 +212,7 @@ SetEndpos(FunctionCallInfo fcinfo) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "endpos " + endpos.ToString() + " lies before what is applied")
             .Detail("Changes up to " + applied.ToString() + " are applied already.")
-            .Hint("SELECT livemigrate.set_endpos();");
+            .Hint(control::NamedHint(migration.id, "SELECT livemigrate.set_endpos();"));
     }
     control::SetEndpos(migration.id, endpos);
     control::RecordEvent(migration.id, "info", migration.stage,
@@ -268,7 +268,7 @@ CopySequences(FunctionCallInfo fcinfo) {
         (migration.stage == Stage::kSchema && !migration.stage_ended)) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "the target's sequences do not exist yet")
-            .Hint("CALL livemigrate.migration_wait('schema');");
+            .Hint(control::NamedHint(migration.id, "CALL livemigrate.migration_wait('schema');"));
     }
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);

@@ -90,7 +90,7 @@ void
 CheckHasTables(const Migration &migration) {
     if (migration.stage < Stage::kSchema) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState, "the target's tables do not exist yet")
-            .Hint("CALL livemigrate.migration_wait('schema');");
+            .Hint(control::NamedHint(migration.id, "CALL livemigrate.migration_wait('schema');"));
     }
 }
 

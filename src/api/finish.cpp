@@ -125,7 +125,9 @@ CleanSource(const Migration &migration) {
             sql += (sql.empty() ? "" : " ") + statement + ";";
         }
         const std::string hint =
-            "Run on the source, or call migration_cleanup() again later: " + sql;
+            control::NamedHint(migration.id,
+                               "Run on the source, or call migration_cleanup() again later: ") +
+            sql;
         Notice("could not clean up the source: " + error.message(), hint);
         control::SetMessage(migration.id, "the source is not cleaned up: " + error.message(), hint);
         control::RecordEvent(migration.id, "warning", migration.stage,
@@ -175,7 +177,7 @@ Abort(FunctionCallInfo fcinfo) {
     if (migration->state == State::kDone) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "migration \"" + migration->settings.name + "\" is done")
-            .Hint("SELECT livemigrate.migration_cleanup();");
+            .Hint(control::NamedHint(id, "SELECT livemigrate.migration_cleanup();"));
     }
     if (migration->state != State::kAborted) {
         control::TransitionTo(*migration, State::kAborted);
@@ -192,8 +194,9 @@ Cleanup(FunctionCallInfo fcinfo) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "migration \"" + migration.settings.name + "\" has not ended: it is " +
                         std::string(StateName(migration.state)))
-            .Hint("CALL livemigrate.migration_wait(); or, to give it up: SELECT "
-                  "livemigrate.migration_abort();");
+            .Hint(control::NamedHint(migration.id,
+                                     "CALL livemigrate.migration_wait(); or, to give it up: SELECT "
+                                     "livemigrate.migration_abort();"));
     }
     // The coordinator marks the migration done and leaves; its last workers may be on their way.
     control::AcquireForTransaction(migration.id, LockClass::kCoordinator, LockStrength::kExclusive);

@@ -67,7 +67,8 @@ Look(int32_t id, Stage wanted, bool &pause_told) {
     if (state == State::kPaused && !pause_told) {
         Notice(name + " is paused in stage " + pg::Text(row, 0) +
                    "; waiting until somebody resumes it",
-               "In another session run: SELECT livemigrate.migration_resume();");
+               control::NamedHint(
+                   id, "In another session run: SELECT livemigrate.migration_resume();"));
     }
     pause_told = state == State::kPaused;
     return false;
@@ -92,7 +93,8 @@ WaitForStage(FunctionCallInfo fcinfo) {
         if (timeout && Clock::now() - start >= *timeout) {
             throw Error(sqlstate::kQueryCanceled,
                         "stage " + std::string(StageName(wanted)) + " was not reached in time")
-                .Hint("SELECT stage, state, message, hint FROM livemigrate.migration_status();");
+                .Hint(control::NamedHint(
+                    id, "SELECT stage, state, message, hint FROM livemigrate.migration_status();"));
         }
         pg::Call([] {
             SPI_connect_ext(SPI_OPT_NONATOMIC);

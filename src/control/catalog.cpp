@@ -1,5 +1,6 @@
 #include "control/catalog.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/conninfo.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
@@ -280,23 +281,39 @@ MarkStageEnded(Migration &migration) {
                 "stage " + std::string(StageName(migration.stage)) + " has ended");
 }
 
+// One of another name than the default may soon not be alone, and hints are kept.
+std::string
+NamedHint(int32_t id, const std::string &hint) {
+    if (hint.find('(') == std::string::npos) {
+        return hint;
+    }
+    const SqlResult named =
+        Query("SELECT m.name FROM livemigrate.migration m WHERE m.id = $1::int AND "
+              "(m.name <> 'main' OR EXISTS (SELECT FROM livemigrate.migration o "
+              "WHERE o.id <> m.id AND o.state NOT IN ('done', 'aborted')))",
+              {std::to_string(id)});
+    return named.rows.empty() ? hint : NameMigrationInCalls(hint, Text(named.rows[0], 0));
+}
+
 void
 SetMessage(int32_t id, const std::string &message, const std::string &hint) {
-    Update(id, "message = $2, hint = $3", {message, OrNull(hint)});
+    Update(id, "message = $2, hint = $3", {message, OrNull(NamedHint(id, hint))});
 }
 
 void
 RecordError(int32_t id, const Error &error, int attempts,
             std::optional<int64_t> retry_in_milliseconds) {
+    const std::string hint =
+        error.hint().empty() && !retry_in_milliseconds
+            ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
+            : error.hint();
     Update(
         id,
         "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "
         "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
         "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
         {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
-         error.hint().empty() && !retry_in_milliseconds
-             ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
-             : OrNull(error.hint()),
+         OrNull(NamedHint(id, hint)),
          retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds)) : std::nullopt});
 }
 

@@ -66,6 +66,10 @@ void TransitionTo(Migration &migration, State state);
 void EnterStage(Migration &migration, Stage stage);
 void MarkStageEnded(Migration &migration);
 
+// `hint` as it is to be shown for a migration: where its calls, without a name, would not mean this
+// one, they get it. SetMessage and RecordError do that themselves.
+std::string NamedHint(int32_t id, const std::string &hint);
+
 void SetMessage(int32_t id, const std::string &message, const std::string &hint = "");
 void RecordError(int32_t id, const Error &error, int attempts,
                  std::optional<int64_t> retry_in_milliseconds);

@@ -2,6 +2,7 @@
 
 #include "control/commit_actions.hpp"
 
+#include "control/catalog.hpp"
 #include "control/launcher.hpp"
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
@@ -57,7 +58,7 @@ Publish(const Action &action) {
                     "endpos " + action.endpos.ToString() + " lies before what is applied")
             .Detail("Changes up to " + Lsn{state.committing.load()}.ToString() +
                     " are applied already.")
-            .Hint("SELECT livemigrate.set_endpos();");
+            .Hint(NamedHint(action.migration, "SELECT livemigrate.set_endpos();"));
     }
     pg::WakeProcess(state.apply_pid.load());
 }

@@ -2,6 +2,8 @@
 
 #include "control/drop_guard.hpp"
 
+#include "core/migration_state.hpp"
+#include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
 
@@ -35,16 +37,22 @@ RefuseWhileMigrationsLive() {
         return;
     }
     std::string names;
+    std::string calls;
     for (const pg::SqlRow &row : left.rows) {
-        names += (names.empty() ? "" : ", ") + pg::Text(row, 0) + " (" + pg::Text(row, 1) + ")";
+        const std::string name = pg::Text(row, 0);
+        const std::string state = pg::Text(row, 1);
+        names += (names.empty() ? "" : ", ") + name + " (" + state + ")";
+        calls +=
+            (calls.empty() ? "SELECT livemigrate." : " SELECT livemigrate.") +
+            std::string(HasEnded(ParseState(state)) ? "migration_cleanup(" : "migration_abort(") +
+            QuoteLiteral(name) + ");";
     }
     throw Error(sqlstate::kObjectInUse,
                 "cannot drop extension livemigrate: a migration is not cleaned up")
         .Detail("Left are: " + names +
                 ". Their replication slots on the source would hold WAL "
                 "back for ever.")
-        .Hint("SELECT livemigrate.migration_abort(); or, if it is done: SELECT "
-              "livemigrate.migration_cleanup();");
+        .Hint(calls);
 }
 
 void

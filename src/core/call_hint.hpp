@@ -1,0 +1,15 @@
+// Hints hold calls of livemigrate that can be run as they are. They are written without the
+// migration's name, which the floors below do not know and which is not needed while there is one.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace livemigrate {
+
+// `hint` with the migration named in every call that leaves it out: migration_resume() becomes
+// migration_resume('name'), set_endpos() set_endpos(migration => 'name'), and so on. Calls that
+// have a named or a first argument for it already, and all other text, stay.
+std::string NameMigrationInCalls(std::string_view hint, std::string_view migration);
+
+} // namespace livemigrate

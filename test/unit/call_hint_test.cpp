@@ -1,0 +1,56 @@
+#include "core/call_hint.hpp"
+
+#include <gtest/gtest.h>
+
+namespace livemigrate {
+namespace {
+
+std::string
+Named(std::string_view hint) {
+    return NameMigrationInCalls(hint, "shop");
+}
+
+TEST(CallHint, TheMigrationIsTheFirstArgumentOfMostCalls) {
+    EXPECT_EQ(Named("SELECT livemigrate.migration_resume();"),
+              "SELECT livemigrate.migration_resume('shop');");
+    EXPECT_EQ(Named("or call migration_cleanup() again later"),
+              "or call migration_cleanup('shop') again later");
+    EXPECT_EQ(Named("SELECT * FROM livemigrate.compare_data() WHERE NOT equal; "
+                    "SELECT livemigrate.migration_cleanup();"),
+              "SELECT * FROM livemigrate.compare_data('shop') WHERE NOT equal; "
+              "SELECT livemigrate.migration_cleanup('shop');");
+}
+
+TEST(CallHint, InOthersItIsGivenByName) {
+    EXPECT_EQ(Named("SELECT livemigrate.set_endpos();"),
+              "SELECT livemigrate.set_endpos(migration => 'shop');");
+    EXPECT_EQ(Named("CALL livemigrate.migration_wait('schema');"),
+              "CALL livemigrate.migration_wait('schema', migration => 'shop');");
+    EXPECT_EQ(Named("SELECT livemigrate.migration_resume(pause_after => '{data}');"),
+              "SELECT livemigrate.migration_resume(pause_after => '{data}', migration => 'shop');");
+}
+
+TEST(CallHint, WhatIsNamedAlreadyStays) {
+    for (const char *hint : {"SELECT livemigrate.migration_resume('other');",
+                             "SELECT livemigrate.set_endpos('0/1', migration => 'other');"}) {
+        EXPECT_EQ(Named(hint), hint);
+    }
+}
+
+TEST(CallHint, OtherTextStays) {
+    for (const char *hint :
+         {"", "(", "migration_resume(", "See pg_locks (a view).", "my_migration_resume()",
+          "SELECT livemigrate.migration_start('host=... dbname=... user=...');",
+          "SELECT pg_drop_replication_slot('livemigrate_shop');",
+          "livemigrate.migration_check() lists all that is wrong."}) {
+        EXPECT_EQ(Named(hint), hint);
+    }
+}
+
+TEST(CallHint, NamesAreQuoted) {
+    EXPECT_EQ(NameMigrationInCalls("SELECT livemigrate.migration_abort();", "it's"),
+              "SELECT livemigrate.migration_abort('it''s');");
+}
+
+} // namespace
+} // namespace livemigrate
