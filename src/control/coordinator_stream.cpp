@@ -200,17 +200,18 @@ Coordinator::CheckInsertOnlyTables(source::Connection &source) {
         const pg::SqlResult now = source.Query(
             "SELECT pg_catalog.pg_stat_get_tuples_updated(" + std::to_string(table.source_oid) +
             ") + pg_catalog.pg_stat_get_tuples_deleted(" + std::to_string(table.source_oid) + ")");
-        if (pg::Number<uint64_t>(now.rows.at(0), 0) > table.rows_changed) {
+        const auto rows = pg::Number<uint64_t>(now.rows.at(0), 0);
+        if (rows > table.rows_changed) {
             changed += (changed.empty() ? "" : ", ") + QualifiedName(table.schema, table.name);
             pg::Query("UPDATE livemigrate.table_copy SET rows_changed = $3::bigint "
                       "WHERE migration = $1::int AND id = $2::int",
                       {std::to_string(migration_.id), std::to_string(table.id), now.Scalar()});
+            pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, "
+                      "message) VALUES ($1::int, 'insert_only', $2::name, $3::name, $4)",
+                      {std::to_string(migration_.id), table.schema, table.name,
+                       std::to_string(rows - table.rows_changed) +
+                           " rows were updated or deleted on the source"});
         }
-    }
-    if (!changed.empty()) {
-        pg::Query("INSERT INTO livemigrate.conflict (migration, kind, message) "
-                  "VALUES ($1::int, 'insert_only', $2)",
-                  {std::to_string(migration_.id), "rows were updated or deleted in " + changed});
     }
     transaction.Commit();
     if (!changed.empty()) {
