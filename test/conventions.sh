@@ -84,12 +84,25 @@ check_sizes() {
         done
 }
 
+# One version, wherever it stands.
+check_version() {
+    local version
+    version=$(sed -nE "s/^default_version = '(.*)'/\1/p" livemigrate.control)
+    grep -q "kVersion = \"$version\"" src/core/version.hpp ||
+        echo "src/core/version.hpp:1:" | breach "kVersion is not $version"
+    grep -q "\"version\": \"$version\"" META.json ||
+        echo "META.json:1:" | breach "the version is not $version"
+    [ -f "sql/livemigrate--$version.sql" ] ||
+        echo "livemigrate.control:2:" | breach "sql/livemigrate--$version.sql is missing"
+}
+
 check_server_headers
 check_floors
 check_stages
 check_regress
 check_tests
 check_sizes
+check_version
 
 if [ -s "$breaches" ]; then
     sort -u "$breaches"

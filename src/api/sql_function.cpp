@@ -1,5 +1,7 @@
 #include "api/sql_function.hpp"
 
+#include "control/version_check.hpp"
+
 namespace livemigrate::api {
 
 namespace {
@@ -23,6 +25,7 @@ IsAboutTheCall(const Error &error) {
 Datum
 Answer(Datum (*call)(FunctionCallInfo), FunctionCallInfo fcinfo) {
     try {
+        control::CheckVersion();
         return call(fcinfo);
     } catch (const Error &error) {
         if (!IsAboutTheCall(error)) {

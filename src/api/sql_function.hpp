@@ -7,8 +7,9 @@
 
 namespace livemigrate::api {
 
-// Runs a call. An error about what was asked for always has a detail and a hint: where the place
-// that found it had nothing to add, it says where to look.
+// Runs a call, if the extension is of the library's version. An error about what was asked for
+// always has a detail and a hint: where the place that found it had nothing to add, it says where
+// to look.
 Datum Answer(Datum (*call)(FunctionCallInfo), FunctionCallInfo fcinfo);
 
 } // namespace livemigrate::api

@@ -4,6 +4,7 @@
 
 #include "control/advisory_lock.hpp"
 #include "control/launcher.hpp"
+#include "control/version_check.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
@@ -35,6 +36,26 @@ constexpr milliseconds kRequestInterval{500};
 
 // A worker that ends wakes the coordinator; everything else may wait this long.
 constexpr milliseconds kTickPause{200};
+
+// False, with the reason in the server log, when the extension's tables are not those of this
+// library's version: it must not touch them.
+bool
+VersionFits(int32_t migration) {
+    try {
+        pg::Transaction transaction;
+        CheckVersion();
+        transaction.Commit();
+        return true;
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kObjectNotInPrerequisiteState) {
+            throw;
+        }
+        ereport(LOG, (errmsg("livemigrate: the coordinator of migration %d leaves: %s", migration,
+                             error.message().c_str()),
+                      errhint("%s", error.hint().c_str())));
+        return false;
+    }
+}
 
 } // namespace
 
@@ -310,6 +331,9 @@ Coordinator::WaitForResume(bool keep_receiver) {
 
 void
 Coordinator::Reload() {
+    if (!VersionFits(migration_.id)) {
+        throw StopRequested();
+    }
     pg::Transaction transaction;
     std::optional<Migration> now = LoadMigration(migration_.id);
     transaction.Commit();
@@ -489,6 +513,10 @@ CoordinatorMain(const pg::WorkerArguments &arguments) {
         pg::Call([&] { XactLockTableWait(arguments.wait_for_xid, nullptr, nullptr, XLTW_None); });
         transaction.Commit();
     }
+    // One that leaves for that is not started again by the postmaster, but by migration_resume().
+    if (!VersionFits(arguments.migration)) {
+        return;
+    }
     std::optional<Migration> migration = FindMigration(arguments.migration);
     if (migration && !OidIsValid(arguments.role)) {
         // Started by the launcher, which cannot read the owner: hand over to one with its role.
@@ -498,7 +526,7 @@ CoordinatorMain(const pg::WorkerArguments &arguments) {
         }
         return;
     }
-    if (!TakeOver(arguments.migration)) {
+    if (!TakeOver(arguments.migration) || !VersionFits(arguments.migration)) {
         return;
     }
     migration = FindMigration(arguments.migration);

@@ -8,6 +8,7 @@
 #include "control/shared_memory.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
+#include "control/version_check.hpp"
 #include "control/work_directory.hpp"
 #include "core/retry_policy.hpp"
 #include "pg/background_worker.hpp"
@@ -415,6 +416,7 @@ RunWorker(const pg::WorkerArguments &arguments, SharedSegment &segment) {
         std::optional<Migration> migration;
         {
             pg::Transaction transaction;
+            CheckVersion();
             Acquire(arguments.migration, LockClass::kWorkers, LockStrength::kShared);
             migration = LoadMigration(arguments.migration);
             transaction.Commit();
