@@ -166,12 +166,38 @@ Resume(FunctionCallInfo fcinfo) {
     return ReturnName(migration.settings.name);
 }
 
+// What a prepared transaction does is in the change stream once it is committed, and that would be
+// behind the endpos. Whoever gives a position may know better.
+void
+CheckNothingPrepared(source::Connection &source) {
+    const pg::SqlResult prepared =
+        source.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts "
+                     "WHERE database = pg_catalog.current_database() ORDER BY prepared, gid");
+    if (prepared.rows.empty()) {
+        return;
+    }
+    std::string names;
+    std::string commands;
+    for (const pg::SqlRow &row : prepared.rows) {
+        const std::string gid = QuoteLiteral(pg::Text(row, 0));
+        names += (names.empty() ? "" : ", ") + gid;
+        commands += "COMMIT PREPARED " + gid + "; ";
+    }
+    throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                "the source has prepared transactions that are not committed")
+        .Detail("They are: " + names + ". What they do would not be migrated.")
+        .Hint("Run on the source: " + commands +
+              "or ROLLBACK PREPARED, then set endpos again. A position that is given is taken as "
+              "it is.");
+}
+
 // Everything committed on the source before the call lies before the position returned. The message
 // makes the source's WAL go on beyond it, so that an idle source gets there, too.
 Lsn
 CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    CheckNothingPrepared(source);
     const pg::SqlResult result = source.Query("SELECT pg_catalog.pg_current_wal_insert_lsn()");
     source.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', 'endpos')");
     return pg::Position(result.rows.at(0), 0);

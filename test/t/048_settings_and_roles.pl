@@ -1,0 +1,114 @@
+# Settings of roles, databases and servers that would break a migration: C05 and G02 time limits,
+# read-only defaults and a hostile search_path on either side; G05 row security that is forced; G06 a
+# synchronous standby that is not there; G13 a target without replication origins.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+# Our own sessions are ordinary; only workers and what they start live with the settings below.
+my $pair = LiveMigrate::Test->new(source_conf => "max_prepared_transactions = 2\n");
+my ($source, $target) = ($pair->source, $pair->target);
+$pair->create_ledger;
+$pair->source_sql(<<'SQL');
+CREATE TABLE ledger.guarded (id int PRIMARY KEY, v text);
+INSERT INTO ledger.guarded SELECT g, 'row ' || g FROM generate_series(1, 100) g;
+ALTER TABLE ledger.guarded ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ledger.guarded FORCE ROW LEVEL SECURITY;
+CREATE POLICY few ON ledger.guarded USING (id < 10);
+SQL
+my $hostile = <<'SQL';
+CREATE SCHEMA hostile;
+CREATE FUNCTION hostile.count() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint';
+CREATE FUNCTION hostile.int4eq(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR hostile.= (LEFTARG = int, RIGHTARG = int, FUNCTION = hostile.int4eq);
+ALTER DATABASE app SET search_path = hostile, pg_catalog, public;
+SQL
+$pair->source_sql($hostile);
+$pair->target_sql($hostile =~ s/hostile/hostile_here/gr);
+for my $node ($source, $target) {
+    my $user = $node->safe_psql('app', 'SELECT quote_ident(current_user)');
+    $node->safe_psql('app', join ' ', map {"ALTER ROLE $user IN DATABASE app SET $_;"} (
+        "statement_timeout = '50ms'",
+        "lock_timeout = '50ms'",
+        "idle_in_transaction_session_timeout = '200ms'",
+        "idle_session_timeout = '200ms'",
+        'default_transaction_read_only = on',
+        "default_transaction_isolation = 'serializable'",
+        'row_security = on',
+        "bytea_output = 'escape'",
+        "DateStyle = 'SQL, DMY'",
+        "client_min_messages = 'error'",
+        "session_replication_role = 'origin'"));
+}
+
+# Options of a session win over those of its role.
+$ENV{PGOPTIONS} = join ' ', map {"-c $_"} (
+    'statement_timeout=0',             'lock_timeout=0',
+    'idle_session_timeout=0',          'default_transaction_read_only=off',
+    'idle_in_transaction_session_timeout=0', 'search_path=public',
+    'default_transaction_isolation=read\ committed');
+$pair->start_load(rate => 20);
+$pair->start(pause_after => ['slot']);
+$pair->wait_stage('slot');
+$pair->wait_state('paused');
+
+# The session that holds the snapshot is idle in transaction for longer than the limit.
+my $work = $pair->source_sql('SELECT max(id) FROM ledger.audit');
+$pair->wait_for_load(20);
+$pair->resume([]);
+$pair->wait_stage('streaming');
+is( $pair->target_sql(
+        "SELECT count(*) FROM livemigrate.events WHERE severity = 'warning' AND message ~ 'snapshot'"),
+    '0',
+    'C05 the snapshot is not lost');
+is($pair->target_sql('SELECT count(*) FROM ledger.guarded'), '100', 'G05 every row is copied');
+$pair->source_sql(q{INSERT INTO ledger.guarded VALUES (200, 'late');
+    UPDATE ledger.guarded SET v = 'new' WHERE id = 50; DELETE FROM ledger.guarded WHERE id = 51});
+
+# A lock on the target lasts longer than lock_timeout.
+my $lock = $pair->lock_table($target, 'ledger.account');
+$pair->wait_blocked($target);
+$pair->wait_for_load(10);
+$pair->end_session($lock);
+$pair->assert_ledger('target', 'G02 the ledger holds');
+
+# --- G06: nobody acknowledges; apply does not wait for it, an ordinary commit would
+$target->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+$target->reload;
+$target->poll_query_until('postgres', "SELECT current_setting('synchronous_standby_names') = 'nobody'");
+my $before = $pair->target_sql('SELECT max(id) FROM ledger.audit');
+$pair->wait_for_load(10);
+ok($pair->poll(sub { $pair->target_sql('SELECT max(id) FROM ledger.audit') > $before }),
+    'G06 changes are applied without the standby');
+$target->safe_psql('postgres',
+    "SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names");
+$target->reload;
+
+$pair->stop_load;
+
+# --- E08: a prepared transaction at the end
+$pair->source_sql(q{BEGIN; INSERT INTO ledger.inbox (body) VALUES ('prepared');
+    PREPARE TRANSACTION 'it''s prepared'});
+my $error = $pair->assert_error("SELECT livemigrate.set_endpos()",
+    'E08 set_endpos is refused', sqlstate => qr/^55000$/, message => qr/prepared transactions/);
+my ($command) = ($error->{hint} // '') =~ /(COMMIT PREPARED .*?;)/;
+is($command, q{COMMIT PREPARED 'it''s prepared';}, 'E08 the hint has the command');
+is($pair->status_row->{endpos}, undef, 'E08 no endpos is set');
+$pair->source_sql($command);
+$pair->finish('hostile settings');
+is($pair->target_sql("SELECT count(*) FROM ledger.inbox WHERE body = 'prepared'"),
+    '1', 'E08 what was prepared is there');
+
+# --- G13
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_replication_slots = 0');
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_active_replication_origins = 0')
+  if $target->safe_psql('postgres',
+    "SELECT count(*) FROM pg_settings WHERE name = 'max_active_replication_origins'");
+$target->restart;
+like(join("\n", $pair->check_errors), qr/origin|max_replication_slots/, 'G13 found beforehand');
+
+done_testing();
