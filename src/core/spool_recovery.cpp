@@ -13,6 +13,11 @@ namespace livemigrate {
 
 namespace {
 
+// The files are sound and yet too short for what the slot has confirmed.
+constexpr char kGapHint[] =
+    "The slot was made again or moved on by somebody else, or the files were replaced by an older "
+    "copy. The changes between are lost, so start over: SELECT livemigrate.migration_abort();";
+
 [[noreturn]] void
 ThrowDamaged(const SegmentReader &reader, uint64_t offset, std::string detail) {
     throw Error(sqlstate::kDataCorrupted, "spool segment \"" + reader.file().path() +
@@ -175,7 +180,7 @@ Scan::CheckConfirmed() const {
                 directory_.SegmentPath(found_.end.segment) + "\" at offset " +
                 std::to_string(found_.end.offset) + ", there are " +
                 std::to_string(found_.torn_bytes) + " bytes more.")
-        .Hint(kDamageHint);
+        .Hint(found_.torn_bytes != 0 ? kDamageHint : kGapHint);
 }
 
 } // namespace
