@@ -124,7 +124,10 @@ int64_t CountUnfinishedParts(int32_t id);
 
 // Schema jobs.
 void InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs);
+// Claims the next pending job; none that has failed since ForgetJobErrors: its error is to be read,
+// and another worker would only meet it again.
 std::optional<SchemaJob> ClaimJob(int32_t id, int worker, int last_phase);
+void ForgetJobErrors(int32_t id);
 void FinishJob(const SchemaJob &job, bool skipped, const std::string &note);
 int64_t CountUnfinishedJobs(int32_t id, int last_phase);
 bool HasJobs(int32_t id);

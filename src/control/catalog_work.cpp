@@ -303,7 +303,7 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     }
     const SqlValue next =
         Query(std::string("SELECT id FROM livemigrate.schema_job WHERE migration = $1::int "
-                          "AND phase = $2::int AND state = 'pending' ORDER BY ") +
+                          "AND phase = $2::int AND state = 'pending' AND error IS NULL ORDER BY ") +
                   (in_order ? "" : "bytes DESC, ") + "id LIMIT 1",
               {migration, phase})
             .Scalar();
@@ -312,7 +312,7 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     }
     const SqlResult result =
         Query("UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
-              "started_at = pg_catalog.clock_timestamp(), error = NULL "
+              "started_at = pg_catalog.clock_timestamp() "
               "WHERE migration = $1::int AND id = $2::int RETURNING "
               "id, phase, kind, schema_name, table_name, object_name, sql, bytes",
               {migration, next, std::to_string(worker)});
@@ -331,6 +331,13 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     job.sql = Text(row, 6);
     job.bytes = Number<uint64_t>(row, 7);
     return job;
+}
+
+void
+ForgetJobErrors(int32_t id) {
+    Query("UPDATE livemigrate.schema_job SET error = NULL "
+          "WHERE migration = $1::int AND state = 'pending' AND error IS NOT NULL",
+          {std::to_string(id)});
 }
 
 void

@@ -272,6 +272,11 @@ Coordinator::PlanIndexes() {
 void
 Coordinator::RunJobs(int last_phase, const char *what) {
     state_.job_phase.store(static_cast<uint32_t>(last_phase));
+    {
+        pg::Transaction transaction;
+        ForgetJobErrors(migration_.id);
+        transaction.Commit();
+    }
     for (;;) {
         pg::Transaction transaction;
         const int64_t left = CountUnfinishedJobs(migration_.id, last_phase);
