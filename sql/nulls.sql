@@ -71,11 +71,14 @@ SELECT livemigrate.set_endpos(endpos => '0/1000', migration => NULL);
 SELECT endpos FROM livemigrate.migrations;
 \set VERBOSITY sqlstate
 SELECT livemigrate.set_endpos(endpos => NULL, migration => NULL);
+SELECT livemigrate.skip_transaction(lsn => '0/1000', migration => NULL);
 SELECT livemigrate.copy_sequences(migration => NULL);
 SELECT * FROM livemigrate.compare_schema(migration => NULL);
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => NULL);
 \set VERBOSITY default
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => '{NULL}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.skip_transaction(lsn => NULL);
 \echo :LAST_ERROR_SQLSTATE
 CALL livemigrate.migration_wait(stage => NULL);
 \echo :LAST_ERROR_SQLSTATE

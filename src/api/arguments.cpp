@@ -83,15 +83,24 @@ LsnArgument(FunctionCallInfo fcinfo, int index) {
 
 namespace {
 
+const char *
+HintFor(std::string_view name) {
+    if (name == "source") {
+        return "Give a libpq string such as 'host=src port=5432 dbname=app user=migrator'.";
+    }
+    if (name == "lsn") {
+        return "SELECT end_lsn, message FROM livemigrate.conflicts; shows the position.";
+    }
+    return "Leave it out for its default.";
+}
+
 template <typename T>
 T
 Required(std::optional<T> value, const char *name) {
     if (!value) {
         throw Error(sqlstate::kNullValueNotAllowed,
                     std::string("argument \"") + name + "\" must not be null")
-            .Hint(std::string(name) == "source"
-                      ? "Give a libpq string such as 'host=src port=5432 dbname=app user=migrator'."
-                      : "Leave it out for its default.");
+            .Hint(HintFor(name));
     }
     return *std::move(value);
 }
@@ -111,6 +120,11 @@ RequiredTextArray(FunctionCallInfo fcinfo, int index, const char *name) {
 int
 RequiredInt(FunctionCallInfo fcinfo, int index, const char *name) {
     return Required(IntArgument(fcinfo, index), name);
+}
+
+Lsn
+RequiredLsn(FunctionCallInfo fcinfo, int index, const char *name) {
+    return Required(LsnArgument(fcinfo, index), name);
 }
 
 bool

@@ -23,6 +23,7 @@ std::optional<Lsn> LsnArgument(FunctionCallInfo fcinfo, int index);
 std::string RequiredText(FunctionCallInfo fcinfo, int index, const char *name);
 std::vector<std::string> RequiredTextArray(FunctionCallInfo fcinfo, int index, const char *name);
 int RequiredInt(FunctionCallInfo fcinfo, int index, const char *name);
+Lsn RequiredLsn(FunctionCallInfo fcinfo, int index, const char *name);
 bool RequiredBool(FunctionCallInfo fcinfo, int index, const char *name);
 
 // Gives the rows to a set-returning function's caller; values go through the result columns'

@@ -252,7 +252,7 @@ SetEndpos(FunctionCallInfo fcinfo) {
 // transaction is lost by a slip.
 Datum
 SkipTransaction(FunctionCallInfo fcinfo) {
-    const std::optional<Lsn> lsn = LsnArgument(fcinfo, 0);
+    const Lsn lsn = RequiredLsn(fcinfo, 0, "lsn");
     const Migration migration = LoadNamed(TextArgument(fcinfo, 1));
     if (migration.state != State::kFailed) {
         ThrowWrongState(migration, "skip a transaction of",
@@ -265,22 +265,21 @@ SkipTransaction(FunctionCallInfo fcinfo) {
                   "(SELECT pg_catalog.max(at) FROM livemigrate.conflict WHERE migration = $1::int)",
                   {std::to_string(migration.id)});
     const Lsn stopped_at = conflicts.rows.empty() ? Lsn{} : pg::Position(conflicts.rows[0], 0);
-    if (!lsn || *lsn != stopped_at) {
+    if (!stopped_at.valid() || lsn != stopped_at) {
         throw Error(sqlstate::kInvalidParameterValue,
-                    (lsn ? lsn->ToString() : std::string("NULL")) +
-                        " is not the position of the transaction that stopped apply")
+                    lsn.ToString() + " is not the position of the transaction that stopped apply")
             .Detail(stopped_at.valid() ? "That one commits at " + stopped_at.ToString() + "."
                                        : "No transaction has stopped apply.")
             .Hint("SELECT end_lsn, schema_name, table_name, message FROM livemigrate.conflicts "
                   "ORDER BY at DESC LIMIT 1;");
     }
-    control::InsertSkippedTransaction(migration.id, *lsn);
+    control::InsertSkippedTransaction(migration.id, lsn);
     control::RecordEvent(migration.id, "warning", migration.stage,
-                         "skipping the source transaction that commits at " + lsn->ToString() +
+                         "skipping the source transaction that commits at " + lsn.ToString() +
                              " was asked for");
     Notice("the transaction will be skipped when the migration goes on",
            "SELECT livemigrate.migration_resume(" + QuoteLiteral(migration.settings.name) + ");");
-    return LSNGetDatum(lsn->value);
+    return LSNGetDatum(lsn.value);
 }
 
 Datum
