@@ -175,6 +175,22 @@ CREATE TABLE skipped_transaction (
   PRIMARY KEY (migration, commit_lsn)
 );
 
+-- Written every few seconds by the coordinator, thinned as it ages.
+CREATE TABLE lag_sample (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  stage text NOT NULL,
+  replay_lag interval,
+  lag_bytes bigint,
+  spool_bytes bigint,
+  changes_per_second float8 NOT NULL,
+  apply_bytes_per_second float8 NOT NULL,  -- of the source's WAL
+  source_bytes_per_second float8 NOT NULL, -- WAL written there
+  copy_bytes_per_second float8 NOT NULL,
+  slot_retained_bytes bigint,              -- WAL the source keeps for the slot
+  PRIMARY KEY (migration, at)
+);
+
 -- ---------------------------------------------------------------------------------------------
 -- Calls
 -- ---------------------------------------------------------------------------------------------
@@ -271,6 +287,16 @@ RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_origin_progress';
 
+-- Rates and positions from shared memory that migration_status has no column for; NULL while no
+-- coordinator runs.
+CREATE FUNCTION live_rates(
+  migration int,
+  OUT coordinator_pid int, OUT apply_bytes_per_second float8, OUT source_bytes_per_second float8,
+  OUT slot_retained_bytes bigint, OUT slot_safe_bytes bigint, OUT slot_xmin_age bigint)
+RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_live_rates';
+
 CREATE VIEW migrations AS
 SELECT m.name AS migration, m.stage, m.stage_ended, m.state, m.message, m.hint,
        m.source_redacted AS source, pg_catalog.pg_get_userbyid(m.owner) AS owner,
@@ -335,6 +361,13 @@ SELECT c.at, m.name AS migration, c.kind, c.schema_name, c.table_name, c.key, c.
 FROM livemigrate.conflict c
 JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration;
 
+CREATE VIEW lag_history AS
+SELECT s.at, m.name AS migration, s.stage, s.replay_lag, s.lag_bytes, s.spool_bytes,
+       s.changes_per_second, s.apply_bytes_per_second, s.source_bytes_per_second,
+       s.copy_bytes_per_second, s.slot_retained_bytes
+FROM livemigrate.lag_sample s
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) s.migration;
+
 -- One row per migration: the one named, else all that are not cleaned up, else the last one.
 CREATE FUNCTION migration_status(
   migration name DEFAULT NULL,
@@ -350,6 +383,96 @@ CREATE FUNCTION migration_status(
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_migration_status';
+
+-- A text screen for \watch, at most 78 columns and 17 lines. ascii => true: no block characters.
+CREATE FUNCTION dashboard(migration name DEFAULT NULL, ascii boolean DEFAULT false)
+RETURNS SETOF text LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_dashboard';
+
+-- What a Prometheus exporter scrapes in one query: one row per sample, of the migrations that
+-- migration_status shows. Names follow Prometheus: base units, counters end in _total.
+CREATE VIEW metrics AS
+WITH status AS MATERIALIZED (
+  SELECT s.*, m.id, m.stage_ended, m.cleaned_up_at
+  FROM livemigrate.migration_status() s
+  JOIN LATERAL (SELECT i.id, i.stage_ended, i.cleaned_up_at FROM livemigrate.migration i
+                WHERE i.name OPERATOR(pg_catalog.=) s.migration
+                  AND i.started_at OPERATOR(pg_catalog.=) s.started_at) m ON true),
+rates AS MATERIALIZED (
+  SELECT s.migration, r.* FROM status s CROSS JOIN LATERAL livemigrate.live_rates(s.id) r)
+SELECT 'livemigrate_info'::text AS name,
+       pg_catalog.jsonb_build_object('migration', migration, 'stage', stage, 'state', state,
+                                     'plugin', plugin, 'slot', slot_name) AS labels,
+       1::float8 AS value
+FROM status
+UNION ALL
+SELECT 'livemigrate_stage',
+       pg_catalog.jsonb_build_object('migration', s.migration, 'stage', v.stage),
+       (v.stage OPERATOR(pg_catalog.=) s.stage)::int::float8
+FROM status s CROSS JOIN (VALUES ('preflight'), ('slot'), ('roles'), ('schema'), ('data'),
+  ('indexes'), ('catchup'), ('streaming'), ('cutover'), ('done')) AS v(stage)
+UNION ALL
+SELECT 'livemigrate_state',
+       pg_catalog.jsonb_build_object('migration', s.migration, 'state', v.state),
+       (v.state OPERATOR(pg_catalog.=) s.state)::int::float8
+FROM status s CROSS JOIN (VALUES ('running'), ('paused'), ('retrying'), ('failed'), ('done'),
+  ('aborted')) AS v(state)
+UNION ALL
+SELECT v.name, pg_catalog.jsonb_build_object('migration', s.migration), v.value
+FROM status s JOIN rates r ON r.migration OPERATOR(pg_catalog.=) s.migration
+CROSS JOIN LATERAL (VALUES
+  ('livemigrate_coordinator_running', (r.coordinator_pid IS NOT NULL)::int::float8),
+  ('livemigrate_started_timestamp_seconds', EXTRACT(epoch FROM s.started_at)::float8),
+  ('livemigrate_stage_started_timestamp_seconds',
+   EXTRACT(epoch FROM s.stage_started_at)::float8),
+  ('livemigrate_replay_lag_seconds', EXTRACT(epoch FROM s.replay_lag)::float8),
+  ('livemigrate_lag_bytes', s.lag_bytes::float8),
+  ('livemigrate_spool_bytes', s.spool_bytes::float8),
+  ('livemigrate_received_position_bytes',
+   (s.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_lsn)::float8),
+  ('livemigrate_applied_position_bytes',
+   (s.applied_lsn OPERATOR(pg_catalog.-) '0/0'::pg_lsn)::float8),
+  ('livemigrate_tables', s.tables_total::float8),
+  ('livemigrate_tables_done', s.tables_done::float8),
+  ('livemigrate_table_bytes', s.bytes_total::float8),
+  ('livemigrate_table_bytes_done', s.bytes_done::float8),
+  ('livemigrate_rows_copied_total', s.rows_done::float8),
+  ('livemigrate_index_jobs', s.indexes_total::float8),
+  ('livemigrate_index_jobs_done', s.indexes_done::float8),
+  ('livemigrate_transactions_applied_total', s.transactions_applied::float8),
+  ('livemigrate_changes_applied_total', s.changes_applied::float8),
+  ('livemigrate_changes_skipped_total', s.changes_skipped::float8),
+  ('livemigrate_copy_bytes_per_second', s.copy_bytes_per_second),
+  ('livemigrate_changes_per_second', s.changes_per_second),
+  ('livemigrate_apply_bytes_per_second', r.apply_bytes_per_second),
+  ('livemigrate_source_bytes_per_second', r.source_bytes_per_second),
+  ('livemigrate_eta_seconds', EXTRACT(epoch FROM s.eta)::float8),
+  ('livemigrate_retry_attempts', s.attempts::float8),
+  ('livemigrate_not_converging',
+   (s.message OPERATOR(pg_catalog.~) 'not converging')::int::float8),
+  ('livemigrate_slot_retained_bytes', r.slot_retained_bytes::float8),
+  ('livemigrate_slot_safe_bytes', r.slot_safe_bytes::float8),
+  ('livemigrate_slot_xmin_age', r.slot_xmin_age::float8),
+  ('livemigrate_conflicts_total',
+   (SELECT pg_catalog.count(*)::float8 FROM livemigrate.conflict c
+    WHERE c.migration OPERATOR(pg_catalog.=) s.id))
+) AS v(name, value)
+WHERE v.value IS NOT NULL
+UNION ALL
+SELECT 'livemigrate_workers',
+       pg_catalog.jsonb_build_object('migration', s.migration, 'kind', v.kind),
+       (SELECT pg_catalog.count(*)::float8 FROM livemigrate.live_workers(s.id) w
+        WHERE w.kind OPERATOR(pg_catalog.=) v.kind)
+FROM status s CROSS JOIN (VALUES ('coordinator'), ('receiver'), ('apply'), ('copy'),
+  ('index')) AS v(kind)
+UNION ALL
+SELECT 'livemigrate_events_total',
+       pg_catalog.jsonb_build_object('migration', s.migration, 'severity', v.severity),
+       (SELECT pg_catalog.count(*)::float8 FROM livemigrate.event e
+        WHERE e.migration OPERATOR(pg_catalog.=) s.id
+          AND e.severity OPERATOR(pg_catalog.=) v.severity)
+FROM status s CROSS JOIN (VALUES ('info'), ('notice'), ('warning'), ('error')) AS v(severity);
 
 -- Nothing for PUBLIC: the source's conninfo and the progress of a migration are its owner's.
 REVOKE ALL ON ALL TABLES IN SCHEMA livemigrate FROM PUBLIC;

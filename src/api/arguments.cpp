@@ -161,6 +161,33 @@ ReturnRows(FunctionCallInfo fcinfo, const std::vector<std::vector<pg::SqlValue>>
 }
 
 Datum
+ReturnLines(FunctionCallInfo fcinfo, const std::vector<std::string> &lines) {
+    auto *info = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    if (info == nullptr || !IsA(info, ReturnSetInfo) ||
+        (info->allowedModes & SFRM_Materialize) == 0) {
+        throw Error(sqlstate::kFeatureNotSupported,
+                    "set-valued function called in context that cannot accept a set");
+    }
+    pg::Call([&] {
+        const MemoryContext outer = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+        info->returnMode = SFRM_Materialize;
+        info->setDesc = CreateTemplateTupleDesc(1);
+        TupleDescInitEntry(info->setDesc, 1, "line", TEXTOID, -1, 0);
+        info->setResult = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,
+                                                false, work_mem);
+        MemoryContextSwitchTo(outer);
+    });
+    for (const std::string &line : lines) {
+        pg::Call([&] {
+            Datum value = CStringGetTextDatum(line.c_str());
+            bool null = false;
+            tuplestore_putvalues(info->setResult, info->setDesc, &value, &null);
+        });
+    }
+    return 0;
+}
+
+Datum
 ReturnRow(FunctionCallInfo fcinfo, const std::vector<pg::SqlValue> &row) {
     TupleDesc descriptor = pg::Call([&] {
         TupleDesc found = nullptr;

@@ -30,6 +30,9 @@ bool RequiredBool(FunctionCallInfo fcinfo, int index, const char *name);
 // input functions.
 Datum ReturnRows(FunctionCallInfo fcinfo, const std::vector<std::vector<pg::SqlValue>> &rows);
 
+// The same for a function that returns SETOF text.
+Datum ReturnLines(FunctionCallInfo fcinfo, const std::vector<std::string> &lines);
+
 // The same for a function that returns one composite.
 Datum ReturnRow(FunctionCallInfo fcinfo, const std::vector<pg::SqlValue> &row);
 

@@ -11,6 +11,7 @@
 #include "control/commit_actions.hpp"
 #include "control/shared_memory.hpp"
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
@@ -306,7 +307,7 @@ CopySequences(FunctionCallInfo fcinfo) {
         pg::Call([&] { ereport(WARNING, (errmsg("%s", warning.c_str()))); });
     }
     control::RecordEvent(migration.id, "info", migration.stage,
-                         std::to_string(report.set) + " sequences set");
+                         Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
     return Int64GetDatum(static_cast<int64>(report.set));
 }
 

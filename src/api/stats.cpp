@@ -1,13 +1,16 @@
-// migration_status and the functions behind the views.
+// migration_status.
 
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/figures.hpp"
 #include "api/sql_function.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
-#include "control/shared_memory.hpp"
 #include "core/migration_state.hpp"
+#include "core/call_hint.hpp"
+#include "core/operator_text.hpp"
+#include "core/replay_lag.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
@@ -20,12 +23,16 @@ using pg::SqlRow;
 using pg::SqlValue;
 
 // The columns of migration_status that come from tables, one query for all migrations wanted.
+// Every statement after the data counts, but for those that wait for the cutover.
 constexpr char kStatusQuery[] =
     "SELECT m.id, m.name, m.stage, m.stage_ended, m.state, m.message, m.hint, m.plugin, "
     "m.slot_name, m.snapshot_lsn, m.source_lsn, m.received_lsn, m.flushed_lsn, m.origin_name, "
     "m.endpos, t.total, t.done, t.bytes, t.bytes_done, t.rows_done, j.total, j.done, "
     "m.transactions_applied, m.changes_applied, m.changes_skipped, m.started_at, "
-    "m.stage_started_at, m.attempts, m.last_error, m.dsm_handle "
+    "m.stage_started_at, m.attempts, m.last_error, m.dsm_handle, "
+    "EXTRACT(epoch FROM pg_catalog.clock_timestamp() - m.stage_started_at), "
+    "m.cleaned_up_at IS NOT NULL, (SELECT EXISTS (SELECT FROM livemigrate.migration o "
+    "WHERE o.id <> m.id AND (o.state NOT IN ('done', 'aborted') OR o.cleaned_up_at IS NULL))) "
     "FROM livemigrate.migration m "
     "CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE c.copy_data) AS total, "
     "pg_catalog.count(*) FILTER (WHERE c.copy_data AND c.state = 'done') AS done, "
@@ -36,17 +43,8 @@ constexpr char kStatusQuery[] =
     "FROM livemigrate.table_copy c WHERE c.migration = m.id) t "
     "CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS total, "
     "pg_catalog.count(*) FILTER (WHERE s.state IN ('done', 'skipped')) AS done "
-    "FROM livemigrate.schema_job s WHERE s.migration = m.id AND s.phase = 1) j ";
-
-std::optional<control::SharedSegment>
-AttachTo(uint32_t handle, int32_t migration) {
-    std::optional<control::SharedSegment> segment =
-        control::SharedSegment::Attach(handle, migration);
-    if (segment && segment->state().coordinator_pid.load() == 0) {
-        return std::nullopt;
-    }
-    return segment;
-}
+    "FROM livemigrate.schema_job s WHERE s.migration = m.id AND s.phase < 20) j ";
+static_assert(static_cast<int>(JobPhase::kLast) == 20);
 
 SqlValue
 LsnText(uint64_t lsn) {
@@ -54,76 +52,27 @@ LsnText(uint64_t lsn) {
 }
 
 SqlValue
-IntervalText(double seconds) {
-    return std::to_string(seconds) + " seconds";
+IntervalText(const std::optional<double> &seconds) {
+    return seconds ? SqlValue(std::to_string(*seconds) + " seconds") : std::nullopt;
 }
 
-uint64_t
-OriginProgress(const std::string &origin) {
-    if (origin.empty()) {
-        return 0;
+// One migration: what the catalog says, and the live figures.
+struct Status {
+    const SqlRow &row;
+    Stage stage;
+    State state;
+    Figures figures;
+    uint64_t lag_bytes = 0;
+    int64_t bytes_done = 0;
+
+    Pace
+    pace() const {
+        return {figures.apply_rate, figures.source_rate, lag_bytes};
     }
-    return pg::Call([&]() -> XLogRecPtr {
-        const RepOriginId id = replorigin_by_name(origin.c_str(), true);
-        return id == InvalidRepOriginId ? 0 : replorigin_get_progress(id, false);
-    });
-}
-
-struct Figures {
-    uint64_t source_lsn = 0;
-    uint64_t received_lsn = 0;
-    uint64_t flushed_lsn = 0;
-    uint64_t applied_lsn = 0;
-    SqlValue replay_lag;
-    SqlValue spool_bytes;
-    int64_t transactions = 0;
-    int64_t changes = 0;
-    int64_t skipped = 0;
-    int64_t running_bytes = 0;
-    int64_t running_rows = 0;
-    double copy_rate = 0;
-    double change_rate = 0;
-    double apply_rate = 0;  // bytes of WAL
-    double source_rate = 0; // bytes of WAL
-    bool live = false;
 };
 
-void
-AddLive(const SharedState &state, Figures &figures) {
-    figures.live = true;
-    figures.source_lsn = std::max(figures.source_lsn, state.source_lsn.load());
-    figures.received_lsn = std::max(figures.received_lsn, state.received_lsn.load());
-    figures.flushed_lsn = std::max(figures.flushed_lsn, state.flushed_lsn.load());
-    figures.applied_lsn = std::max(figures.applied_lsn, state.applied_lsn.load());
-    figures.spool_bytes = std::to_string(state.spool_bytes.load());
-    figures.transactions = static_cast<int64_t>(state.transactions_applied.load());
-    figures.changes = static_cast<int64_t>(state.changes_applied.load());
-    figures.skipped = static_cast<int64_t>(state.changes_skipped.load());
-    figures.copy_rate = state.copy_bytes_per_second.load();
-    figures.change_rate = state.changes_per_second.load();
-    figures.apply_rate = state.apply_bytes_per_second.load();
-    figures.source_rate = state.source_bytes_per_second.load();
-    for (const WorkerSlot &slot : state.workers) {
-        if (slot.kind.load() == static_cast<uint32_t>(WorkerKind::kCopy)) {
-            figures.running_bytes += static_cast<int64_t>(slot.task_bytes.load());
-            figures.running_rows += static_cast<int64_t>(slot.task_rows.load());
-        }
-    }
-    const uint64_t drained = state.drained_lsn.load();
-    if (drained != 0 && drained >= state.received_lsn.load()) {
-        // Idle positions of the stream count as applied.
-        figures.applied_lsn = std::max(figures.applied_lsn, drained);
-        figures.replay_lag = IntervalText(0);
-    } else if (state.applied_commit_time.load() != 0) {
-        // The source's clock only: ours may differ.
-        const int64_t source_now = GetCurrentTimestamp() + state.source_clock_offset.load();
-        const int64_t lag = source_now - state.applied_commit_time.load();
-        figures.replay_lag = IntervalText(static_cast<double>(std::max<int64_t>(0, lag)) / 1e6);
-    }
-}
-
 Figures
-Gather(const SqlRow &row) {
+Gather(const SqlRow &row, Stage stage) {
     Figures figures;
     figures.source_lsn = pg::Position(row, 10).value;
     figures.received_lsn = pg::Position(row, 11).value;
@@ -139,39 +88,50 @@ Gather(const SqlRow &row) {
         figures.applied_lsn = pg::Position(row, 14).value; // cleaned up: the origin is gone
     }
     figures.source_lsn = std::max(figures.source_lsn, figures.received_lsn);
+    if (stage >= Stage::kCutover) {
+        figures.replay_lag = 0; // all up to endpos is applied, and nothing else will be
+    }
     return figures;
 }
 
-// Time to the end of the stage. NULL when it cannot be said or never comes.
-SqlValue
-Eta(const SqlRow &row, const Figures &figures, int64_t bytes_left, uint64_t lag_bytes) {
-    const Stage stage = ParseStage(pg::Text(row, 2));
+Status
+Describe(const SqlRow &row) {
+    Status status{row, ParseStage(pg::Text(row, 2)), ParseState(pg::Text(row, 4)), {}, 0, 0};
+    status.figures = Gather(row, status.stage);
+    const Figures &figures = status.figures;
+    const bool behind = status.stage < Stage::kCutover && figures.applied_lsn != 0 &&
+                        figures.source_lsn > figures.applied_lsn;
+    status.lag_bytes = behind ? figures.source_lsn - figures.applied_lsn : 0;
+    status.bytes_done = std::min(pg::Number<int64_t>(row, 17),
+                                 pg::Number<int64_t>(row, 18) + figures.running_bytes);
+    return status;
+}
+
+// Time to the end of the stage. nullopt when it cannot be said or never comes.
+std::optional<double>
+Eta(const Status &status) {
+    const Figures &figures = status.figures;
     if (!figures.live) {
         return std::nullopt;
     }
-    if (stage == Stage::kData && figures.copy_rate > 0) {
-        return IntervalText(static_cast<double>(bytes_left) / figures.copy_rate);
+    if (status.stage == Stage::kData && figures.copy_rate > 0) {
+        const int64_t left = pg::Number<int64_t>(status.row, 17) - status.bytes_done;
+        return static_cast<double>(left) / figures.copy_rate;
     }
-    if (stage == Stage::kCatchup || stage == Stage::kStreaming) {
-        if (lag_bytes == 0) {
-            return IntervalText(0);
-        }
-        const double closing = figures.apply_rate - figures.source_rate;
-        if (closing > 0) {
-            return IntervalText(static_cast<double>(lag_bytes) / closing);
-        }
+    if (status.stage == Stage::kCatchup || status.stage == Stage::kStreaming) {
+        return SecondsToCatchUp(status.pace());
     }
     return std::nullopt;
 }
 
 // After a restart of a server that does not preload the library, nothing starts by itself.
 bool
-IsOrphaned(const SqlRow &row) {
-    const State state = ParseState(pg::Text(row, 4));
-    if (state != State::kRunning && state != State::kRetrying) {
+IsOrphaned(const Status &status) {
+    if (status.figures.live ||
+        (status.state != State::kRunning && status.state != State::kRetrying)) {
         return false;
     }
-    const int32_t id = pg::Number<int32_t>(row, 0);
+    const int32_t id = pg::Number<int32_t>(status.row, 0);
     if (!control::TryAcquire(id, control::LockClass::kCoordinator,
                              control::LockStrength::kShared)) {
         return false;
@@ -185,35 +145,54 @@ IsOrphaned(const SqlRow &row) {
                .Scalar() != "t";
 }
 
+struct Advice {
+    std::string message;
+    std::string hint;
+};
+
+Advice
+Advise(const Status &status) {
+    const bool cleaned_up = pg::Flag(status.row, 31);
+    Advice advice = {pg::Text(status.row, 5), pg::Text(status.row, 6)};
+    const bool applying = status.stage == Stage::kCatchup || status.stage == Stage::kStreaming;
+    if (IsOrphaned(status)) {
+        advice = {"nothing works on the migration: its coordinator is not running",
+                  "SELECT livemigrate.migration_resume();"};
+    } else if (status.figures.live && applying && status.state == State::kRunning &&
+               IsNotConverging(status.pace(), pg::Number<double>(status.row, 30))) {
+        advice.message += "; not converging: the source writes " +
+                          FormatByteRate(status.figures.source_rate) + " of WAL, apply does " +
+                          FormatByteRate(status.figures.apply_rate);
+        advice.hint = "Write less on the source for a while, or give the target faster storage; "
+                      "what was received is kept on disk meanwhile. To see what apply waits for: "
+                      "SELECT kind, pid, what FROM livemigrate.workers;";
+    }
+    if (advice.message.empty()) {
+        advice.message = "stage " + pg::Text(status.row, 2) + " is under way";
+    }
+    if (advice.hint.empty()) {
+        advice.hint =
+            DefaultHint(status.stage, status.state, status.row[14].has_value(), cleaned_up);
+    }
+    if (pg::Flag(status.row, 32)) {
+        advice.hint = NameMigrationInCalls(advice.hint, pg::Text(status.row, 1));
+    }
+    return advice;
+}
+
 std::vector<SqlValue>
 StatusRow(const SqlRow &row) {
-    const Figures figures = Gather(row);
-    const auto bytes = pg::Number<int64_t>(row, 17);
-    const int64_t bytes_done =
-        std::min(bytes, pg::Number<int64_t>(row, 18) + figures.running_bytes);
-    const uint64_t lag_bytes = figures.source_lsn > figures.applied_lsn && figures.applied_lsn != 0
-                                   ? figures.source_lsn - figures.applied_lsn
-                                   : 0;
-    const SqlValue eta = Eta(row, figures, bytes - bytes_done, lag_bytes);
-    std::string message = pg::Text(row, 5);
-    const Stage stage = ParseStage(pg::Text(row, 2));
-    if (figures.live && !eta && stage == Stage::kCatchup && figures.apply_rate > 0 &&
-        ParseState(pg::Text(row, 4)) == State::kRunning) {
-        message += "; not converging: the source writes " +
-                   std::to_string(static_cast<int64_t>(figures.source_rate / 1024)) +
-                   " kB/s of WAL, apply does " +
-                   std::to_string(static_cast<int64_t>(figures.apply_rate / 1024)) + " kB/s";
-    }
-    SqlValue hint = row[6];
-    if (!figures.live && IsOrphaned(row)) {
-        message = "nothing works on the migration: its coordinator is not running";
-        hint = "SELECT livemigrate.migration_resume();";
-    }
+    const Status status = Describe(row);
+    const Figures &figures = status.figures;
+    const Advice advice = Advise(status);
+    const std::optional<double> lag_seconds =
+        figures.replay_lag ? std::optional(static_cast<double>(*figures.replay_lag) / 1e6)
+                           : std::nullopt;
     return {row[1],
             row[2],
             row[4],
-            message.empty() ? std::nullopt : SqlValue(message),
-            hint,
+            advice.message,
+            advice.hint,
             row[7],
             row[8],
             row[9],
@@ -222,13 +201,13 @@ StatusRow(const SqlRow &row) {
             LsnText(figures.flushed_lsn),
             LsnText(figures.applied_lsn),
             row[14],
-            figures.replay_lag,
-            figures.applied_lsn == 0 ? std::nullopt : SqlValue(std::to_string(lag_bytes)),
-            figures.spool_bytes,
+            IntervalText(lag_seconds),
+            figures.applied_lsn == 0 ? std::nullopt : SqlValue(std::to_string(status.lag_bytes)),
+            figures.spool_bytes ? SqlValue(std::to_string(*figures.spool_bytes)) : std::nullopt,
             row[15],
             row[16],
             row[17],
-            std::to_string(bytes_done),
+            std::to_string(status.bytes_done),
             std::to_string(pg::Number<int64_t>(row, 19) + figures.running_rows),
             row[20],
             row[21],
@@ -237,7 +216,7 @@ StatusRow(const SqlRow &row) {
             std::to_string(figures.skipped),
             std::to_string(figures.copy_rate),
             std::to_string(figures.change_rate),
-            eta,
+            IntervalText(Eta(status)),
             row[25],
             row[26],
             row[27],
@@ -245,7 +224,7 @@ StatusRow(const SqlRow &row) {
 }
 
 Datum
-Status(FunctionCallInfo fcinfo) {
+MigrationStatus(FunctionCallInfo fcinfo) {
     const std::optional<std::string> name = TextArgument(fcinfo, 0);
     pg::SqlResult result;
     if (name) {
@@ -267,66 +246,8 @@ Status(FunctionCallInfo fcinfo) {
     return ReturnRows(fcinfo, rows);
 }
 
-std::vector<SqlValue>
-WorkerRow(const char *kind, int32_t pid, const std::string &what, int64_t since,
-          const WorkerSlot *slot) {
-    const char *since_text = pg::Call([&] {
-        return since == 0 ? nullptr
-                          : DatumGetCString(
-                                DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(since)));
-    });
-    std::vector<SqlValue> row = {std::string(kind), std::to_string(pid),
-                                 what.empty() ? std::nullopt : SqlValue(what),
-                                 since_text == nullptr ? std::nullopt : SqlValue(since_text)};
-    if (slot == nullptr) {
-        row.insert(row.end(), 3, std::nullopt);
-    } else {
-        row.emplace_back(std::to_string(slot->task.load()));
-        row.emplace_back(std::to_string(slot->task_bytes.load()));
-        row.emplace_back(std::to_string(slot->task_rows.load()));
-    }
-    return row;
-}
-
-Datum
-LiveWorkers(FunctionCallInfo fcinfo) {
-    const std::optional<int> id = IntArgument(fcinfo, 0);
-    std::vector<std::vector<SqlValue>> rows;
-    const pg::SqlResult migration =
-        pg::Query("SELECT dsm_handle, message FROM livemigrate.migration WHERE id = $1::int",
-                  {std::to_string(id.value_or(0))});
-    if (!migration.rows.empty()) {
-        const SqlRow &row = migration.rows[0];
-        if (const auto segment = AttachTo(pg::Number<uint32_t>(row, 0), id.value_or(0))) {
-            const SharedState &state = segment->state();
-            rows.push_back(WorkerRow("coordinator", state.coordinator_pid.load(), pg::Text(row, 1),
-                                     0, nullptr));
-            for (const WorkerSlot &slot : state.workers) {
-                if (slot.pid.load() != 0) {
-                    rows.push_back(
-                        WorkerRow(WorkerKindName(static_cast<WorkerKind>(slot.kind.load())),
-                                  slot.pid.load(), slot.what, slot.since.load(), &slot));
-                }
-            }
-        }
-    }
-    return ReturnRows(fcinfo, rows);
-}
-
-Datum
-Progress(FunctionCallInfo fcinfo) {
-    const uint64_t progress = OriginProgress(TextArgument(fcinfo, 0).value_or(""));
-    if (progress == 0) {
-        fcinfo->isnull = true;
-        return 0;
-    }
-    return LSNGetDatum(progress);
-}
-
 } // namespace
 
 } // namespace livemigrate::api
 
-LIVEMIGRATE_FUNCTION(livemigrate_migration_status, Status)
-LIVEMIGRATE_FUNCTION(livemigrate_live_workers, LiveWorkers)
-LIVEMIGRATE_FUNCTION(livemigrate_origin_progress, Progress)
+LIVEMIGRATE_FUNCTION(livemigrate_migration_status, MigrationStatus)

@@ -4,6 +4,7 @@
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
 #include "control/catalog.hpp"
 #include "core/sql_text.hpp"

@@ -270,7 +270,10 @@ EnterStage(Migration &migration, Stage stage) {
     migration.stage = stage;
     migration.stage_ended = false;
     migration.attempts = 0;
-    RecordEvent(migration.id, "info", stage, "stage " + std::string(StageName(stage)) + " begins");
+    if (stage != Stage::kDone) { // nothing is done there: the state says it
+        RecordEvent(migration.id, "info", stage,
+                    "stage " + std::string(StageName(stage)) + " begins");
+    }
 }
 
 void
@@ -416,8 +419,13 @@ KeepCounters(int32_t id, const KeptCounters &counters) {
 void
 RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
             const std::string &detail) {
-    Query("INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
-          "VALUES ($1::int, $2, $3, $4, $5)",
+    // Listeners get at commit what they need to decide whether to look; a payload is at most 8 kB.
+    Query("WITH e AS (INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
+          "VALUES ($1::int, $2, $3, $4, $5) RETURNING *) "
+          "SELECT pg_catalog.pg_notify('livemigrate', pg_catalog.json_build_object("
+          "'migration', m.name, 'severity', e.severity, 'stage', e.stage, 'state', m.state, "
+          "'message', pg_catalog.left(e.message, 500))::text) "
+          "FROM e JOIN livemigrate.migration m ON m.id = e.migration",
           {std::to_string(id), std::string(severity), std::string(StageName(stage)), message,
            OrNull(detail)});
 }

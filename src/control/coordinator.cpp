@@ -130,6 +130,7 @@ Coordinator::MeasureRates() {
         }
     }
     rates_.Sample(state_, copied_bytes_ + running);
+    lag_history_.Sample(migration_.id, migration_.stage, state_);
 }
 
 // One pass through the state machine. False: there is nothing left to do for this process.
@@ -160,6 +161,7 @@ Coordinator::RunStages() {
 
 void
 Coordinator::RunStage() {
+    rates_.Reset(state_);
     switch (migration_.stage) {
     case Stage::kPreflight:
         return RunPreflightStage();
@@ -209,6 +211,7 @@ Coordinator::EndStage() {
     }
     transaction.Commit();
     KeepCounters();
+    lag_history_.Sample(migration_.id, migration_.stage, state_, true);
     shown_message_.clear();
     if (pause && migration_.stage >= Stage::kCatchup) {
         pool_.Stop(WorkerKind::kApply);
@@ -292,6 +295,7 @@ Coordinator::WaitForResume(bool keep_receiver) {
     if (!SnapshotIsHeld() && !(keep_receiver && receiver_wanted_)) {
         return false;
     }
+    rates_.Reset(state_);
     for (;;) {
         pg::SleepOnLatch(kRequestInterval);
         if (state_.stop.load() != 0) {
@@ -317,6 +321,7 @@ Coordinator::WaitForResume(bool keep_receiver) {
         if (keep_receiver && receiver_wanted_) {
             pool_.Supervise();
             pool_.Ensure(WorkerKind::kReceiver, 1);
+            lag_history_.Sample(migration_.id, migration_.stage, state_);
         }
         if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
             snapshot_session_.reset();
@@ -367,6 +372,9 @@ Coordinator::CheckRequests() {
 void
 Coordinator::Tick(const std::string &message) {
     CheckRequests();
+    if (migration_.stage >= Stage::kData) {
+        PollSource();
+    }
     MeasureRates();
     pool_.Supervise();
     if (receiver_wanted_) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "control/catalog.hpp"
+#include "control/lag_history.hpp"
 #include "control/rate_meter.hpp"
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
@@ -90,8 +91,8 @@ class Coordinator {
                            std::vector<std::pair<std::string, std::string>> known,
                            stage::CutoverReport &report);
     void PollSource();
-    std::chrono::milliseconds ReplayLag() const;
-    bool IsDrained() const;
+    void ReadSourceFigures();
+    std::chrono::milliseconds Lag() const;
 
     SharedSegment &segment_;
     SharedState &state_;
@@ -106,6 +107,7 @@ class Coordinator {
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point last_poll_{};
     RateMeter rates_;
+    LagHistory lag_history_;
     uint64_t copied_bytes_ = 0; // of parts that are done
 };
 

@@ -5,6 +5,7 @@
 #include "control/coordinator.hpp"
 
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "core/split_planner.hpp"
 #include "pg/guard.hpp"
@@ -287,8 +288,8 @@ Coordinator::RunJobs(int last_phase, const char *what) {
         pool_.Ensure(WorkerKind::kIndex,
                      static_cast<int>(std::min<int64_t>(migration_.settings.index_jobs, left)));
         const int workers = pool_.Running(WorkerKind::kIndex);
-        Tick(std::string(what) + ": " + std::to_string(left) + " statements left, " +
-             std::to_string(workers) + (workers == 1 ? " index worker" : " index workers"));
+        Tick(std::string(what) + ": " + Counted(static_cast<uint64_t>(left), "statement") +
+             " left, " + Counted(static_cast<uint64_t>(workers), "index worker"));
     }
     pool_.Stop(WorkerKind::kIndex);
 }

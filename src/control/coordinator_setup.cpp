@@ -6,6 +6,7 @@
 
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
@@ -363,7 +364,7 @@ Coordinator::RunRolesStage() {
     pg::Transaction transaction;
     const stage::RolesReport report = stage::CopyRoles(source);
     RecordEvent(migration_.id, "info", migration_.stage,
-                std::to_string(report.created) + " roles created");
+                Counted(static_cast<uint64_t>(report.created), "role") + " created");
     for (const std::string &note : report.notes) {
         RecordEvent(migration_.id, "notice", migration_.stage, note);
     }
@@ -422,7 +423,7 @@ Coordinator::RunSchemaStage() {
     const stage::SchemaReport report = stage::ExecuteSchema(sql);
     MarkSchemaRestored(migration_.id);
     RecordEvent(migration_.id, "info", migration_.stage,
-                std::to_string(report.statements) + " statements executed");
+                Counted(static_cast<uint64_t>(report.statements), "statement") + " executed");
     for (const std::string &note : report.notes) {
         RecordEvent(migration_.id, "notice", migration_.stage, note);
     }

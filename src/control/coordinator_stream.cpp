@@ -5,6 +5,8 @@
 #include "control/coordinator.hpp"
 
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
+#include "core/replay_lag.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
@@ -48,34 +50,35 @@ Coordinator::PollSource() {
             monitor_.emplace(
                 source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
         }
-        const pg::SqlResult now = monitor_->Query(
-            "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() "
-            "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END");
-        state_.source_lsn.store(pg::Position(now.rows.at(0), 0).value);
+        ReadSourceFigures();
     } catch (const Error &) {
         // Only a figure for the eye: the receiver's own connection says what is wrong.
         monitor_.reset();
     }
 }
 
-bool
-Coordinator::IsDrained() const {
-    return state_.drained_lsn.load() != 0 &&
-           state_.drained_lsn.load() >= state_.received_lsn.load();
+void
+Coordinator::ReadSourceFigures() {
+    // safe_wal_size came with 13.
+    const std::string safe =
+        monitor_->server_version() >= 130000 ? "s.safe_wal_size" : "NULL::bigint";
+    const pg::SqlResult now = monitor_->Query(
+        "SELECT p.lsn, pg_catalog.pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, " + safe +
+        ", pg_catalog.age(s.catalog_xmin) FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() "
+        "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END "
+        "AS lsn) p LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = " +
+        QuoteLiteral(migration_.slot_name));
+    const pg::SqlRow &row = now.rows.at(0);
+    state_.source_lsn.store(pg::Position(row, 0).value);
+    state_.slot_retained_bytes.store(pg::Number<int64_t>(row, 1));
+    state_.slot_safe_bytes.store(row[2] ? pg::Number<int64_t>(row, 2) : -1);
+    state_.slot_xmin_age.store(pg::Number<int64_t>(row, 3));
 }
 
-// Source clock only: the age of the newest commit that is applied, or nothing when all is.
 milliseconds
-Coordinator::ReplayLag() const {
-    if (IsDrained()) {
-        return milliseconds(0);
-    }
-    const int64_t commit_time = state_.applied_commit_time.load();
-    if (commit_time == 0) {
-        return milliseconds::max();
-    }
-    const int64_t source_now = GetCurrentTimestamp() + state_.source_clock_offset.load();
-    return milliseconds(std::max<int64_t>(0, (source_now - commit_time) / 1000));
+Coordinator::Lag() const {
+    const std::optional<int64_t> lag = ReplayLag(state_, GetCurrentTimestamp());
+    return lag ? milliseconds(*lag / 1000) : milliseconds::max();
 }
 
 void
@@ -89,7 +92,7 @@ Coordinator::RunCatchupStage() {
             pool_.Ensure(WorkerKind::kApply, 1);
         }
         PollSource();
-        const milliseconds lag = ReplayLag();
+        const milliseconds lag = Lag();
         // Received what the source had written a moment ago, and applied that.
         const bool received = state_.source_lsn.load() == 0 ||
                               state_.received_lsn.load() + (1 << 20) >= state_.source_lsn.load();
@@ -115,7 +118,7 @@ Coordinator::RunStreamingStage() {
         pool_.Ensure(WorkerKind::kReceiver, 1);
         pool_.Ensure(WorkerKind::kApply, 1);
         PollSource();
-        const milliseconds lag = ReplayLag();
+        const milliseconds lag = Lag();
         const std::string where =
             lag == milliseconds::max() ? "" : ", " + DescribeLag(lag) + " behind the source";
         Tick(migration_.endpos.valid()
@@ -148,7 +151,7 @@ Coordinator::RunCutoverStage() {
                 return filter.Selects(schema, name);
             });
         RecordEvent(migration_.id, "info", migration_.stage,
-                    std::to_string(report.set) + " sequences set");
+                    Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
         for (const std::string &warning : report.warnings) {
             RecordEvent(migration_.id, "warning", migration_.stage, warning);
         }

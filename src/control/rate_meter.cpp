@@ -46,4 +46,14 @@ RateMeter::Sample(SharedState &state, uint64_t copied_bytes) {
     started_ = true;
 }
 
+void
+RateMeter::Reset(SharedState &state) {
+    for (std::atomic<double> *rate :
+         {&state.copy_bytes_per_second, &state.changes_per_second, &state.apply_bytes_per_second,
+          &state.source_bytes_per_second}) {
+        rate->store(0);
+    }
+    started_ = false;
+}
+
 } // namespace livemigrate::control

@@ -14,6 +14,9 @@ class RateMeter {
     // rows copied so far.
     void Sample(SharedState &state, uint64_t copied_bytes);
 
+    // Begins anew, with all rates at 0: what a stage did says nothing about the next one.
+    void Reset(SharedState &state);
+
   private:
     struct Counters {
         double copied = 0;

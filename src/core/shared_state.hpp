@@ -89,6 +89,11 @@ struct SharedState {
     std::atomic<double> source_bytes_per_second; // WAL written there
     std::atomic<uint32_t> job_phase;             // index workers run jobs up to this phase
 
+    // The slot as the source shows it, polled.
+    std::atomic<int64_t> slot_retained_bytes; // WAL kept for it
+    std::atomic<int64_t> slot_safe_bytes;     // more WAL until the source drops it; -1: no limit
+    std::atomic<int64_t> slot_xmin_age;       // transactions; the catalog's rows kept for it
+
     WorkerSlot workers[kMaxWorkers];
 };
 
