@@ -175,6 +175,30 @@ CREATE TABLE skipped_transaction (
   PRIMARY KEY (migration, commit_lsn)
 );
 
+CREATE TABLE check_result (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  position int NOT NULL,
+  check_id text NOT NULL,
+  severity text NOT NULL,
+  object text,
+  message text NOT NULL,
+  fix text,
+  PRIMARY KEY (migration, position)
+);
+
+-- The latest result of compare_data for each table.
+CREATE TABLE comparison (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  relation text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  source_rows bigint,
+  target_rows bigint,
+  source_checksum text,
+  target_checksum text,
+  equal boolean NOT NULL,
+  PRIMARY KEY (migration, relation)
+);
+
 -- Written every few seconds by the coordinator, thinned as it ages.
 CREATE TABLE lag_sample (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
@@ -383,6 +407,29 @@ CREATE FUNCTION migration_status(
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_migration_status';
+
+CREATE VIEW checks AS
+SELECT m.name AS migration, c.check_id, c.severity, c.object, c.message, c.fix
+FROM livemigrate.check_result c
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration
+ORDER BY c.migration, c.position;
+
+CREATE VIEW comparisons AS
+SELECT c.at, m.name AS migration, c.relation, c.source_rows, c.target_rows, c.source_checksum,
+       c.target_checksum, c.equal
+FROM livemigrate.comparison c
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration;
+
+-- One self-contained HTML page, and the same facts as JSON.
+CREATE FUNCTION migration_report(migration name DEFAULT NULL)
+RETURNS text LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_report';
+
+CREATE FUNCTION migration_report_json(migration name DEFAULT NULL)
+RETURNS jsonb LANGUAGE C VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_report_json';
 
 -- A text screen for \watch, at most 78 columns and 17 lines. ascii => true: no block characters.
 CREATE FUNCTION dashboard(migration name DEFAULT NULL, ascii boolean DEFAULT false)

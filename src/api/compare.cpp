@@ -101,6 +101,7 @@ CompareDataRows(FunctionCallInfo fcinfo) {
     const std::vector<stage::ComparedTable> tables =
         TablesToCompare(migration, TextArrayArgument(fcinfo, 1));
     std::vector<std::vector<pg::SqlValue>> rows;
+    std::vector<std::vector<std::string>> kept;
     for (const stage::TableComparison &result :
          stage::CompareData(migration.settings.source, tables)) {
         if (!result.detail.empty()) {
@@ -115,6 +116,13 @@ CompareDataRows(FunctionCallInfo fcinfo) {
         rows.push_back({result.relation, count(result.source_rows), count(result.target_rows),
                         text(result.source_checksum), text(result.target_checksum),
                         pg::BoolText(result.equal)});
+        std::vector<std::string> &texts = kept.emplace_back();
+        for (const pg::SqlValue &value : rows.back()) {
+            texts.push_back(value.value_or(""));
+        }
+    }
+    if (!XactReadOnly) {
+        control::KeepComparisons(migration.id, kept);
     }
     return ReturnRows(fcinfo, rows);
 }

@@ -90,6 +90,11 @@ Coordinator::RunPreflightStage() {
     SetSourceIdentity(migration_);
     RecordEvent(migration_.id, "info", migration_.stage,
                 "output plugin is " + std::string(PluginName(result.plugin)), result.plugin_reason);
+    std::vector<std::vector<std::string>> checks;
+    for (const stage::CheckRow &row : result.rows) {
+        checks.push_back({row.check_id, row.severity, row.object, row.message, row.fix});
+    }
+    KeepChecks(migration_.id, checks);
     for (const stage::CheckRow &row : result.rows) {
         if (row.severity == "warning" || row.severity == "notice") {
             RecordEvent(migration_.id, row.severity.c_str(), migration_.stage, row.message,

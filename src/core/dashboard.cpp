@@ -11,7 +11,7 @@ namespace livemigrate {
 
 namespace {
 
-constexpr size_t kBarColumns = 32;
+constexpr size_t kBarColumns = 30;
 constexpr size_t kShownTasks = 3;
 constexpr size_t kShownEvents = 3;
 
@@ -20,7 +20,7 @@ Percent(double done) {
     // Only what is complete says 100 %.
     const auto percent = done >= 1 ? 100L : std::min(99L, std::lround(std::floor(done * 100)));
     const std::string text = std::to_string(std::max(0L, percent)) + " %";
-    return std::string(text.size() < 5 ? 5 - text.size() : 0, ' ') + text;
+    return std::string(text.size() < 6 ? 6 - text.size() : 0, ' ') + text;
 }
 
 double
@@ -61,10 +61,23 @@ class Screen {
         const size_t room = kDashboardColumns - std::min(right.size() + 1, kDashboardColumns);
         lines_.push_back(FitColumns(left, room, ascii_) + " " + right);
         Add(data_.message);
-        Add("-> " + data_.hint);
+        Hint();
     }
 
-    // "preflight* slot* >data indexes ...": done, current, to come.
+    // On two lines where one is too short: it may hold a statement to be run.
+    void
+    Hint() {
+        const std::string hint = "-> " + data_.hint;
+        const size_t blank = hint.rfind(' ', kDashboardColumns);
+        if (hint.size() <= kDashboardColumns || blank == std::string::npos || blank < 3) {
+            Add(hint);
+            return;
+        }
+        Add(hint.substr(0, blank));
+        Add("   " + hint.substr(blank + 1));
+    }
+
+    // "+slot >data  indexes": done, current, to come.
     void
     Stages() {
         std::string line;
@@ -133,8 +146,8 @@ class Screen {
     void
     Events() {
         Add("last events");
-        const size_t first =
-            data_.events.size() > kShownEvents ? data_.events.size() - kShownEvents : 0;
+        const size_t room = std::min(kShownEvents, kDashboardLines - lines_.size());
+        const size_t first = data_.events.size() > room ? data_.events.size() - room : 0;
         for (size_t i = first; i < data_.events.size(); i++) {
             const RecentEvent &event = data_.events[i];
             Add("  " + event.at + " " + FitColumns(event.severity, 7, ascii_) + " " +

@@ -1,5 +1,5 @@
 // The text screen of livemigrate.dashboard(): at most 78 columns and 17 lines, so that with psql's
-// own lines around it \watch fills a terminal of 80 by 24 and never scrolls.
+// own lines around it \watch fits a terminal of 80 by 24 and never scrolls.
 #pragma once
 
 #include "core/migration_state.hpp"

@@ -1,5 +1,7 @@
 #include "core/operator_text.hpp"
 
+#include "core/sql_text.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <cmath>

@@ -1,0 +1,57 @@
+// What checks and comparisons found, kept for the report.
+
+#include "control/catalog.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::control {
+
+namespace {
+
+// One parameter for each column of the rows, each a text[] literal.
+std::vector<pg::SqlValue>
+ByColumn(int32_t id, const std::vector<std::vector<std::string>> &rows, size_t columns) {
+    std::vector<pg::SqlValue> parameters = {std::to_string(id)};
+    for (size_t column = 0; column < columns; column++) {
+        std::vector<std::string> values;
+        values.reserve(rows.size());
+        for (const std::vector<std::string> &row : rows) {
+            values.push_back(row.at(column));
+        }
+        parameters.emplace_back(TextArrayLiteral(values));
+    }
+    return parameters;
+}
+
+} // namespace
+
+void
+KeepChecks(int32_t id, const std::vector<std::vector<std::string>> &rows) {
+    pg::Query("DELETE FROM livemigrate.check_result WHERE migration = $1::int",
+              {std::to_string(id)});
+    pg::Query("INSERT INTO livemigrate.check_result (migration, position, check_id, severity, "
+              "object, message, fix) SELECT $1::int, n, a, b, NULLIF(c, ''), d, NULLIF(e, '') "
+              "FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
+              "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
+              "pg_catalog.unnest($6::text[])) WITH ORDINALITY AS t(a, b, c, d, e, n)",
+              ByColumn(id, rows, 5));
+}
+
+void
+KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows) {
+    pg::Query(
+        "INSERT INTO livemigrate.comparison (migration, relation, source_rows, target_rows, "
+        "source_checksum, target_checksum, equal) SELECT $1::int, a, NULLIF(b, '')::bigint, "
+        "NULLIF(c, '')::bigint, NULLIF(d, ''), NULLIF(e, ''), f::boolean FROM ROWS FROM ("
+        "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
+        "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
+        "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) AS t(a, b, c, d, e, f) "
+        "ON CONFLICT (migration, relation) DO UPDATE SET at = pg_catalog.clock_timestamp(), "
+        "source_rows = excluded.source_rows, target_rows = excluded.target_rows, "
+        "source_checksum = excluded.source_checksum, "
+        "target_checksum = excluded.target_checksum, equal = excluded.equal",
+        ByColumn(id, rows, 6));
+}
+
+} // namespace livemigrate::control
