@@ -226,6 +226,16 @@ RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_migration_check';
 
+-- What a migration will need and how long it will take, from sizes and a short measured sample.
+CREATE FUNCTION migration_estimate(
+  source text, table_jobs int DEFAULT 4, index_jobs int DEFAULT 4,
+  include_tables text[] DEFAULT NULL, exclude_tables text[] DEFAULT '{}',
+  exclude_table_data text[] DEFAULT '{}', sample_seconds int DEFAULT 3,
+  OUT item text, OUT estimate text, OUT value float8, OUT unit text, OUT basis text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_migration_estimate';
+
 CREATE FUNCTION migration_start(
   source text, migration name DEFAULT 'main', plugin text DEFAULT 'auto',
   pause_after text[] DEFAULT '{}', table_jobs int DEFAULT 4, index_jobs int DEFAULT 4,

@@ -9,6 +9,12 @@ SELECT count(*) FROM livemigrate.table_progress;
 SELECT count(*) FROM livemigrate.index_progress;
 SELECT count(*) FROM livemigrate.events;
 SELECT count(*) FROM livemigrate.conflicts;
+SELECT count(*) FROM livemigrate.lag_history;
+SELECT count(*) FROM livemigrate.metrics;
+SELECT count(*) FROM livemigrate.checks;
+SELECT count(*) FROM livemigrate.comparisons;
+SELECT * FROM livemigrate.live_rates(1);
+SELECT * FROM livemigrate.live_rates(NULL);
 SELECT count(*) FROM livemigrate.live_workers(1);
 SELECT count(*) FROM livemigrate.live_workers(NULL);
 SELECT livemigrate.origin_progress('livemigrate_main') IS NULL AS no_origin;
@@ -34,6 +40,14 @@ SELECT livemigrate.migration_abort();
 SELECT livemigrate.migration_cleanup();
 \echo :LAST_ERROR_SQLSTATE
 CALL livemigrate.migration_wait();
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.dashboard();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_report();
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_report_json();
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_estimate('host=/nonexistent', table_jobs => 33);
 \echo :LAST_ERROR_SQLSTATE
 
 -- With a name.
@@ -76,6 +90,9 @@ VALUES
 SELECT migration, stage, state, message, applied_lsn, endpos FROM livemigrate.migration_status();
 CALL livemigrate.migration_wait();
 CALL livemigrate.migration_wait('schema', NULL, 'old');
+SELECT line FROM livemigrate.dashboard('old', true) AS line WHERE line !~ 'for ';
+SELECT livemigrate.migration_report('old') ~ '^<!DOCTYPE html>' AS report;
+SELECT livemigrate.migration_report_json('old')->'migration'->>'state' AS state;
 SELECT livemigrate.migration_cleanup();
 SELECT livemigrate.migration_cleanup('old');
 SELECT livemigrate.migration_pause();

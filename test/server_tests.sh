@@ -19,7 +19,7 @@ log_lines=80
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/livemigrate-$suite.XXXXXX")
 output=$work/output.txt
-for item in Makefile project.mk sql expected test; do
+for item in Makefile project.mk sql expected test contrib doc; do
     cp -R "$root/$item" "$work/"
 done
 if [ "$(id -u)" = 0 ]; then

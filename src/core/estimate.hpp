@@ -1,0 +1,42 @@
+// What a migration will need and how long it will take, from sizes and a few measured speeds. Plain
+// arithmetic on stated assumptions: every row says what it is based on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace livemigrate {
+
+struct EstimateInput {
+    uint64_t tables = 0;
+    uint64_t table_bytes = 0; // with TOAST, without indexes
+    uint64_t largest_table_bytes = 0;
+    bool largest_is_split = true; // copied by several workers
+    uint64_t indexes = 0;
+    uint64_t index_bytes = 0;
+    uint64_t large_object_bytes = 0;
+    uint64_t materialized_view_bytes = 0;
+    uint64_t sequences = 0;
+    int table_jobs = 4;
+    int index_jobs = 4;
+
+    // Measured, bytes a second of one worker; 0 where there was nothing to measure.
+    double read_rate = 0;       // COPY TO on the source, through the network
+    double write_rate = 0;      // into a logged table on the target
+    double index_rate = 0;      // of table data indexed on the target
+    double source_wal_rate = 0; // written on the source by its application
+    double sample_seconds = 0;
+};
+
+struct EstimateRow {
+    std::string item;     // stable: part of the SQL surface
+    std::string estimate; // for the eye
+    double value = 0;
+    std::string unit; // bytes, seconds, bytes/s, connections, processes, count
+    std::string basis;
+};
+
+std::vector<EstimateRow> Estimate(const EstimateInput &input);
+
+} // namespace livemigrate

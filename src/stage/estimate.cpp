@@ -1,0 +1,162 @@
+#include "pg/prelude.hpp"
+
+#include "stage/estimate.hpp"
+
+#include "core/sql_text.hpp"
+#include "core/table_pattern.hpp"
+#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
+#include "source/catalog_query.hpp"
+#include "source/connection.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::stage {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// TID range scans, without which tables are not copied in parts.
+constexpr int kSplitVersion = 140000;
+
+double
+SecondsSince(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+TableFilter
+FilterOf(const std::optional<std::vector<std::string>> &include,
+         const std::vector<std::string> &exclude) {
+    TableFilter filter;
+    if (include) {
+        filter.include = ParseTablePatterns(*include);
+    }
+    filter.exclude = ParseTablePatterns(exclude);
+    return filter;
+}
+
+// The oids of the tables whose rows are copied, for IN (...).
+std::string
+AddTables(source::Connection &source, const MigrationSettings &settings, EstimateInput &input,
+          std::optional<source::SourceTable> &largest) {
+    const TableFilter wanted = FilterOf(settings.include_tables, settings.exclude_tables);
+    const TableFilter with_rows = FilterOf(std::nullopt, settings.exclude_table_data);
+    std::string oids = "0";
+    for (const source::SourceTable &table : source::ListTables(source)) {
+        if (table.relkind != 'r' || !wanted.Selects(table.schema, table.name) ||
+            !with_rows.Selects(table.schema, table.name)) {
+            continue;
+        }
+        input.tables++;
+        input.table_bytes += table.bytes;
+        oids += ',' + std::to_string(table.oid);
+        if (table.can_select && (!largest || table.bytes > largest->bytes)) {
+            largest = table;
+        }
+    }
+    input.largest_table_bytes = largest ? largest->bytes : 0;
+    input.largest_is_split = source.server_version() >= kSplitVersion && settings.split_bytes > 0 &&
+                             input.largest_table_bytes > settings.split_bytes;
+    return oids;
+}
+
+void
+AddSizes(source::Connection &source, const std::string &oids, EstimateInput &input) {
+    const pg::SqlResult sizes = source.Query(
+        "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indrelid IN (" + oids +
+        ")), (SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_indexes_size(oid)), 0)::bigint FROM "
+        "pg_catalog.pg_class WHERE oid IN (" +
+        oids +
+        ")), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata) THEN "
+        "pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) ELSE 0 "
+        "END, (SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_table_size(oid)), 0)::bigint FROM "
+        "pg_catalog.pg_class WHERE relkind = 'm'), (SELECT pg_catalog.count(*) FROM "
+        "pg_catalog.pg_class WHERE relkind = 'S')");
+    const pg::SqlRow &row = sizes.rows.at(0);
+    input.indexes = pg::Number<uint64_t>(row, 0);
+    input.index_bytes = pg::Number<uint64_t>(row, 1);
+    input.large_object_bytes = pg::Number<uint64_t>(row, 2);
+    input.materialized_view_bytes = pg::Number<uint64_t>(row, 3);
+    input.sequences = pg::Number<uint64_t>(row, 4);
+}
+
+uint64_t
+WalPosition(source::Connection &source) {
+    return pg::Position(source.Query("SELECT pg_catalog.pg_current_wal_insert_lsn()").rows.at(0), 0)
+        .value;
+}
+
+// Fetches rows of the table as text until the time is over, at most 64 kB of each so that memory
+// stays small.
+double
+MeasureRead(source::Connection &source, const source::SourceTable &table, double seconds) {
+    source.Query("BEGIN READ ONLY");
+    source.Query("DECLARE sample NO SCROLL CURSOR FOR SELECT pg_catalog.left(t::text, 65536) "
+                 "FROM ONLY " +
+                 QualifiedName(table.schema, table.name) + " t");
+    const Clock::time_point start = Clock::now();
+    double bytes = 0;
+    double passed = 0;
+    for (bool more = true; more;) {
+        const pg::SqlResult rows = source.Query("FETCH 1000 FROM sample");
+        for (const pg::SqlRow &row : rows.rows) {
+            bytes += static_cast<double>(pg::Text(row, 0).size());
+        }
+        passed = SecondsSince(start);
+        more = rows.rows.size() == 1000 && passed < seconds;
+    }
+    source.Query("ROLLBACK");
+    return passed > 0 ? bytes / passed : 0;
+}
+
+// A logged table of some 30 MB and an index on it, gone again at the end.
+void
+MeasureTarget(EstimateInput &input) {
+    const std::string table = "livemigrate.estimate_" + std::to_string(MyProcPid);
+    Clock::time_point start = Clock::now();
+    pg::Execute("CREATE TABLE " + table +
+                " AS SELECT g AS id, pg_catalog.repeat(pg_catalog.md5(g::text), 8) AS v FROM "
+                "pg_catalog.generate_series(1, 100000) AS g");
+    const double written = SecondsSince(start);
+    const auto bytes = pg::Number<double>(
+        pg::Query("SELECT pg_catalog.pg_table_size($1::text::pg_catalog.regclass)", {table})
+            .rows.at(0),
+        0);
+    start = Clock::now();
+    pg::Execute("CREATE INDEX ON " + table + " (pg_catalog.md5(v))");
+    const double indexed = SecondsSince(start);
+    const auto index_bytes = pg::Number<double>(
+        pg::Query("SELECT pg_catalog.pg_indexes_size($1::text::pg_catalog.regclass)", {table})
+            .rows.at(0),
+        0);
+    pg::Execute("DROP TABLE " + table);
+    input.write_rate = written > 0 ? bytes / written : 0;
+    input.index_rate = indexed > 0 ? index_bytes / indexed : 0;
+}
+
+} // namespace
+
+EstimateInput
+MeasureForEstimate(const MigrationSettings &settings, std::chrono::milliseconds sample) {
+    EstimateInput input;
+    input.table_jobs = settings.table_jobs;
+    input.index_jobs = settings.index_jobs;
+    source::Connection source =
+        source::Connection::Open(settings.source, source::ConnectionKind::kSql);
+    std::optional<source::SourceTable> largest;
+    AddSizes(source, AddTables(source, settings, input, largest), input);
+    const Clock::time_point start = Clock::now();
+    const uint64_t before = WalPosition(source);
+    const double seconds = std::chrono::duration<double>(sample).count();
+    if (largest && largest->bytes > 0) {
+        input.read_rate = MeasureRead(source, *largest, seconds);
+    }
+    MeasureTarget(input);
+    input.sample_seconds = SecondsSince(start);
+    input.source_wal_rate =
+        static_cast<double>(WalPosition(source) - before) / std::max(0.001, input.sample_seconds);
+    return input;
+}
+
+} // namespace livemigrate::stage

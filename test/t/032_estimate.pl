@@ -1,0 +1,82 @@
+# migration_estimate: sizes are those of the source, nothing is left behind, and it says what it is
+# based on.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+$pair->source_sql(<<'SQL');
+CREATE TABLE big (id int PRIMARY KEY, v text);
+INSERT INTO big SELECT g, repeat('x', 200) FROM generate_series(1, 20000) g;
+CREATE TABLE small (id int PRIMARY KEY);
+CREATE TABLE "odd ""name" (id int PRIMARY KEY);
+CREATE SEQUENCE s;
+ANALYZE;
+SQL
+
+sub estimate {
+    my ($more) = @_;
+    my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
+    my %value = map { split /=/, $_, 2 } split /\n/,
+        $pair->target_sql("SELECT item || '=' || value
+            FROM livemigrate.migration_estimate($source, sample_seconds => 1 $more)");
+    return \%value;
+}
+
+my $all = estimate('');
+is($all->{tables},  3, 'tables');
+is($all->{indexes}, 3, 'indexes');
+is($all->{largest_table}, $pair->source_sql("SELECT pg_table_size('big')"), 'the largest table');
+cmp_ok($all->{$_}, '>', 0, $_)
+    for qw(table_size index_size read_rate write_rate index_rate apply_rate stage_schema stage_data
+    stage_indexes until_streaming downtime target_disk target_wal source_connections
+    target_workers);
+cmp_ok($all->{target_disk}, '>=', $all->{table_size} + $all->{index_size}, 'room for all of it');
+
+my $some = estimate(", include_tables => '{public.*}', exclude_tables => '{public.big}',
+    exclude_table_data => '{public.small}', table_jobs => 8");
+is($some->{tables}, 1, 'patterns are kept');
+is($some->{source_connections}, 12, 'more workers, more connections');
+
+is( $pair->target_sql(
+        "SELECT count(*) FROM pg_class WHERE relname ~ '^estimate_'
+            AND relnamespace = 'livemigrate'::regnamespace"
+    ),
+    '0',
+    'nothing is left on the target');
+is($pair->source_sql('SELECT count(*) FROM pg_replication_slots'), '0', 'nor on the source');
+is( $pair->target_sql(
+        "SELECT count(*) FROM livemigrate.migration_estimate("
+            . LiveMigrate::Test::quote_literal($pair->conninfo)
+            . ", sample_seconds => 0) WHERE basis = '' OR estimate = '' OR unit = ''"
+    ),
+    '0',
+    'every row says what it is based on');
+
+$pair->assert_error('SELECT livemigrate.migration_estimate(NULL)', 'no source',
+    sqlstate => qr/22004/);
+$pair->assert_error(
+    'SELECT livemigrate.migration_estimate('
+        . LiveMigrate::Test::quote_literal($pair->conninfo) . ', table_jobs => 0)',
+    'no worker',
+    sqlstate => qr/22023/);
+$pair->assert_error(
+    'SELECT livemigrate.migration_estimate('
+        . LiveMigrate::Test::quote_literal($pair->conninfo(dbname => 'nowhere', password => 'sEcReT')) . ')',
+    'no such database', sqlstate => qr/3D000/, plain => 1);
+
+# An empty database can be estimated, too.
+my $empty = $pair->database('empty');
+is( $empty->target_sql(
+        'SELECT value FROM livemigrate.migration_estimate('
+            . LiveMigrate::Test::quote_literal($empty->conninfo)
+            . ", sample_seconds => 0) WHERE item = 'tables'"
+    ),
+    '0',
+    'an empty database');
+
+done_testing();

@@ -1,0 +1,84 @@
+# The monitoring kit: the exporter scrapes a running migration, and alerts and dashboard use only
+# samples that exist.
+use strict;
+use warnings;
+
+use FindBin;
+use HTTP::Tiny;
+use JSON::PP ();
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils qw(slurp_file);
+use Test::More;
+
+my $kit  = "$FindBin::RealBin/../../contrib/monitoring";
+my $pair = LiveMigrate::Test->new;
+$pair->create_ledger;
+$pair->start_load(rate => 30);
+$pair->start;
+$pair->wait_stage('streaming');
+$pair->target_sql('CREATE ROLE monitor LOGIN');
+$pair->target_sql(slurp_file("$kit/grants.sql"));
+
+# --- what the kit names is there
+my %known = map { $_ => 1 } split /\n/,
+    $pair->target_sql('SELECT DISTINCT name FROM livemigrate.metrics');
+$known{$_} = 1 for qw(livemigrate_eta_seconds livemigrate_slot_safe_bytes);    # NULL at times
+for my $file (qw(alerts.yaml grafana.json)) {
+    my %used    = map { $_ => 1 } slurp_file("$kit/$file") =~ /metric=\\?"([a-z_]+)/g;
+    my @unknown = grep { !$known{$_} } sort keys %used;
+    cmp_ok(scalar keys %used, '>', 5, "$file uses samples");
+    is_deeply(\@unknown, [], "$file uses only samples that exist");
+}
+my $dashboard = JSON::PP::decode_json(slurp_file("$kit/grafana.json"));
+cmp_ok(scalar @{ $dashboard->{panels} }, '>', 10, 'grafana.json is a dashboard');
+
+# --- the role sees figures, not secrets
+like($pair->target_sql("SET ROLE monitor; SELECT count(*) FROM livemigrate.metrics"),
+    qr/^\d{2,}$/, 'monitor reads metrics');
+for my $secret ('source FROM livemigrate.migration', 'sql FROM livemigrate.schema_job') {
+    is($pair->target_error("SET ROLE monitor; SELECT $secret")->{sqlstate},
+        '42501', "monitor does not read $secret");
+}
+is($pair->target_error('SET ROLE monitor; SELECT livemigrate.migration_abort()')->{sqlstate},
+    '42501', 'monitor changes nothing');
+
+SKIP: {
+    my ($exporter) = grep { -x } map { "$_/prometheus-postgres-exporter" } split /:/, $ENV{PATH};
+    skip 'no prometheus-postgres-exporter', 6 unless $exporter;
+    my $port = PostgreSQL::Test::Cluster::get_free_port();
+    local $ENV{DATA_SOURCE_NAME} = sprintf 'host=%s port=%s dbname=app user=monitor sslmode=disable',
+        $pair->target->host, $pair->target->port;
+    my $process = $pair->start_background($exporter, "--extend.query-path=$kit/queries.yaml",
+        '--disable-default-metrics', '--disable-settings-metrics',
+        "--web.listen-address=127.0.0.1:$port");
+    my $page = '';
+    my $scrape = sub {
+        $page = HTTP::Tiny->new(timeout => 10)->get("http://127.0.0.1:$port/metrics")->{content};
+        return $page =~ /^livemigrate_value\{/m;
+    };
+    ok($pair->poll($scrape), 'the exporter gives our series') or diag $process->{output}, $page;
+    my $value = sub {
+        my ($labels) = @_;
+        $scrape->();
+        for my $line (split /\n/, $page) {
+            next unless $line =~ /^livemigrate_value\{(.*)\} (\S+)$/;
+            my ($found, $number) = ($1, $2);
+            return $number unless grep { index($found, $_) < 0 } @$labels;
+        }
+        return;
+    };
+    is($value->([ 'metric="livemigrate_stage"', 'stage="streaming"' ]), 1, 'stage');
+    is($value->([ 'metric="livemigrate_workers"', 'kind="apply"' ]),    1, 'workers');
+    my $before = $value->(['metric="livemigrate_changes_applied_total"']);
+    cmp_ok($before, '>', 0, 'a counter');
+    ok($pair->poll(sub { $value->(['metric="livemigrate_changes_applied_total"']) > $before }),
+        'which grows');
+    like($page, qr/pg_exporter_last_scrape_error\S* 0/, 'no error');
+    $pair->stop_background($process);
+}
+
+$pair->stop_load;
+$pair->finish('watched from outside');
+done_testing();
