@@ -1,0 +1,94 @@
+# doc/reference.md and the catalog say the same: every function, argument, view, column, setting,
+# check, option and sample has its place in the document, and no heading is of something gone.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(slurp_file);
+use Test::More;
+
+my $reference = slurp_file("$FindBin::RealBin/../../doc/reference.md");
+my $pair      = LiveMigrate::Test->new;
+$pair->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
+
+sub rows { return split /\n/, $pair->target_sql($_[0]) }
+
+# The text of the sections whose heading, of any level, has the word.
+sub section {
+    my ($word) = @_;
+    my $text = '';
+    while ($reference =~ /^#{2,3} ([^\n]*\b\Q$word\E\b[^\n]*)\n(.*?)(?=^#{2,3} |\z)/gms) {
+        $text .= "$1\n$2";
+    }
+    return $text;
+}
+
+sub missing {
+    my ($text, @names) = @_;
+    return [ grep { $text !~ /\b\Q$_\E\b/ } @names ];
+}
+
+# --- functions, with their arguments
+my $schema    = "'livemigrate'::regnamespace";
+my @functions = rows("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = $schema");
+my %internal  = map { $_ => 1 } qw(live_workers live_rates origin_progress);
+for my $function (@functions) {
+    if ($internal{$function}) {
+        like($reference, qr/`$function`/, "$function is mentioned");
+        next;
+    }
+    my @arguments = rows("SELECT DISTINCT unnest(proargnames) FROM pg_proc
+        WHERE proname = '$function' AND pronamespace = $schema");
+    my $text = section($function);
+    is_deeply(missing($text, $function, @arguments), [], "$function: arguments and columns");
+}
+
+# --- views, with their columns
+for my $view (rows("SELECT relname FROM pg_class WHERE relnamespace = $schema AND relkind = 'v'")) {
+    my @columns = rows("SELECT attname FROM pg_attribute
+        WHERE attrelid = 'livemigrate.$view'::regclass AND attnum > 0");
+    is_deeply(missing(section($view), @columns), [], "$view: columns");
+}
+
+# --- settings
+is_deeply(missing(section('Settings'), rows("SELECT name FROM pg_settings WHERE name ~ '^livemigrate\\.'")),
+    [], 'settings');
+
+# --- checks, those that this pair of servers makes
+my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
+my @checks = rows("SELECT DISTINCT check_id FROM livemigrate.migration_check($source)");
+cmp_ok(scalar @checks, '>', 20, 'there are checks');
+is_deeply(missing(section('Checks'), @checks), [], 'checks');
+
+# --- options: the error for an unknown one lists the known
+my $error = $pair->target_error($pair->start_sql(options => { nonsense => 1 }));
+my @options = grep { $_ ne 'nonsense' } "$error->{detail} $error->{hint}" =~ /\b([a-z]+_[a-z_]+|unlogged|publication|hypertables)\b/g;
+cmp_ok(scalar @options, '>', 4, 'there are options');
+is_deeply(missing(section('Options'), @options), [], 'options');
+
+# --- estimate and metrics
+my @items = rows("SELECT item FROM livemigrate.migration_estimate($source, sample_seconds => 0)");
+is_deeply(missing(section('migration_estimate'), @items), [], 'items of the estimate');
+$pair->start;
+$pair->wait_stage('streaming');
+is_deeply(missing(section('metrics'), rows('SELECT DISTINCT name FROM livemigrate.metrics')),
+    [], 'samples of metrics');
+
+# --- nothing in the headings that is gone
+my %known = map { $_ => 1 } @functions,
+    rows("SELECT relname FROM pg_class WHERE relnamespace = $schema AND relkind = 'v'");
+my @headings = map { split /, / } $reference =~ /^### ([a-z_, ]+)$/mg;
+is_deeply([ grep { !$known{$_} } @headings ], [], 'no heading without its object');
+
+# --- links between the documents lead somewhere
+for my $file (map { glob "$FindBin::RealBin/../../$_" } 'doc/*.md', 'contrib/*/README.md') {
+    my ($folder) = $file =~ m{^(.*)/};
+    my @broken = grep { !/^https?:/ && !-e "$folder/$_" }
+        slurp_file($file) =~ /\]\(([^)#]+)(?:#[^)]*)?\)/g;
+    is_deeply(\@broken, [], "links of $file");
+}
+
+$pair->finish('documented');
+done_testing();
