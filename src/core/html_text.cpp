@@ -76,18 +76,40 @@ Reduce(const ChartLine &line, double last_x) {
     return pixels;
 }
 
-// Gaps of up to this many pixels are bridged: samples are thinned as they age.
-constexpr size_t kBridge = 60;
+// Gaps of up to so many pixels are bridged: three times the usual one, because samples are thinned
+// as they age, and of a short migration there are few.
+size_t
+BridgeOf(const std::vector<std::optional<double>> &pixels) {
+    constexpr size_t kLeast = 60;
+    std::vector<size_t> gaps;
+    std::optional<size_t> last;
+    for (size_t x = 0; x < pixels.size(); x++) {
+        if (!pixels[x]) {
+            continue;
+        }
+        if (last) {
+            gaps.push_back(x - *last);
+        }
+        last = x;
+    }
+    if (gaps.empty()) {
+        return kLeast;
+    }
+    const auto middle = gaps.begin() + static_cast<std::ptrdiff_t>(gaps.size() / 2);
+    std::nth_element(gaps.begin(), middle, gaps.end());
+    return std::max(kLeast, 3 * *middle);
+}
 
 std::string
 PathOf(const std::vector<std::optional<double>> &pixels, double top) {
+    const size_t bridge = BridgeOf(pixels);
     std::string path;
     size_t last = 0;
     for (size_t x = 0; x < pixels.size(); x++) {
         if (!pixels[x]) {
             continue;
         }
-        const bool joined = !path.empty() && x - last <= kBridge;
+        const bool joined = !path.empty() && x - last <= bridge;
         const double y = kChartHeight - *pixels[x] / top * kChartHeight;
         path += (joined ? "L" : "M") + std::to_string(x) + " " + HtmlNumber(y);
         if (!joined) {

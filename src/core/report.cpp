@@ -101,7 +101,7 @@ class Page {
         Tile(FormatCount(data_.rows), "rows copied");
         Tile(FormatCount(data_.changes),
              "changes in " + FormatCount(data_.transactions) + " transactions");
-        Tile(FormatCount(data_.conflicts), "conflicts");
+        Tile(FormatCount(data_.conflicts), data_.conflicts == 1 ? "conflict" : "conflicts");
         Tile(CompareVerdict(), "comparison of the data");
         html_ += "</div>\n";
     }

@@ -51,7 +51,7 @@ th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--rule)
 th{font-weight:500;font-size:13px;white-space:nowrap}
 tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td.name{overflow-wrap:anywhere;min-width:130px}
+td.name{overflow-wrap:anywhere;min-width:180px}
 td.text{overflow-wrap:anywhere;min-width:180px;white-space:pre-line}
 td.span{position:relative;width:26%;min-width:90px;padding:0}
 td.span i{top:7px;bottom:auto;height:12px}
@@ -59,7 +59,7 @@ td.when{white-space:nowrap}
 summary{cursor:pointer;color:var(--soft);padding:6px 0}
 @media (max-width:720px){body{padding:16px 12px 32px;font-size:14px}.charts{grid-template-columns:1fr}
 .tiles{grid-template-columns:1fr 1fr}h1{font-size:21px}.tile b{font-size:18px}
-.hide{display:none}}
+.hide{display:none}td.name{min-width:110px}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;
 --one:#2a78d6;--two:#c9541f;--good:#1c7c3c;--warn:#7a5200;--bad:#a8201c}
 body{padding:0;max-width:none;font-size:11px}h2{break-after:avoid}

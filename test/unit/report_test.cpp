@@ -59,6 +59,16 @@ TEST(ChartTest, SaysWhenThereIsNothingToDraw) {
     EXPECT_TRUE(Has(RenderChart(OneLine({{1, 0}})), "<path class=\"line")) << "zero is a sample";
 }
 
+TEST(ChartTest, JoinsTheFewSamplesOfAShortMigration) {
+    const std::string html = RenderChart(OneLine({{0, 1}, {25, 2}, {50, 3}, {75, 2}, {100, 1}}));
+    const std::string path = html.substr(html.find("class=\"line"));
+    EXPECT_EQ(std::count(path.begin(), path.begin() + path.find("/>"), 'M'), 1) << path;
+    const std::string gap =
+        RenderChart(OneLine({{0, 1}, {1, 1}, {2, 1}, {3, 1}, {90, 1}, {91, 1}}));
+    const std::string two = gap.substr(gap.find("class=\"line"));
+    EXPECT_EQ(std::count(two.begin(), two.begin() + two.find("/>"), 'M'), 2) << two;
+}
+
 TEST(ChartTest, KeepsPeaksOfManyPoints) {
     std::vector<std::pair<double, std::optional<double>>> points;
     for (int i = 0; i < 100000; i++) {
