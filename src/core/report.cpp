@@ -260,14 +260,14 @@ class Page {
         Section("tables", "Tables, the slowest first");
         TaskTable(
             data_.tables,
-            "<th>table</th><th class=\"n\">size</th><th class=\"n\">rows</th>"
+            "<th>table</th><th class=\"n\">size</th><th class=\"n hide\">rows</th>"
             "<th class=\"n hide\">parts</th><th class=\"n\">time</th>"
             "<th class=\"n hide\">rate</th><th>when</th><th class=\"hide\">state</th>",
             [this](const ReportTask &task) {
                 const double seconds = Seconds(task);
                 const double rate = seconds > 0 ? static_cast<double>(task.bytes) / seconds : 0;
                 return "<tr>" + Cell("name", HtmlText(task.name)) +
-                       Cell("n", FormatBytes(task.bytes)) + Cell("n", FormatCount(task.rows)) +
+                       Cell("n", FormatBytes(task.bytes)) + Cell("n hide", FormatCount(task.rows)) +
                        Cell("n hide", std::to_string(task.parts)) +
                        Cell("n", FormatSeconds(seconds)) + Cell("n hide", FormatByteRate(rate)) +
                        SpanCell(task, "table") + Cell("hide", HtmlText(task.state)) + "</tr>";

@@ -33,7 +33,8 @@ font-size:14px;font-weight:600;vertical-align:4px;white-space:nowrap}
 .lane.stages{height:26px}
 .lane.stages i{background:var(--rule);font-style:normal;font-size:12px;line-height:26px;padding-left:5px;
 overflow:hidden;white-space:nowrap;color:var(--ink)}
-.ends{display:flex;justify-content:space-between;font-size:12px;margin-top:4px}
+.ends{display:flex;justify-content:space-between;gap:16px;font-size:12px;margin-top:4px}
+.ends span:last-child{text-align:right}
 .charts{display:grid;grid-template-columns:1fr 1fr;gap:12px}
 figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 14px}
 figcaption{font-weight:600;margin-bottom:6px;display:flex;flex-wrap:wrap;gap:4px 16px}
