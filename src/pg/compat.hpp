@@ -76,6 +76,16 @@ InitResultSet(FunctionCallInfo fcinfo) {
 #endif
 }
 
+// Whether the current role owns the schema: one check for all classes of objects came with 16.
+inline bool
+OwnsSchema(Oid schema) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(NamespaceRelationId, schema, GetUserId());
+#else
+    return pg_namespace_ownercheck(schema, GetUserId());
+#endif
+}
+
 // Settings of our prefix that are not defined are an error from now on.
 inline void
 ReserveSettingPrefix(const char *prefix) {

@@ -14,6 +14,22 @@ SchemaExists(const char *name) {
     return pg::Call([&] { return OidIsValid(get_namespace_oid(name, true)); });
 }
 
+// pg_dump always has the comment of schema public, which the role need not own.
+bool
+IsCommentOnForeignSchema(const Node *node) {
+    if (!IsA(node, CommentStmt)) {
+        return false;
+    }
+    const auto *comment = reinterpret_cast<const CommentStmt *>(node);
+    if (comment->objtype != OBJECT_SCHEMA) {
+        return false;
+    }
+    return pg::Call([&] {
+        const Oid schema = get_namespace_oid(strVal(comment->object), true);
+        return OidIsValid(schema) && !pg::OwnsSchema(schema);
+    });
+}
+
 // Reasons to pass over a statement; empty to execute it.
 std::string
 ReasonToSkip(const Node *node) {
@@ -22,6 +38,9 @@ ReasonToSkip(const Node *node) {
         if (create->schemaname != nullptr && SchemaExists(create->schemaname)) {
             return std::string("schema \"") + create->schemaname + "\" exists already";
         }
+    }
+    if (IsCommentOnForeignSchema(node)) {
+        return "the comment of a schema of somebody else is not taken along";
     }
     return "";
 }

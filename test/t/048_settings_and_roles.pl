@@ -1,6 +1,7 @@
 # Settings of roles, databases and servers that would break a migration: C05 and G02 time limits,
 # read-only defaults and a hostile search_path on either side; G05 row security that is forced; G06 a
-# synchronous standby that is not there; G13 a target without replication origins.
+# synchronous standby that is not there; G13 a target without replication origins; G04 a caller who is
+# no superuser.
 use strict;
 use warnings;
 
@@ -102,6 +103,59 @@ $pair->source_sql($command);
 $pair->finish('hostile settings');
 is($pair->target_sql("SELECT count(*) FROM ledger.inbox WHERE body = 'prepared'"),
     '1', 'E08 what was prepared is there');
+
+# --- G04, SEC-11, SEC-12: the target's side by a role that is no superuser
+my $plain = $pair->database('plain');
+$plain->create_ledger;
+$plain->source_sql('CREATE TABLE ledger.pk_less (v int); ALTER TABLE ledger.pk_less REPLICA IDENTITY FULL;
+    CREATE MATERIALIZED VIEW ledger.total AS SELECT sum(balance) FROM ledger.account;');
+$plain->target_sql(<<'SQL');
+CREATE ROLE operator LOGIN;
+GRANT CREATE ON DATABASE plain TO operator;
+GRANT CREATE ON SCHEMA public TO operator;
+GRANT SET ON PARAMETER session_replication_role TO operator;
+GRANT USAGE ON SCHEMA livemigrate TO operator;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA livemigrate TO operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA livemigrate TO operator;
+SQL
+
+sub as_operator {
+    my ($sql) = @_;
+    my ($rc, $out, $err)
+        = $target->psql('plain', $sql, timeout => 120, extra_params => [ '-U', 'operator' ]);
+    is($rc, 0, "G04 as operator: " . substr $sql, 0, 60) or diag $err;
+    return $out;
+}
+
+SKIP: {
+    skip 'GRANT SET ON PARAMETER came with 15', 1
+      if $target->safe_psql('postgres', 'SHOW server_version_num') < 150000;
+    as_operator($plain->start_sql(roles => \'false', pause_after => ['slot']));
+    $plain->wait_stage('slot');
+    $plain->wait_state('paused');
+    as_operator("SELECT livemigrate.migration_resume('plain', '{}')");
+    as_operator($plain->wait_sql('streaming'));
+    is( $target->safe_psql('plain',
+            "SELECT string_agg(DISTINCT usename, ',') FROM pg_stat_activity
+                WHERE datname = 'plain' AND backend_type ~ 'livemigrate'"),
+        'operator',
+        'SEC-12 the workers run as the role that started the migration');
+    my @open = grep { (stat $_)[2] & 0077 } $target->data_dir . '/livemigrate',
+      glob($target->data_dir . '/livemigrate/*'), $plain->spool_files;
+    is_deeply(\@open, [], 'SEC-21 nobody else can read the buffered changes');
+    $plain->work(20);
+    as_operator('SELECT livemigrate.set_endpos()');
+    as_operator('CALL livemigrate.migration_wait()');
+    is(as_operator('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
+        '0', 'G04 equal, says compare_data');
+    is( $target->safe_psql('plain',
+            "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class
+                WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'S', 'm')"),
+        'operator',
+        'G04 everything belongs to that role');
+    $plain->assert_equal_tables('G04 equal tables');
+    as_operator('SELECT livemigrate.migration_cleanup()');
+}
 
 # --- G13
 $target->safe_psql('postgres', 'ALTER SYSTEM SET max_replication_slots = 0');
