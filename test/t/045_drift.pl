@@ -1,0 +1,137 @@
+# What the change stream cannot carry.  I01: UPDATE and DELETE of tables that were accepted without a
+# replica identity; each such table is a row of its own in livemigrate.conflicts, and cutover fails
+# once to say so.  L01 to L04: definitions that change on the source meanwhile; apply stops at the
+# first row that does not fit, says what is missing, and goes on once it is there.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+$pair->source_sql(<<'SQL');
+CREATE SCHEMA "My Schema";
+CREATE TABLE public.log (v int);
+CREATE TABLE "My Schema"."Log, too" (v int);
+CREATE TABLE public.untouched (v int);
+INSERT INTO public.log SELECT generate_series(1, 10);
+INSERT INTO "My Schema"."Log, too" SELECT generate_series(1, 10);
+INSERT INTO public.untouched SELECT generate_series(1, 10);
+SQL
+$pair->start(
+    options => { insert_only_tables => [ 'public.log', '"My Schema"."Log, too"', 'public.un*' ] });
+$pair->wait_stage('streaming');
+$pair->source_sql(<<'SQL');
+UPDATE public.log SET v = -v WHERE v <= 3;
+DELETE FROM "My Schema"."Log, too" WHERE v = 7;
+INSERT INTO public.untouched VALUES (11);
+SQL
+
+# The source's statistics come a moment later.
+$pair->source->poll_query_until('app',
+    "SELECT sum(n_tup_upd + n_tup_del) = 4 FROM pg_stat_user_tables") or
+  die 'no statistics';
+$pair->set_endpos;
+$pair->wait_state('failed');
+is( $pair->target_sql(
+        'SELECT kind, schema_name, table_name, message FROM livemigrate.conflicts ORDER BY 2, 3'),
+    join("\n",
+        'insert_only|My Schema|Log, too|1 rows were updated or deleted on the source',
+        'insert_only|public|log|3 rows were updated or deleted on the source'),
+    'I01 a row for each table');
+my $status = $pair->status_row;
+like($status->{message}, qr/without replica identity/, 'I01 the message says why');
+like($pair->target_sql('SELECT last_error_detail FROM livemigrate.migrations'),
+    qr/"My Schema"\."Log, too".*"public"\."log"|"public"\."log".*"My Schema"\."Log, too"/,
+    'I01 the detail names both');
+
+# The person has brought the target in line.
+$pair->target_sql('UPDATE public.log SET v = -v WHERE v <= 3;
+    DELETE FROM "My Schema"."Log, too" WHERE v = 7');
+$pair->resume;
+$pair->wait_stage('done');
+is($pair->target_sql('SELECT count(*) FROM livemigrate.conflicts'), '2', 'I01 told once');
+$pair->assert_equal_tables('I01 equal tables');
+
+
+# --- L01, L03, L04
+sub assert_stops {
+    my ($one, $label, $change, $message, $mend) = @_;
+    $one->source_sql($change);
+    $one->wait_state('failed');
+    my $row = $one->status_row;
+    like($row->{message}, $message, "$label: the message says what does not fit");
+    ok($row->{hint}, "$label: with a hint");
+    is($one->target_sql("SELECT count(*) > 0 FROM livemigrate.conflicts WHERE migration = '"
+                . $one->name . "'"), 't', "$label: recorded");
+    $mend = $1 if !defined $mend && $row->{hint} =~ /(ALTER TABLE [^;]*)/;
+    $one->target_sql($mend // 'SELECT 1');
+    $one->resume;
+    $one->poll(sub { $one->status_row->{state} eq 'running' });
+}
+
+for my $plugin (qw(pgoutput wal2json)) {
+    my $one = $pair->database("drift_$plugin");
+    $one->source_sql(q{CREATE TYPE mood AS ENUM ('good'); CREATE TABLE t (id int PRIMARY KEY, m mood);
+        CREATE TABLE dropped (id int PRIMARY KEY)});
+    $one->start(plugin => $plugin);
+    $one->wait_stage('streaming');
+    my $applied = sub {
+        my ($label) = @_;
+        my $rows = $one->source_sql('SELECT count(*) FROM t');
+        ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM t') eq $rows }), $label);
+    };
+
+    assert_stops($one, "L01 $plugin, ADD COLUMN",
+        'ALTER TABLE t ADD extra text; INSERT INTO t VALUES (1, NULL, $$x$$)',
+        qr/extra/, 'ALTER TABLE t ADD extra text');
+    $applied->("L01 $plugin, ADD COLUMN: goes on");
+
+    # With wal2json the decoder keeps the names of all columns it has seen, the old one too, when it
+    # reads a spool that has changes from before the renaming.
+    assert_stops($one, "L01 $plugin, RENAME COLUMN",
+        'ALTER TABLE t RENAME extra TO "Extra 2"; INSERT INTO t VALUES (2, NULL, $$y$$)',
+        qr/Extra 2/, 'ALTER TABLE t RENAME extra TO "Extra 2"')
+      if $plugin eq 'pgoutput';
+    $applied->("L01 $plugin, RENAME COLUMN: goes on");
+    assert_stops($one, "L01 $plugin, ALTER TYPE",
+        'ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t VALUES (3000000000, NULL, $$z$$)',
+        qr/3000000000|out of range/, 'ALTER TABLE t ALTER id TYPE bigint');
+    $applied->("L01 $plugin, ALTER TYPE: goes on");
+    assert_stops($one, "L03 $plugin, a new enum label",
+        q{ALTER TYPE mood ADD VALUE 'bad'; INSERT INTO t VALUES (4, 'bad', NULL)},
+        qr/enum.*bad/, q{ALTER TYPE mood ADD VALUE 'bad'});
+    $applied->("L03 $plugin, a new enum label: goes on");
+
+    # A column that is gone on the source keeps its default on the target; so does a table.
+    $one->source_sql('ALTER TABLE t DROP m; INSERT INTO t VALUES (5, $$v$$);
+        DROP TABLE dropped');
+    $applied->("L04 $plugin, DROP COLUMN and DROP TABLE: goes on");
+
+    # A table that came later: wal2json sends its rows, a publication does not have it.
+    $one->source_sql('CREATE TABLE new (id int PRIMARY KEY); INSERT INTO new VALUES (1)');
+    if ($plugin eq 'wal2json') {
+        $one->wait_state('failed');
+        like($one->status_row->{message}, qr/"new" was created/, 'L02 wal2json, CREATE TABLE: named');
+        $one->target_sql('CREATE TABLE new (id int PRIMARY KEY)');
+        $one->resume;
+    }
+    $one->set_endpos;
+    $one->wait_stage('done');
+    if ($plugin eq 'wal2json') {
+        is($one->target_sql('SELECT id FROM new'), '1', 'L02 wal2json, CREATE TABLE: its row is there');
+    } else {
+        like(
+            $one->target_sql("SELECT string_agg(concat(message, ' ', detail), ' ')
+                FROM livemigrate.events WHERE severity = 'warning'"),
+            qr/\bnew\b/, 'L02 pgoutput, CREATE TABLE: named at cutover');
+    }
+    is( $one->target_sql('SELECT string_agg(t::text, $$;$$ ORDER BY id) FROM t'),
+        ($plugin eq 'pgoutput' ? '(1,,x);(2,,y)' : '(1,,x)') . ';(4,bad,);(5,,v);(3000000000,,z)',
+        "L01 $plugin: every row is there");
+    $one->cleanup;
+}
+
+done_testing();
