@@ -286,11 +286,10 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     // One claim at a time: two workers must not both find that nothing is running.
     AcquireForTransaction(id, LockClass::kClaims, LockStrength::kExclusive);
     const std::string migration = std::to_string(id);
-    const SqlValue phase =
-        Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
-              "WHERE migration = $1::int AND state IN ('pending', 'running')",
-              {migration})
-            .Scalar();
+    const SqlValue phase = Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
+                                 "WHERE migration = $1::int AND state IN ('pending', 'running')",
+                                 {migration})
+                               .Scalar();
     // A phase begins when no job of an earlier one is left.
     if (!phase || std::stoi(*phase) > last_phase) {
         return std::nullopt;
