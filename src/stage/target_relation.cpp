@@ -170,16 +170,7 @@ TargetRelation::ReadColumns(Relation relation) {
             column.generated = attribute->attgenerated != '\0';
             column.always_identity = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
         }
-        if (!OidIsValid(column.type) && !ignored_) {
-            const std::string table = QualifiedName(remote_->schema, remote_->name);
-            throw Error(sqlstate::kUndefinedColumn, "column " + QuoteIdentifier(remote.name) +
-                                                        " of table " + table +
-                                                        " does not exist on the target")
-                .Detail("The change stream has values for it: the source's table was changed.")
-                .Hint("On the target run: ALTER TABLE " + table + " ADD COLUMN " +
-                      QuoteIdentifier(remote.name) + " " + TypeName(remote) +
-                      "; SELECT livemigrate.migration_resume();");
-        }
+        lacks_columns_ = lacks_columns_ || !OidIsValid(column.type);
         if (OidIsValid(column.type)) {
             const Oid equality = pg::Call([&] {
                 PrepareInput(column.input, column.type, column.input.type_modifier, context_);
@@ -188,6 +179,26 @@ TargetRelation::ReadColumns(Relation relation) {
             column.equality = QualifiedOperator(equality);
         }
         columns_.push_back(std::move(column));
+    }
+}
+
+// wal2json's description of a table keeps columns that have been dropped or renamed since: only a
+// value for a column needs the column.
+void
+TargetRelation::CheckColumns(TupleView tuple) const {
+    for (size_t i = 0; i < tuple.size(); i++) {
+        if (OidIsValid(columns_[i].type) || tuple[i].kind == ValueKind::kAbsent) {
+            continue;
+        }
+        const RemoteColumn &remote = remote_->columns[i];
+        const std::string table = QualifiedName(remote_->schema, remote_->name);
+        throw Error(sqlstate::kUndefinedColumn, "column " + QuoteIdentifier(remote.name) +
+                                                    " of table " + table +
+                                                    " does not exist on the target")
+            .Detail("The change stream has values for it: the source's table was changed.")
+            .Hint("On the target run: ALTER TABLE " + table + " ADD COLUMN " +
+                  QuoteIdentifier(remote.name) + " " + TypeName(remote) +
+                  "; SELECT livemigrate.migration_resume();");
     }
 }
 
@@ -361,6 +372,10 @@ TargetRelation::PlanFor(const RowChange &change) {
 
 uint64
 TargetRelation::Run(const RowChange &change) {
+    if (lacks_columns_ && !ignored_) {
+        CheckColumns(change.old_tuple);
+        CheckColumns(change.new_tuple);
+    }
     const Plan &plan = PlanFor(change);
     return pg::Call([&]() -> uint64 {
         const MemoryContext outer = MemoryContextSwitchTo(row_context_);

@@ -19,16 +19,17 @@ namespace livemigrate::stage {
 
 class TargetRelation {
   public:
-    // Looks the table up. Throws Error 42P01 or 42703, naming what is missing, when the target does
-    // not have the table or one of the stream's columns. REQUIRES: an open transaction.
+    // Looks the table up. Throws Error 42P01 when the target does not have it. REQUIRES: an open
+    // transaction.
     TargetRelation(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format);
     ~TargetRelation();
     TargetRelation(const TargetRelation &) = delete;
     TargetRelation &operator=(const TargetRelation &) = delete;
 
     // Each applies one row change inside the open transaction and SPI connection. Throws Error
-    // P0002 when the row to update or delete is not there, and what the statement raises. Values
-    // must be followed by a NUL byte, see ChangeBatch.
+    // P0002 when the row to update or delete is not there, 42703 for a value whose column the
+    // target lacks, and what the statement raises. Values must be followed by a NUL byte, see
+    // ChangeBatch.
     void Insert(const RowChange &change);
     void Update(const RowChange &change);
     void Delete(const RowChange &change);
@@ -96,6 +97,7 @@ class TargetRelation {
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
     uint64 Run(const RowChange &change);
+    void CheckColumns(TupleView tuple) const;
     void CheckIdentityColumns(const RowChange &change) const;
 
     std::shared_ptr<const RemoteRelation> remote_;
@@ -104,7 +106,8 @@ class TargetRelation {
     bool ignored_ = false;
     bool routed_ = false;
     bool fires_triggers_ = false;
-    std::string sql_name_; // without ONLY
+    bool lacks_columns_ = false; // the stream knows columns that the table does not have
+    std::string sql_name_;       // without ONLY
     std::string target_name_;
     std::vector<Column> columns_; // aligned with remote_->columns
     MemoryContext context_ = nullptr;
