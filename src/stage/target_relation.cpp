@@ -4,8 +4,12 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 
+#include <algorithm>
+
 extern "C" {
 #include "commands/trigger.h"
+#include "rewrite/prs2lock.h"
+#include "rewrite/rewriteDefine.h"
 #include "utils/inval.h"
 #include "utils/typcache.h"
 }
@@ -13,6 +17,10 @@ extern "C" {
 namespace livemigrate::stage {
 
 namespace {
+
+// More kinds of changes to one table (which values are sent, which are NULL) are rare, and plans of
+// wide tables are large.
+constexpr size_t kMaxPlans = 64;
 
 // Relation cache invalidations of this session. Any of them makes every TargetRelation look at the
 // target's definition again, which is cheap and rare.
@@ -74,6 +82,13 @@ FiresTriggers(Relation relation) {
             return true;
         }
     }
+    const RuleLock *rules = relation->rd_rules;
+    for (int i = 0; rules != nullptr && i < rules->numLocks; i++) {
+        const char enabled = rules->rules[i]->enabled;
+        if (enabled == RULE_FIRES_ALWAYS || enabled == RULE_FIRES_ON_REPLICA) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -97,10 +112,17 @@ TargetRelation::TargetRelation(std::shared_ptr<const RemoteRelation> remote,
 }
 
 TargetRelation::~TargetRelation() {
+    ForgetPlans();
+    MemoryContextDelete(context_);
+}
+
+void
+TargetRelation::ForgetPlans() {
     for (auto &[key, plan] : plans_) {
         SPI_freeplan(plan.plan);
     }
-    MemoryContextDelete(context_);
+    plans_.clear();
+    last_plan_ = nullptr;
 }
 
 bool
@@ -157,6 +179,15 @@ TargetRelation::Resolve() {
 void
 TargetRelation::ReadColumns(Relation relation) {
     TupleDesc descriptor = RelationGetDescr(relation);
+    for (int i = 0; i < descriptor->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+        const std::string name = NameStr(attribute->attname);
+        if (!attribute->attisdropped && attribute->attgenerated == '\0' &&
+            std::none_of(remote_->columns.begin(), remote_->columns.end(),
+                         [&](const RemoteColumn &column) { return column.name == name; })) {
+            other_columns_.push_back(name);
+        }
+    }
     for (const RemoteColumn &remote : remote_->columns) {
         Column column;
         column.name = remote.name;
@@ -170,6 +201,7 @@ TargetRelation::ReadColumns(Relation relation) {
             column.generated = attribute->attgenerated != '\0';
             column.always_identity = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
         }
+        has_always_identity_ = has_always_identity_ || column.always_identity;
         lacks_columns_ = lacks_columns_ || !OidIsValid(column.type);
         if (OidIsValid(column.type)) {
             const Oid equality = pg::Call([&] {
@@ -243,11 +275,11 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
         const std::string parameter = AddParameter(true, i, parameters);
         columns += (columns.empty() ? "" : ", ") + name;
         values += (values.empty() ? "" : ", ") + parameter;
-        // Equality lets an index be used; the image below decides.
+        // Equality lets an index be used and is quick; the image below decides.
         if (value.kind == ValueKind::kNull) {
-            equalities += " AND " + name + " IS NULL";
+            equalities += name + " IS NULL AND ";
         } else if (!columns_[i].equality.empty()) {
-            equalities += " AND " + name + " " + columns_[i].equality + " " + parameter;
+            equalities += name + " " + columns_[i].equality + " " + parameter + " AND ";
         }
     }
     // The casts keep the parser from comparing column by column, which not every type can.
@@ -255,14 +287,26 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
         columns.empty() ? "true"
                         : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
                               values + ")::pg_catalog.record";
-    return "ctid = (SELECT ctid FROM " + target_name_ + " WHERE " + image + equalities +
+    return "ctid = (SELECT ctid FROM " + target_name_ + " WHERE " + equalities + image +
            " LIMIT 1)";
+}
+
+// wal2json does not say that an identity is FULL, which it may have become while streaming; but
+// then the old row is whole, and may be there more than once.
+bool
+TargetRelation::IsWholeRow(TupleView tuple) const {
+    for (size_t i = 0; i < columns_.size(); i++) {
+        if (!columns_[i].generated && !IsPresent(tuple[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 std::string
 TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const {
     const bool from_old = !change.old_tuple.empty();
-    if (from_old && change.old_tuple_is_full) {
+    if (from_old && (change.old_tuple_is_full || IsWholeRow(change.old_tuple))) {
         return FullCondition(change, parameters);
     }
     const TupleView tuple = from_old ? change.old_tuple : change.new_tuple;
@@ -289,23 +333,54 @@ TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &pa
     return condition;
 }
 
+// A GENERATED ALWAYS identity cannot be SET, so this finds only rows that have its new value
+// already; see ReplaceSql().
 std::string
 TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string assignments;
+    std::string identities;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (columns_[i].generated || columns_[i].always_identity ||
-            !IsPresent(change.new_tuple[i])) {
+        if (columns_[i].generated || !IsPresent(change.new_tuple[i])) {
             continue;
         }
-        assignments += (assignments.empty() ? "" : ", ") + QuoteIdentifier(columns_[i].name) +
-                       " = " + AddParameter(false, i, parameters);
+        const std::string name = QuoteIdentifier(columns_[i].name);
+        const std::string parameter = AddParameter(false, i, parameters);
+        if (columns_[i].always_identity) {
+            identities += " AND " + name + " " + columns_[i].equality + " " + parameter;
+        } else {
+            assignments += (assignments.empty() ? "" : ", ") + name + " = " + parameter;
+        }
     }
-    const std::string condition = RowCondition(change, parameters);
+    const std::string condition = RowCondition(change, parameters) + identities;
     if (assignments.empty()) {
         // Nothing that may be written changed; the row must be there all the same.
         return "SELECT FROM " + target_name_ + " WHERE " + condition;
     }
     return "UPDATE " + target_name_ + " SET " + assignments + " WHERE " + condition;
+}
+
+// The update of a row whose GENERATED ALWAYS identity changes: on the source by SET ... = DEFAULT.
+std::string
+TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &parameters) const {
+    std::string names;
+    std::string values;
+    auto add = [&](const std::string &name, const std::string &value) {
+        names += (names.empty() ? "" : ", ") + name;
+        values += (values.empty() ? "" : ", ") + value;
+    };
+    for (size_t i = 0; i < columns_.size(); i++) {
+        if (!columns_[i].generated) {
+            const std::string name = QuoteIdentifier(columns_[i].name);
+            add(name, IsPresent(change.new_tuple[i]) ? AddParameter(false, i, parameters)
+                                                     : "gone." + name);
+        }
+    }
+    for (const std::string &other : other_columns_) {
+        add(QuoteIdentifier(other), "gone." + QuoteIdentifier(other));
+    }
+    return "WITH gone AS (DELETE FROM " + target_name_ + " WHERE " +
+           RowCondition(change, parameters) + " RETURNING *) INSERT INTO " + sql_name_ + " (" +
+           names + ") OVERRIDING SYSTEM VALUE SELECT " + values + " FROM gone";
 }
 
 std::string
@@ -314,7 +389,7 @@ TargetRelation::DeleteSql(const RowChange &change, std::vector<Parameter> &param
 }
 
 TargetRelation::Plan
-TargetRelation::Prepare(const RowChange &change) {
+TargetRelation::Prepare(const RowChange &change, bool replace) const {
     Plan plan;
     std::string sql;
     switch (change.kind) {
@@ -322,7 +397,7 @@ TargetRelation::Prepare(const RowChange &change) {
         sql = InsertSql(change, plan.parameters);
         break;
     case ChangeKind::kUpdate:
-        sql = UpdateSql(change, plan.parameters);
+        sql = replace ? ReplaceSql(change, plan.parameters) : UpdateSql(change, plan.parameters);
         break;
     default:
         sql = DeleteSql(change, plan.parameters);
@@ -345,25 +420,33 @@ TargetRelation::Prepare(const RowChange &change) {
 }
 
 const TargetRelation::Plan &
-TargetRelation::PlanFor(const RowChange &change) {
+TargetRelation::PlanFor(const RowChange &change, bool replace) {
     plan_key_.clear();
     plan_key_ += static_cast<char>('0' + static_cast<int>(change.kind));
     plan_key_ += change.old_tuple_is_full ? 'f' : 'k';
-    auto add = [this](TupleView tuple) {
-        plan_key_ += '|';
-        for (const ColumnValue &value : tuple) {
-            // A NULL in the key or old row changes the condition; elsewhere it is a parameter.
-            plan_key_ += static_cast<char>('0' + static_cast<int>(value.kind));
+    plan_key_ += replace ? 'r' : '-';
+    // A NULL in a condition makes another statement; elsewhere it is a parameter like any value.
+    const bool by_new = change.old_tuple.empty();
+    for (const ColumnValue &value : change.old_tuple) {
+        plan_key_ += static_cast<char>('0' + static_cast<int>(value.kind));
+    }
+    plan_key_ += '|';
+    for (size_t i = 0; i < change.new_tuple.size(); i++) {
+        ValueKind kind = change.new_tuple[i].kind;
+        if (kind == ValueKind::kNull && !(by_new && remote_->columns[i].is_key)) {
+            kind = ValueKind::kText;
         }
-    };
-    add(change.old_tuple);
-    add(change.new_tuple);
+        plan_key_ += static_cast<char>('0' + static_cast<int>(kind));
+    }
     if (last_plan_ != nullptr && plan_key_ == last_plan_key_) {
         return *last_plan_;
     }
     auto found = plans_.find(plan_key_);
     if (found == plans_.end()) {
-        found = plans_.emplace(plan_key_, Prepare(change)).first;
+        if (plans_.size() >= kMaxPlans) {
+            ForgetPlans();
+        }
+        found = plans_.emplace(plan_key_, Prepare(change, replace)).first;
     }
     last_plan_ = &found->second;
     last_plan_key_ = plan_key_;
@@ -371,12 +454,12 @@ TargetRelation::PlanFor(const RowChange &change) {
 }
 
 uint64
-TargetRelation::Run(const RowChange &change) {
+TargetRelation::Run(const RowChange &change, bool replace) {
     if (lacks_columns_ && !ignored_) {
         CheckColumns(change.old_tuple);
         CheckColumns(change.new_tuple);
     }
-    const Plan &plan = PlanFor(change);
+    const Plan &plan = PlanFor(change, replace);
     return pg::Call([&]() -> uint64 {
         const MemoryContext outer = MemoryContextSwitchTo(row_context_);
         const size_t count = plan.parameters.size();
@@ -406,26 +489,6 @@ TargetRelation::Run(const RowChange &change) {
 }
 
 void
-TargetRelation::CheckIdentityColumns(const RowChange &change) const {
-    // A GENERATED ALWAYS identity cannot be SET. On the source it changes only through
-    // UPDATE ... SET column = DEFAULT, which shows as a changed key.
-    for (size_t i = 0; i < columns_.size(); i++) {
-        if (columns_[i].always_identity && !change.old_tuple.empty() &&
-            IsPresent(change.old_tuple[i]) && IsPresent(change.new_tuple[i]) &&
-            change.old_tuple[i].data != change.new_tuple[i].data) {
-            throw Error(sqlstate::kFeatureNotSupported,
-                        "an update changed the GENERATED ALWAYS identity column " +
-                            QuoteIdentifier(columns_[i].name) + " of " +
-                            QualifiedName(remote_->schema, remote_->name))
-                .Hint("On the target run: ALTER TABLE " +
-                      QualifiedName(remote_->schema, remote_->name) + " ALTER COLUMN " +
-                      QuoteIdentifier(columns_[i].name) +
-                      " SET GENERATED BY DEFAULT; SELECT livemigrate.migration_resume();");
-        }
-    }
-}
-
-void
 TargetRelation::Insert(const RowChange &change) {
     Run(change);
 }
@@ -445,8 +508,7 @@ ThrowMissingRow(const RemoteRelation &remote, const char *command) {
 
 void
 TargetRelation::Update(const RowChange &change) {
-    CheckIdentityColumns(change);
-    if (Run(change) == 0) {
+    if (Run(change) == 0 && !(has_always_identity_ && Run(change, true) > 0)) {
         ThrowMissingRow(*remote_, "update");
     }
 }

@@ -58,7 +58,7 @@ class TargetRelation {
     is_ignored() const {
         return ignored_;
     }
-    // Triggers that fire in replica role may look at other tables.
+    // Triggers or rules that fire in replica role: they may look at other tables.
     bool
     fires_triggers() const {
         return fires_triggers_;
@@ -87,18 +87,21 @@ class TargetRelation {
 
     void Resolve();
     void ReadColumns(Relation relation);
-    const Plan &PlanFor(const RowChange &change);
-    Plan Prepare(const RowChange &change);
+    const Plan &PlanFor(const RowChange &change, bool replace);
+    Plan Prepare(const RowChange &change, bool replace) const;
+    void ForgetPlans();
     std::string InsertSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string ReplaceSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string DeleteSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string FullCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
-    uint64 Run(const RowChange &change);
+    bool IsWholeRow(TupleView tuple) const;
+    // Returns the number of rows. `replace`: an update by ReplaceSql().
+    uint64 Run(const RowChange &change, bool replace = false);
     void CheckColumns(TupleView tuple) const;
-    void CheckIdentityColumns(const RowChange &change) const;
 
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;
@@ -109,7 +112,9 @@ class TargetRelation {
     bool lacks_columns_ = false; // the stream knows columns that the table does not have
     std::string sql_name_;       // without ONLY
     std::string target_name_;
-    std::vector<Column> columns_; // aligned with remote_->columns
+    std::vector<Column> columns_;            // aligned with remote_->columns
+    std::vector<std::string> other_columns_; // that only the target has, and may be written
+    bool has_always_identity_ = false;
     MemoryContext context_ = nullptr;
     MemoryContext row_context_ = nullptr;
     std::unordered_map<std::string, Plan> plans_;
