@@ -85,6 +85,17 @@ ApplyWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
     return *table;
 }
 
+// Find() for a change that errors should name.
+ApplyWriter::Table &
+ApplyWriter::FindFor(const ChangeBatch &batch, const Item &item) {
+    try {
+        return Find(batch.relation(item));
+    } catch (const Error &error) {
+        failure_.Set(*item.row.relation, CommandName(item.row.kind), item.transaction);
+        throw failure_.Describe(error);
+    }
+}
+
 void
 ApplyWriter::Write(const ChangeBatch &batch, Items items) {
     while (!items.empty()) {
@@ -151,7 +162,7 @@ ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &g
             const auto [found, is_new] = by_relation.try_emplace(last, groups.size());
             current = found->second;
             if (is_new) {
-                Table *table = &Find(batch.relation(item));
+                Table *table = &FindFor(batch, item);
                 // Described anew in between: what was before must be written first.
                 if (!seen.insert(table->sql.relid()).second || table->sql.fires_triggers()) {
                     return false;

@@ -50,6 +50,7 @@ class ApplyWriter {
     void WriteRow(const ChangeBatch &batch, const ChangeBatch::Item &item);
     void Truncate(const ChangeBatch &batch, const ChangeBatch::Item &item);
     Table &Find(const std::shared_ptr<const RemoteRelation> &remote);
+    Table &FindFor(const ChangeBatch &batch, const ChangeBatch::Item &item);
 
     ValueFormat format_;
     ApplyFailure &failure_;
