@@ -1,0 +1,109 @@
+# D12-D24: what the output plugins send besides plain rows, and what happens to their side of it.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Batch;
+use Test::More;
+
+my $pair = LiveMigrate::Batch->new(dbname => 'unused');
+
+my $setup = <<'SQL';
+CREATE TABLE d12 (id int PRIMARY KEY, v text);
+CREATE TABLE d15 (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED, b text);
+CREATE TABLE d15_full (a int, twice int GENERATED ALWAYS AS (a * 2) STORED);
+ALTER TABLE d15_full REPLICA IDENTITY FULL;
+CREATE TABLE d16 (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);
+CREATE TABLE d18 (id int PRIMARY KEY, v int); INSERT INTO d18 SELECT g, g FROM generate_series(1, 5) g;
+CREATE MATERIALIZED VIEW d18_view AS SELECT id, v FROM d18; CREATE UNIQUE INDEX ON d18_view (id);
+CREATE SCHEMA "D 19"; CREATE TABLE "D 19"."a, b" (id int PRIMARY KEY, v text);
+CREATE TABLE "D 19"."a*" (id int PRIMARY KEY, v text);
+CREATE TABLE "D 19"."a.b" (id int PRIMARY KEY, v text);
+CREATE TABLE "D 19"."a""b'\" (id int PRIMARY KEY, " x" text);
+CREATE TABLE "D 19".left_out (id int PRIMARY KEY, v text);
+CREATE TABLE d23 (id int PRIMARY KEY, n int); INSERT INTO d23 VALUES (1, 0);
+INSERT INTO d15 (id, a) SELECT g, g FROM generate_series(1, 10) g;
+INSERT INTO d15_full (a) SELECT g / 2 FROM generate_series(1, 10) g;
+INSERT INTO d16 (v) SELECT 'v' FROM generate_series(1, 10);
+SQL
+
+my @batches = (
+    'D15 generated columns' => <<'SQL',
+UPDATE d15 SET a = a + 1; UPDATE d15 SET b = 'x' WHERE id < 4; UPDATE d15 SET a = NULL WHERE id = 2;
+INSERT INTO d15 (id, a) VALUES (20, 20); UPDATE d15 SET id = 30, b = 'y' WHERE id = 20;
+DELETE FROM d15 WHERE id = 5; INSERT INTO d15 VALUES (5, 55, DEFAULT, 'z');
+UPDATE d15_full SET a = a + 1; INSERT INTO d15_full VALUES (1), (1), (NULL);
+DELETE FROM d15_full WHERE ctid = (SELECT min(ctid) FROM d15_full WHERE a = 1);
+SQL
+    'D16 GENERATED ALWAYS identities' => <<'SQL',
+INSERT INTO d16 (v) VALUES ('new'); INSERT INTO d16 OVERRIDING SYSTEM VALUE VALUES (500, 'given');
+UPDATE d16 SET v = 'w' WHERE id < 5; UPDATE d16 SET id = DEFAULT WHERE id = 7;
+DELETE FROM d16 WHERE id = 8; INSERT INTO d16 OVERRIDING SYSTEM VALUE VALUES (8, 'again');
+SQL
+    'D18 a materialized view is refreshed concurrently' => <<'SQL',
+UPDATE d18 SET v = v + 1; REFRESH MATERIALIZED VIEW CONCURRENTLY d18_view; DELETE FROM d18 WHERE id = 1;
+REFRESH MATERIALIZED VIEW CONCURRENTLY d18_view; REFRESH MATERIALIZED VIEW d18_view;
+SQL
+    'D19 names with separators, quotes and patterns' => <<'SQL',
+INSERT INTO "D 19"."a, b" VALUES (1, 'x'), (2, 'y'); INSERT INTO "D 19"."a*" VALUES (1, 'x');
+INSERT INTO "D 19"."a.b" VALUES (1, 'x'); INSERT INTO "D 19"."a""b'\" VALUES (1, 'x'), (3, 'z');
+INSERT INTO "D 19".left_out VALUES (1, 'x'); UPDATE "D 19"."a, b" SET v = 'z' WHERE id = 1;
+UPDATE "D 19"."a""b'\" SET " x" = NULL WHERE id = 1; DELETE FROM "D 19"."a""b'\" WHERE id = 3;
+SQL
+    'D12 a transaction of 80 MB' => <<'SQL',
+BEGIN; INSERT INTO d12 SELECT g, repeat(md5(g::text), 1000) FROM generate_series(1, 2400) g;
+UPDATE d12 SET id = -id WHERE id % 100 = 0; DELETE FROM d12 WHERE id % 7 = 0; COMMIT;
+SQL
+);
+
+for my $plugin (qw(pgoutput wal2json)) {
+    my $one = $pair->database("decoding_$plugin");
+    $one->create_gate;
+    $one->source_sql($setup);
+    $one->start(plugin => $plugin, exclude_table_data => ['D 19.left_out']);
+    $one->wait_stage('streaming');
+    for (my $i = 0; $i < @batches; $i += 2) {
+        $one->in_one_batch($batches[ $i + 1 ]);
+        $one->assert_equal_tables("$batches[$i] ($plugin)",
+            rows_only => 1, skip => qr/left_out|d18_view/);
+    }
+    is($one->target_sql('SELECT count(*) FROM "D 19".left_out'),
+        '0', "D19 $plugin: exactly the table that is left out is left out");
+
+    # D23: transactions that end where the next one begins, on both sides of restarts.
+    for my $round (1 .. 3) {
+        my $lock = $one->lock_table($one->target, 'd23');
+        $one->source_sql('UPDATE d23 SET n = n + 1;' x 10);
+        $one->wait_blocked($one->target);
+        $one->kill_worker($round == 2 ? 'receiver' : 'apply', 'TERM');
+        $one->end_session($lock);
+        $one->source_sql('UPDATE d23 SET n = n + 1;' x 10);
+        $one->source_sql('SELECT pg_terminate_backend(pid) FROM pg_stat_replication') if $round == 3;
+    }
+    ok($one->poll(sub { $one->target_sql('SELECT n FROM d23') eq '60' }, 60),
+        "D23 $plugin: each of them once")
+      or $one->diagnose('D23');
+    $one->finish("D $plugin", skip => qr/left_out/);
+}
+
+# D24: the publication is dropped, or loses a table, while changes stream.
+my $one = $pair->database('publication');
+$one->create_gate;
+$one->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
+$one->start(plugin => 'pgoutput');
+$one->wait_stage('streaming');
+$one->source_sql('DROP PUBLICATION livemigrate_publication; INSERT INTO t VALUES (1)');
+$one->source_sql('SELECT pg_terminate_backend(pid) FROM pg_stat_replication');
+ok( $one->poll(
+        sub {
+            my $status = $one->status_row;
+            return ($status->{last_error} // '') =~ /publication .*livemigrate_publication/;
+        },
+        60),
+    'D24 the error names the publication') or
+  $one->diagnose('D24');
+isnt($one->status_row->{state}, 'running', 'D24 nothing pretends that all is well');
+$one->abort;
+
+done_testing();
