@@ -9,6 +9,7 @@
 #include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
+#include "pg/guc.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 
@@ -56,6 +57,10 @@ VersionFits(int32_t migration) {
         return false;
     }
 }
+
+// The spool is at its limit again and again while apply is behind: that is one event until it has
+// not been for so long.
+constexpr std::chrono::seconds kSpoolCalm{10};
 
 } // namespace
 
@@ -296,6 +301,7 @@ Coordinator::WaitForResume(bool keep_receiver) {
         return false;
     }
     rates_.Reset(state_);
+    bool hold_shown = false;
     for (;;) {
         pg::SleepOnLatch(kRequestInterval);
         if (state_.stop.load() != 0) {
@@ -322,6 +328,13 @@ Coordinator::WaitForResume(bool keep_receiver) {
             pool_.Supervise();
             pool_.Ensure(WorkerKind::kReceiver, 1);
             lag_history_.Sample(migration_.id, migration_.stage, state_);
+            const SpoolHoldText spool = WatchSpool();
+            if (hold_shown || !spool.message.empty()) {
+                hold_shown = !spool.message.empty();
+                SetMessage("paused after stage " + std::string(StageName(migration_.stage)) +
+                               (hold_shown ? "; " + spool.message : ""),
+                           "SELECT livemigrate.migration_resume();");
+            }
         }
         if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
             snapshot_session_.reset();
@@ -394,12 +407,54 @@ Coordinator::Tick(const std::string &message) {
             ClearError(migration_.id);
             transaction.Commit();
         }
-        SetMessage(pool_.short_of_slots()
-                       ? message + "; the server has no more free worker slots "
-                                   "(max_worker_processes), so fewer workers run at a time"
-                       : message);
+        const SpoolHoldText spool = WatchSpool();
+        std::string shown = message;
+        if (pool_.short_of_slots()) {
+            shown += "; the server has no more free worker slots (max_worker_processes), so fewer "
+                     "workers run at a time";
+        }
+        if (!spool.message.empty()) {
+            shown += "; " + spool.message;
+        }
+        SetMessage(shown, spool.hint);
     }
     pg::SleepOnLatch(kTickPause);
+}
+
+// What the receiver waits for now, for the status. The first time it becomes an event, however
+// short it was.
+SpoolHoldText
+Coordinator::WatchSpool() {
+    constexpr SpoolHold kAll[] = {SpoolHold::kSizeLimit, SpoolHold::kFreeDisk, SpoolHold::kDiskFull,
+                                  SpoolHold::kOversized};
+    const auto hold = pool_.Running(WorkerKind::kReceiver) > 0
+                          ? static_cast<SpoolHold>(state_.spool_hold.load())
+                          : SpoolHold::kNone;
+    const uint32_t seen = state_.spool_holds.exchange(0) | SpoolHoldBit(hold);
+    const Clock::time_point now = Clock::now();
+    if (seen != 0) {
+        last_hold_ = now;
+    } else if (announced_holds_ != 0 && now - last_hold_ > kSpoolCalm) {
+        announced_holds_ = 0;
+        Event("info", "the spool has room again");
+    }
+    for (SpoolHold news : kAll) {
+        if ((seen & ~announced_holds_ & SpoolHoldBit(news)) != 0) {
+            announced_holds_ |= SpoolHoldBit(news);
+            AnnounceHold(DescribeSpoolHold(news, pg::SpoolSizeLimit(), pg::SpoolMinFreeDisk()));
+        }
+    }
+    return DescribeSpoolHold(hold, pg::SpoolSizeLimit(), pg::SpoolMinFreeDisk());
+}
+
+void
+Coordinator::AnnounceHold(const SpoolHoldText &text) {
+    Event("warning", text.message, text.hint);
+    pg::Call([&] {
+        ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s", migration_.settings.name.c_str(),
+                             text.message.c_str()),
+                      errhint("%s", text.hint.c_str())));
+    });
 }
 
 void

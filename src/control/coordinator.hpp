@@ -10,6 +10,7 @@
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
 #include "control/worker_pool.hpp"
+#include "core/spool_room.hpp"
 #include "core/table_pattern.hpp"
 #include "source/catalog_query.hpp"
 #include "source/connection.hpp"
@@ -46,6 +47,8 @@ class Coordinator {
     void CheckRequests();
     void Tick(const std::string &message);
     void ShowTrouble();
+    SpoolHoldText WatchSpool();
+    void AnnounceHold(const SpoolHoldText &text);
     void SetMessage(const std::string &message, const std::string &hint = "");
     void Event(const char *severity, const std::string &message, const std::string &detail = "");
     void PublishEndpos();
@@ -104,6 +107,8 @@ class Coordinator {
     std::string shown_message_;
     std::string shown_hint_;
     bool receiver_wanted_ = false;
+    uint32_t announced_holds_ = 0; // of SpoolHoldBit
+    std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point last_poll_{};
     RateMeter rates_;

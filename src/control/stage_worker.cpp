@@ -84,6 +84,12 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
         state_.spool_bytes.store(spool_bytes);
     }
     void
+    Held(SpoolHold hold) override {
+        CheckCoordinator(state_);
+        state_.spool_hold.store(static_cast<uint32_t>(hold));
+        state_.spool_holds.fetch_or(SpoolHoldBit(hold));
+    }
+    void
     SourceClock(int64_t offset) override {
         state_.source_clock_offset.store(offset);
     }

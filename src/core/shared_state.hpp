@@ -62,6 +62,8 @@ struct SharedState {
     std::atomic<uint32_t> written_version; // odd while the two are being changed
     std::atomic<uint64_t> flushed_lsn;     // end of the last transaction wholly on disk
     std::atomic<uint64_t> spool_bytes;
+    std::atomic<uint32_t> spool_hold;         // SpoolHold
+    std::atomic<uint32_t> spool_holds;        // a bit for each since the coordinator cleared it
     std::atomic<int64_t> source_clock_offset; // source clock minus ours, microseconds
 
     // Apply.

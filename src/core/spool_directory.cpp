@@ -9,6 +9,7 @@
 #include <memory>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 namespace livemigrate {
@@ -186,6 +187,15 @@ SpoolDirectory::Create(uint64_t segment) const {
 void
 SpoolDirectory::Remove(uint64_t segment) const {
     UnlinkSegment(handle_, segment);
+}
+
+uint64_t
+SpoolDirectory::FreeDiskBytes() const {
+    struct statvfs status;
+    if (::fstatvfs(handle_.descriptor(), &status) < 0) {
+        ThrowErrno(errno, "stat the file system of", handle_.path());
+    }
+    return uint64_t{status.f_bavail} * status.f_frsize;
 }
 
 std::string

@@ -32,6 +32,9 @@ class SpoolDirectory {
     File Create(uint64_t segment) const; // must not exist
     void Remove(uint64_t segment) const; // fine if it does not exist
 
+    // Of its file system, for users that are not privileged.
+    uint64_t FreeDiskBytes() const;
+
     // Makes creations and removals durable.
     void
     Sync() const {

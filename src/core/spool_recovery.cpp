@@ -164,6 +164,8 @@ Scan::FollowMessage(const SegmentReader &reader, const SpoolRecord &record) {
     found_.in_transaction = begins;
     if (!begins) {
         found_.last_end_lsn = mark.end_lsn;
+        found_.last_commit_end_lsn = mark.end_lsn;
+        found_.last_commit_segment = reader.segment();
     }
 }
 

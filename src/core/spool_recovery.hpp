@@ -20,6 +20,9 @@ struct SpoolScan {
     // A segment behind it whose creation was torn, to be removed; 0 for none.
     uint64_t torn_segment = 0;
     std::vector<uint64_t> finished_sizes; // of the segments before it
+    // The last whole transaction that was read: the segment of its commit (0: none) and its end.
+    uint64_t last_commit_segment = 0;
+    Lsn last_commit_end_lsn;
     Lsn last_end_lsn;
     bool in_transaction = false;
 };

@@ -65,6 +65,8 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
     file_offset_ = found.end.offset;
     in_transaction_ = found.in_transaction;
     last_end_lsn_ = found.last_end_lsn;
+    last_commit_end_lsn_ = found.last_commit_end_lsn;
+    last_commit_segment_ = found.last_commit_segment;
     for (uint64_t size : found.finished_sizes) {
         finished_sizes_.push_back(size);
         finished_bytes_ += size;
@@ -137,6 +139,8 @@ SpoolWriter::AppendCommit(Lsn lsn, std::string_view payload, const TransactionMa
     PutMessage(lsn, payload);
     in_transaction_ = false;
     last_end_lsn_ = mark.end_lsn;
+    last_commit_end_lsn_ = mark.end_lsn;
+    last_commit_segment_ = segment_;
     return true;
 }
 
@@ -295,6 +299,12 @@ SpoolWriter::bytes_on_disk() {
         finished_sizes_.pop_front();
     }
     return finished_bytes_ + file_offset_;
+}
+
+bool
+SpoolWriter::ApplyMakesRoom(Lsn applied_flushed) const {
+    const uint64_t oldest = segment_ - finished_sizes_.size();
+    return oldest < last_commit_segment_ && applied_flushed < last_commit_end_lsn_;
 }
 
 void

@@ -88,6 +88,34 @@ class SpoolWriter {
     // The size of all segments, like SpoolBytes but without listing them.
     uint64_t bytes_on_disk();
 
+    // The same, without a look at what was pruned since the last call of bytes_on_disk(), and with
+    // what is buffered.
+    uint64_t
+    size() const {
+        return finished_bytes_ + file_offset_ + buffered_;
+    }
+    uint64_t
+    free_disk_bytes() const {
+        return directory_.FreeDiskBytes();
+    }
+
+    // Whether apply removes a segment when it has applied, and flushed, all whole transactions;
+    // `applied_flushed` is how far it is. Apply goes on from the end of the last one, so that
+    // segment and those of a transaction that is open stay. As of the last bytes_on_disk().
+    bool ApplyMakesRoom(Lsn applied_flushed) const;
+
+    // Counts from the next record on.
+    void
+    set_segment_size(uint64_t size) {
+        options_.segment_size = size;
+    }
+
+    // Whether a sync went wrong: nothing can be written any more.
+    bool
+    unusable() const {
+        return unusable_;
+    }
+
     // Transactions that came again and were dropped.
     uint64_t
     duplicate_transactions() const {
@@ -135,6 +163,8 @@ class SpoolWriter {
     // The stream.
     bool in_transaction_ = false;
     bool dropping_ = false;
+    Lsn last_commit_end_lsn_;          // of the last whole transaction,
+    uint64_t last_commit_segment_ = 0; // and where its commit is; 0: it is not here
     Lsn begin_commit_lsn_; // of the transaction that is open; invalid if its Begin was not seen
     Lsn last_end_lsn_;
     Lsn synced_end_lsn_;

@@ -8,7 +8,14 @@ namespace {
 
 int caught_up_lag_ms = 2000;
 char *client_bin_dir = nullptr;
+int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
+int spool_size_limit_mb = 0;
+
+uint64_t
+Bytes(int megabytes) {
+    return static_cast<uint64_t>(megabytes) << 20;
+}
 
 } // namespace
 
@@ -23,10 +30,19 @@ DefineSettings() {
         "livemigrate.client_bin_dir",
         "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,
         &client_bin_dir, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.spool_min_free_disk",
+        "Receiving waits while less is free on the file system of the spool; 0 turns this off.",
+        nullptr, &spool_min_free_disk_mb, 1024, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
+        nullptr, nullptr);
     DefineCustomIntVariable("livemigrate.spool_segment_size",
                             "Size of the files that buffer changes on the target.", nullptr,
                             &spool_segment_size_mb, 64, 1, 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
                             nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.spool_size_limit",
+        "Receiving waits for apply while the spool is this large; 0 means no limit.", nullptr,
+        &spool_size_limit_mb, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
     ReserveSettingPrefix("livemigrate");
 }
 
@@ -41,8 +57,18 @@ ClientBinaryDirectory() {
 }
 
 uint64_t
+SpoolMinFreeDisk() {
+    return Bytes(spool_min_free_disk_mb);
+}
+
+uint64_t
 SpoolSegmentSize() {
-    return static_cast<uint64_t>(spool_segment_size_mb) << 20;
+    return Bytes(spool_segment_size_mb);
+}
+
+uint64_t
+SpoolSizeLimit() {
+    return Bytes(spool_size_limit_mb);
 }
 
 } // namespace livemigrate::pg

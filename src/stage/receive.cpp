@@ -4,9 +4,11 @@
 
 #include "core/error.hpp"
 #include "core/replication_message.hpp"
+#include "core/spool_room.hpp"
 #include "core/spool_writer.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/wait.hpp"
 #include "source/replication_stream.hpp"
@@ -33,6 +35,12 @@ constexpr milliseconds kBurstPause{5};
 constexpr size_t kBurstBytes = 256 * 1024;
 // This far behind the source there is a backlog, however little came at once.
 constexpr uint64_t kBacklogBytes = 1 << 20;
+// Between two looks at the spool's room, and at whether there is room again. Apply sets the latch
+// when it commits, and removes segments a little later.
+constexpr milliseconds kRoomInterval{200};
+constexpr milliseconds kHoldPause{100};
+// Between two attempts to write to a full disk.
+constexpr milliseconds kDiskFullPause{1000};
 // Messages between two looks at the clock while data keeps coming.
 constexpr int kMessagesPerTurn = 4096;
 
@@ -109,10 +117,8 @@ class Receiver {
         OpenSpool(slot);
         StartStreaming();
         for (;;) {
-            const bool more = ReadBurst();
-            writer_->Flush();
+            const bool more = TakeIn();
             PublishWritten();
-            SyncIfDue();
             SendFeedbackIfDue();
             WaitForMore(more);
         }
@@ -132,7 +138,11 @@ class Receiver {
         if (slot.confirmed_flush > settings_.origin_progress) {
             options.confirmed_flush_lsn = slot.confirmed_flush;
         }
-        writer_ = std::make_unique<SpoolWriter>(std::move(options));
+        observer_.Held(SpoolHold::kNone);
+        while (!TryOpenSpool(options)) {
+            observer_.Held(SpoolHold::kDiskFull);
+            pg::SleepOnLatch(kDiskFullPause);
+        }
         received_ = std::max(writer_->last_end_lsn(), settings_.origin_progress);
         flushed_ = std::max(writer_->synced_end_lsn(), settings_.origin_progress);
         if (received_ > writer_->last_end_lsn()) {
@@ -141,7 +151,22 @@ class Receiver {
             writer_->AppendPosition(received_);
         }
         PublishWritten();
+        observer_.Held(hold_);
         observer_.Flushed(flushed_, writer_->bytes_on_disk());
+    }
+
+    // Opening writes a little, too. False if the disk is full.
+    bool
+    TryOpenSpool(const SpoolOptions &options) {
+        try {
+            writer_ = std::make_unique<SpoolWriter>(options);
+            return true;
+        } catch (const Error &error) {
+            if (error.sqlstate() != sqlstate::kDiskFull) {
+                throw;
+            }
+            return false;
+        }
     }
 
     void
@@ -156,12 +181,73 @@ class Receiver {
         observer_.Doing("streaming");
     }
 
+    // Reads and writes, as far as there is room. True if more may be there. A write that is refused
+    // for want of space changes nothing and is tried again.
+    bool
+    TakeIn() {
+        burst_bytes_ = 0;
+        if (hold_ == SpoolHold::kDiskFull && Clock::now() - last_look_ < kDiskFullPause) {
+            return false;
+        }
+        if (room_.bytes == 0 || Clock::now() - last_look_ >= kRoomInterval) {
+            LookForRoom();
+        }
+        try {
+            const bool more = room_.bytes > 0 && ReadBurst();
+            writer_->Flush();
+            SyncIfDue();
+            SetHold(room_.hold);
+            return more;
+        } catch (const Error &error) {
+            if (error.sqlstate() != sqlstate::kDiskFull || writer_->unusable()) {
+                throw;
+            }
+            SetHold(SpoolHold::kDiskFull);
+            return false;
+        }
+    }
+
+    void
+    LookForRoom() {
+        last_look_ = Clock::now();
+        const uint64_t limit = pg::SpoolSizeLimit();
+        writer_->bytes_on_disk(); // learns what apply has removed
+        writer_->set_segment_size(SegmentSizeUnderLimit(settings_.spool_segment_size, limit));
+        room_ =
+            RoomInSpool({.size = writer_->size(),
+                         .free_disk = writer_->free_disk_bytes(),
+                         .size_limit = limit,
+                         .min_free_disk = pg::SpoolMinFreeDisk(),
+                         .apply_makes_room = writer_->ApplyMakesRoom(observer_.AppliedFlushed())});
+    }
+
+    bool
+    IsWaiting() const {
+        return hold_ != SpoolHold::kNone && hold_ != SpoolHold::kOversized;
+    }
+
+    void
+    SetHold(SpoolHold hold) {
+        if (hold == hold_) {
+            return;
+        }
+        hold_ = hold;
+        observer_.Held(hold);
+        observer_.Doing(
+            hold == SpoolHold::kNone
+                ? "streaming"
+                : DescribeSpoolHold(hold, pg::SpoolSizeLimit(), pg::SpoolMinFreeDisk()).message);
+    }
+
     // Takes what libpq has, then what the socket holds, up to a bound. True if more may be there.
     bool
     ReadBurst() {
-        burst_bytes_ = 0;
         int turn = 0;
-        for (;;) {
+        if (unwritten_) {
+            Take(*unwritten_);
+            unwritten_.reset();
+        }
+        while (room_.bytes > 0) {
             const std::optional<std::string_view> message = stream_.TryReceive();
             if (!message) {
                 if (input_consumed_) {
@@ -174,11 +260,15 @@ class Receiver {
             }
             input_consumed_ = false;
             burst_bytes_ += message->size();
-            Take(ParseReplicationMessage(*message));
+            room_.bytes -= std::min<uint64_t>(room_.bytes, message->size());
+            unwritten_ = ParseReplicationMessage(*message);
+            Take(*unwritten_);
+            unwritten_.reset();
             if (++turn >= kMessagesPerTurn) {
-                return true;
+                break;
             }
         }
+        return true;
     }
 
     void
@@ -256,8 +346,9 @@ class Receiver {
             (!moved || now - last_feedback_ < kFeedbackInterval)) {
             return;
         }
-        // Ask for a keepalive now and then, so that the position moves on a quiet source.
-        status.reply_requested = now - last_feedback_ >= kStatusInterval;
+        // Ask for a keepalive now and then, so that the position moves on a quiet source; not while
+        // nothing is read, for they would pile up in the walsender.
+        status.reply_requested = !IsWaiting() && now - last_feedback_ >= kStatusInterval;
         status.client_time = GetCurrentTimestamp();
         BuildStandbyStatus(status, feedback_);
         stream_.Send(feedback_);
@@ -268,6 +359,10 @@ class Receiver {
 
     void
     WaitForMore(bool more) {
+        if (IsWaiting()) {
+            pg::Wait({.timeout = kHoldPause});
+            return;
+        }
         if (burst_bytes_ >= kBurstBytes || (burst_bytes_ > 0 && IsFarBehind())) {
             PauseBetweenBursts();
             return;
@@ -304,6 +399,10 @@ class Receiver {
     ReceiveObserver &observer_;
     source::ReplicationStream stream_;
     std::unique_ptr<SpoolWriter> writer_;
+    // A message that could not be written, in libpq's memory until the next is asked for.
+    std::optional<ReplicationMessage> unwritten_;
+    SpoolHold hold_ = SpoolHold::kNone;
+    SpoolRoom room_{.bytes = 0}; // what is left of it since the last look
     Lsn received_;
     Lsn flushed_;
     Lsn idle_position_;
@@ -313,6 +412,7 @@ class Receiver {
     size_t burst_bytes_ = 0;
     StandbyStatus last_status_;
     std::string feedback_;
+    Clock::time_point last_look_{};
     Clock::time_point last_sync_{};
     Clock::time_point last_feedback_{};
     Clock::time_point last_position_{};

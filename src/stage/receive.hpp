@@ -5,6 +5,7 @@
 #include "core/output_plugin.hpp"
 #include "core/shared_state.hpp"
 #include "core/spool_format.hpp"
+#include "core/spool_room.hpp"
 
 #include <functional>
 #include <string>
@@ -32,6 +33,8 @@ class ReceiveObserver {
     virtual ~ReceiveObserver() = default;
     virtual void Written(SpoolPosition position, Lsn received) = 0;
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
+    // Whether and why the stream is left on the source; kNone at the start.
+    virtual void Held(SpoolHold hold) = 0;
     virtual void SourceClock(int64_t offset_microseconds) = 0;
     // How far apply is: committed, and flushed to the target's disk.
     virtual Lsn Applied() = 0;
@@ -46,6 +49,10 @@ class ReceiveObserver {
 
 // Runs until the connection or the spool fails (Error) or the process is told to end. Before it
 // streams it makes sure that the source, the slot and the spool belong together (invariant 6).
+//
+// While the spool has no room (core/spool_room), or the disk is full, nothing is read: the socket
+// fills and the walsender waits in its send. It goes on reading replies there, so that the feedback
+// that is sent all the same keeps the connection from wal_sender_timeout and moves the slot.
 [[noreturn]] void Receive(const ReceiveSettings &settings, ReceiveObserver &observer);
 
 } // namespace livemigrate::stage
