@@ -150,13 +150,13 @@ for my $name (qw(a b)) {
     $two->wait_stage('preflight');
     $two->wait_state('paused');
 }
-is($two->status_row->{hint}, "SELECT livemigrate.migration_resume(migration => 'b');",
+is($two->status_row->{hint}, "SELECT livemigrate.migration_resume('b');",
     'the hint names the migration');
 like($two->target_error("SELECT livemigrate.migration_cleanup('a')")->{hint},
-    qr/migration_abort\(migration => 'a'\)/, 'so does an error');
+    qr/migration_abort\('a'\)/, 'so does an error');
 $two->target_sql("SELECT livemigrate.migration_abort('a')");
-is($two->status_row->{hint}, 'SELECT livemigrate.migration_resume();',
-    'with one left there is no need to');
+is($two->status_row->{hint}, "SELECT livemigrate.migration_resume('b');",
+    'with one left it does no harm');
 $two->abort;
 
 # --- a failure is told to listeners, too
