@@ -33,7 +33,7 @@ PG_CPPFLAGS  = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
                -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CXXFLAGS  = -std=c++20 -MMD -MP -fvisibility=hidden -Wall -Wextra -Wshadow -Wno-register \
                $(WERROR)
-SHLIB_LINK   = $(libpq) -lsimdjson -lstdc++
+SHLIB_LINK   = $(libpq) -lsimdjson -llz4 -lstdc++
 EXTRA_CLEAN  = $(OBJS:.o=.d) $(PRECOMPILED).gch tmp_check
 override with_llvm := no
 

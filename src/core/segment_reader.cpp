@@ -57,6 +57,9 @@ SegmentReader::IsTornCreation() const {
 
 SegmentReader::Result
 SegmentReader::Next(uint64_t limit, SpoolRecord &record) {
+    if (!block_.at_end()) {
+        return NextInBlock(record);
+    }
     if (offset_ >= limit) {
         return Result::kEnd;
     }
@@ -72,6 +75,14 @@ SegmentReader::Next(uint64_t limit, SpoolRecord &record) {
     if (!IsIntact(seed_, offset_, Unread(), payload)) {
         return Result::kDamaged;
     }
+    if (header.kind == static_cast<uint8_t>(RecordKind::kBlock)) {
+        if (!header_.blocks || !block_.Open(payload)) {
+            return Result::kDamaged;
+        }
+        block_length_ = size;
+        begin_ += size;
+        return NextInBlock(record);
+    }
     record = {.kind = static_cast<RecordKind>(header.kind),
               .lsn = header.lsn,
               .payload = payload,
@@ -81,8 +92,24 @@ SegmentReader::Next(uint64_t limit, SpoolRecord &record) {
     return Result::kRecord;
 }
 
+// The file's position moves on with the last record of the block.
+SegmentReader::Result
+SegmentReader::NextInBlock(SpoolRecord &record) {
+    const std::string_view bytes = block_.Next();
+    const RecordHeader header = DecodeRecordHeader(bytes.data());
+    record = {.kind = static_cast<RecordKind>(header.kind),
+              .lsn = header.lsn,
+              .payload = bytes.substr(kRecordHeaderSize),
+              .position = {segment_, offset_}};
+    if (block_.at_end()) {
+        offset_ += block_length_;
+    }
+    return Result::kRecord;
+}
+
 void
 SegmentReader::Seek(uint64_t offset) {
+    block_.Close();
     offset_ = offset;
     begin_ = 0;
     end_ = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/posix_file.hpp"
+#include "core/spool_block.hpp"
 #include "core/spool_format.hpp"
 
 #include <cstddef>
@@ -17,7 +18,7 @@ struct SpoolRecord {
     RecordKind kind = RecordKind::kMessage;
     Lsn lsn; // of the XLogData message
     std::string_view payload;
-    SpoolPosition position; // where the record starts
+    SpoolPosition position; // where the record, or the block it stands in, starts
 };
 
 inline constexpr const char *kDamageHint =
@@ -40,7 +41,8 @@ class SegmentReader {
     // `identity`.
     void Require(const SpoolIdentity &identity) const;
 
-    // Bytes at and beyond `limit` are not looked at, so a writer may be changing them.
+    // The next record; blocks are taken apart. Bytes at and beyond `limit` are not looked at, so a
+    // writer may be changing them.
     Result Next(uint64_t limit, SpoolRecord &record);
 
     // Goes on at `offset`, which must be where a record starts.
@@ -69,18 +71,19 @@ class SegmentReader {
     uint64_t
     offset() const {
         return offset_;
-    } // behind the last record returned
+    } // behind the last record returned; where its block starts, if there is more of that
     const File &
     file() const {
         return file_;
     }
     size_t
     buffer_size() const {
-        return capacity_;
+        return capacity_ + block_.capacity();
     }
 
   private:
     bool Fill(size_t size, uint64_t limit);
+    Result NextInBlock(SpoolRecord &record);
     void SetCapacity(size_t capacity);
     const char *
     Unread() const {
@@ -103,6 +106,10 @@ class SegmentReader {
     size_t capacity_ = 0;
     size_t begin_ = 0;
     size_t end_ = 0;
+
+    // The block that is being read, if any; it starts at offset_ and is so long.
+    BlockReader block_;
+    size_t block_length_ = 0;
 };
 
 } // namespace livemigrate

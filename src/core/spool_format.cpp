@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kMagic{"LMSPOOL\n", 8};
 constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kFormatVersionWithBlocks = 2;
 constexpr size_t kSegmentDigits = 16;
 constexpr uint8_t kFlagInTransaction = 1;
 
@@ -104,7 +105,7 @@ EncodeSegmentHeader(const SegmentHeader &header) {
     SegmentHeaderBytes bytes{};
     char *at = bytes.data();
     std::memcpy(at, kMagic.data(), kMagic.size());
-    Store(at + kVersionAt, kFormatVersion);
+    Store(at + kVersionAt, header.blocks ? kFormatVersionWithBlocks : kFormatVersion);
     at[kPluginAt] = static_cast<char>(header.identity.plugin);
     at[kFlagsAt] = static_cast<char>(header.in_transaction ? kFlagInTransaction : 0);
     std::memcpy(at + kTokenAt, header.identity.token.data(), header.identity.token.size());
@@ -123,9 +124,11 @@ DecodeSegmentHeader(const SegmentHeaderBytes &bytes, SegmentHeader &header) {
         Load<uint32_t>(at + kHeaderCrcAt) != Crc32c(std::string_view(at, kHeaderCrcAt))) {
         return HeaderState::kDamaged;
     }
-    if (Load<uint32_t>(at + kVersionAt) != kFormatVersion) {
+    const auto version = Load<uint32_t>(at + kVersionAt);
+    if (version != kFormatVersion && version != kFormatVersionWithBlocks) {
         return HeaderState::kOtherVersion;
     }
+    header.blocks = version == kFormatVersionWithBlocks;
     header.identity.plugin = static_cast<Plugin>(at[kPluginAt]);
     header.in_transaction = (at[kFlagsAt] & kFlagInTransaction) != 0;
     std::memcpy(header.identity.token.data(), at + kTokenAt, header.identity.token.size());
@@ -144,10 +147,22 @@ RecordSeed(const SegmentHeaderBytes &bytes) {
 void
 EncodeRecordHeader(uint32_t seed, uint64_t offset, RecordKind kind, Lsn lsn,
                    std::string_view payload, char *out) {
-    Store(out + kLengthAt, static_cast<uint32_t>(payload.size()));
+    EncodeUnsealedHeader(kind, lsn, payload.size(), out);
+    Store(out + kRecordCrcAt, RecordCrc(seed, offset, out, payload));
+}
+
+void
+EncodeUnsealedHeader(RecordKind kind, Lsn lsn, size_t length, char *out) {
+    Store(out + kRecordCrcAt, uint32_t{0});
+    Store(out + kLengthAt, static_cast<uint32_t>(length));
     Store(out + kLsnAt, lsn.value);
     out[kKindAt] = static_cast<char>(kind);
-    Store(out + kRecordCrcAt, RecordCrc(seed, offset, out, payload));
+}
+
+void
+SealRecord(uint32_t seed, uint64_t offset, size_t length, char *record) {
+    const std::string_view payload(record + kRecordHeaderSize, length);
+    Store(record + kRecordCrcAt, RecordCrc(seed, offset, record, payload));
 }
 
 RecordHeader
@@ -162,6 +177,7 @@ bool
 IsPlausible(const RecordHeader &header) {
     switch (static_cast<RecordKind>(header.kind)) {
     case RecordKind::kMessage:
+    case RecordKind::kBlock:
         return header.length <= kMaxPayloadSize;
     case RecordKind::kReset:
     case RecordKind::kPosition:

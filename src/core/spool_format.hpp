@@ -40,6 +40,7 @@ enum class RecordKind : uint8_t {
     kMessage = 1,  // a payload of the output plugin, unchanged
     kReset = 2,    // the transaction that is open comes again from its beginning: forget it
     kPosition = 3, // between transactions: everything that commits before the LSN has been received
+    kBlock = 4,    // some of the others, compressed (core/spool_block); not in every segment
 };
 
 inline constexpr std::string_view kSegmentSuffix = ".spool";
@@ -55,6 +56,8 @@ struct SegmentHeader {
     // whether the first record continues another.
     Lsn base_lsn{};
     bool in_transaction = false;
+    // Whether there may be blocks: format version 2, and 1 otherwise.
+    bool blocks = false;
     // Where the segment before ends, so that a file cut short is noticed; 0 for the first.
     uint64_t previous_size = 0;
 };
@@ -83,6 +86,13 @@ uint32_t RecordSeed(const SegmentHeaderBytes &bytes);
 // Writes kRecordHeaderSize bytes for a record at `offset`. payload.size() <= kMaxPayloadSize.
 void EncodeRecordHeader(uint32_t seed, uint64_t offset, RecordKind kind, Lsn lsn,
                         std::string_view payload, char *out);
+
+// The same for a record that will stand in a block, which has the checksum, or that SealRecord will
+// complete. `length` is the payload's.
+void EncodeUnsealedHeader(RecordKind kind, Lsn lsn, size_t length, char *out);
+
+// Makes a record of one that is unsealed: header at `record`, payload behind it.
+void SealRecord(uint32_t seed, uint64_t offset, size_t length, char *record);
 
 // Reads kRecordHeaderSize bytes and believes nothing yet.
 RecordHeader DecodeRecordHeader(const char *bytes);

@@ -26,6 +26,8 @@ struct SpoolOptions {
 
     // A segment is ended before the record that would make it longer.
     uint64_t segment_size = 64 << 20;
+    // Whether groups of records are compressed, from the next segment on.
+    bool compress = false;
     // Whether the start checks every record of every segment (as fast as the disk), or only all
     // headers and the newest segment; readers check every record anyway.
     bool verify_all = true;

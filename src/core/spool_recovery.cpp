@@ -84,6 +84,7 @@ Scan::Run() {
         }
         found_.end = {segment, reader.offset()};
         found_.seed = reader.seed();
+        found_.blocks = reader.header().blocks;
     }
     CheckConfirmed();
     return found_;
@@ -145,6 +146,8 @@ Scan::Follow(const SegmentReader &reader, const SpoolRecord &record) {
         return;
     case RecordKind::kPosition:
         found_.last_end_lsn = record.lsn;
+        return;
+    case RecordKind::kBlock: // never handed out
         return;
     }
 }

@@ -14,7 +14,8 @@ namespace livemigrate {
 struct SpoolScan {
     // The newest segment, and behind its last intact record; nowhere if there is no segment.
     SpoolPosition end;
-    uint32_t seed = 0; // RecordSeed of that segment
+    uint32_t seed = 0;   // RecordSeed of that segment
+    bool blocks = false; // whether that segment may have blocks
     // Bytes of that segment behind `end`: a torn write.
     uint64_t torn_bytes = 0;
     // A segment behind it whose creation was torn, to be removed; 0 for none.

@@ -62,6 +62,7 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
     file_ = directory_.OpenForWriting(found.end.segment);
     segment_ = found.end.segment;
     seed_ = found.seed;
+    blocks_ = found.blocks && options_.compress;
     file_offset_ = found.end.offset;
     in_transaction_ = found.in_transaction;
     last_end_lsn_ = found.last_end_lsn;
@@ -202,9 +203,7 @@ SpoolWriter::Put(RecordKind kind, Lsn lsn, std::string_view payload) {
         Flush();
     }
     if (size > kBufferSize) {
-        char header[kRecordHeaderSize];
-        EncodeRecordHeader(seed_, file_offset_, kind, lsn, payload, header);
-        WriteThrough(std::string_view(header, sizeof(header)), payload);
+        PutLong(kind, lsn, payload);
         return;
     }
     char *out = buffer_.get() + buffered_;
@@ -212,15 +211,66 @@ SpoolWriter::Put(RecordKind kind, Lsn lsn, std::string_view payload) {
         std::memcpy(out + kRecordHeaderSize, payload.data(), payload.size());
         payload = std::string_view(out + kRecordHeaderSize, payload.size());
     }
-    EncodeRecordHeader(seed_, file_offset_ + buffered_, kind, lsn, payload, out);
+    if (blocks_) {
+        EncodeUnsealedHeader(kind, lsn, payload.size(), out);
+    } else {
+        EncodeRecordHeader(seed_, file_offset_ + buffered_, kind, lsn, payload, out);
+    }
     buffered_ += size;
+}
+
+// A record that does not fit the buffer, which is empty.
+void
+SpoolWriter::PutLong(RecordKind kind, Lsn lsn, std::string_view payload) {
+    char header[kRecordHeaderSize];
+    if (blocks_ && sizeof(header) + payload.size() <= kMaxBlockSize) {
+        EncodeUnsealedHeader(kind, lsn, payload.size(), header);
+        long_record_.assign(header, sizeof(header)).append(payload);
+        const bool written = WriteAsBlock(long_record_, lsn);
+        long_record_ = std::string();
+        if (written) {
+            return;
+        }
+    }
+    EncodeRecordHeader(seed_, file_offset_, kind, lsn, payload, header);
+    WriteThrough(std::string_view(header, sizeof(header)), payload);
 }
 
 void
 SpoolWriter::Flush() {
-    if (buffered_ > 0) {
-        WriteThrough(std::string_view(buffer_.get(), buffered_), {});
-        buffered_ = 0;
+    if (buffered_ == 0) {
+        return;
+    }
+    const std::string_view records(buffer_.get(), buffered_);
+    if (!blocks_) {
+        WriteThrough(records, {});
+    } else if (!WriteAsBlock(records, DecodeRecordHeader(records.data()).lsn)) {
+        SealBuffer();
+        WriteThrough(records, {});
+    }
+    buffered_ = 0;
+}
+
+// False, with nothing written, if compressing does not pay.
+bool
+SpoolWriter::WriteAsBlock(std::string_view records, Lsn lsn) {
+    const std::string_view block = compressor_.Compress(records);
+    if (block.empty()) {
+        return false;
+    }
+    char header[kRecordHeaderSize];
+    EncodeRecordHeader(seed_, file_offset_, RecordKind::kBlock, lsn, block, header);
+    WriteThrough(std::string_view(header, sizeof(header)), block);
+    return true;
+}
+
+void
+SpoolWriter::SealBuffer() {
+    for (size_t at = 0; at < buffered_;) {
+        char *record = buffer_.get() + at;
+        const size_t length = DecodeRecordHeader(record).length;
+        SealRecord(seed_, file_offset_ + at, length, record);
+        at += kRecordHeaderSize + length;
     }
 }
 
@@ -313,6 +363,7 @@ SpoolWriter::CreateSegment(uint64_t segment) {
                                                            .segment = segment,
                                                            .base_lsn = last_end_lsn_,
                                                            .in_transaction = in_transaction_,
+                                                           .blocks = options_.compress,
                                                            .previous_size = file_offset_});
     File file = directory_.Create(segment);
     try {
@@ -327,6 +378,7 @@ SpoolWriter::CreateSegment(uint64_t segment) {
     file_ = std::move(file);
     segment_ = segment;
     seed_ = RecordSeed(header);
+    blocks_ = options_.compress;
     file_offset_ = header.size();
     synced_offset_ = header.size();
 }

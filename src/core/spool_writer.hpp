@@ -17,6 +17,7 @@
 #include "core/change.hpp"
 #include "core/posix_file.hpp"
 #include "core/relation_repeats.hpp"
+#include "core/spool_block.hpp"
 #include "core/spool_directory.hpp"
 #include "core/spool_format.hpp"
 #include "core/spool_options.hpp"
@@ -104,6 +105,11 @@ class SpoolWriter {
     // segment and those of a transaction that is open stay. As of the last bytes_on_disk().
     bool ApplyMakesRoom(Lsn applied_flushed) const;
 
+    // Counts from the next segment on.
+    void
+    set_compress(bool compress) {
+        options_.compress = compress;
+    }
     // Counts from the next record on.
     void
     set_segment_size(uint64_t size) {
@@ -136,6 +142,9 @@ class SpoolWriter {
 
     void MakeRoom(size_t size);
     void Put(RecordKind kind, Lsn lsn, std::string_view payload);
+    void PutLong(RecordKind kind, Lsn lsn, std::string_view payload);
+    bool WriteAsBlock(std::string_view records, Lsn lsn);
+    void SealBuffer();
     void WriteThrough(std::string_view first, std::string_view second);
     void Rotate();
     void CreateSegment(uint64_t segment);
@@ -155,6 +164,9 @@ class SpoolWriter {
     uint64_t synced_offset_ = 0;
     std::unique_ptr<char[]> buffer_;
     size_t buffered_ = 0;
+    bool blocks_ = false; // records are gathered unsealed, for a block
+    BlockCompressor compressor_;
+    std::string long_record_; // while it is made a block
     // Sizes of the segments before it, the last being segment_ - 1: those not known to be pruned.
     std::deque<uint64_t> finished_sizes_;
     uint64_t finished_bytes_ = 0;

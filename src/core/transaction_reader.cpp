@@ -61,6 +61,8 @@ TransactionReader::Take(const SpoolRecord &record, Change &change) {
         return TakeReset();
     case RecordKind::kPosition:
         return TakePosition(record);
+    case RecordKind::kBlock: // never handed out
+        return Step::kNothing;
     case RecordKind::kMessage:
         break;
     }

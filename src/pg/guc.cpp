@@ -8,6 +8,13 @@ namespace {
 
 int caught_up_lag_ms = 2000;
 char *client_bin_dir = nullptr;
+// A name to an integer; a method more needs no new setting.
+constexpr int kCompressionOff = 0;
+constexpr int kCompressionLz4 = 1;
+const config_enum_entry kCompressions[] = {
+    {"off", kCompressionOff, false}, {"lz4", kCompressionLz4, false}, {nullptr, 0, false}};
+
+int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
 int spool_size_limit_mb = 0;
@@ -30,6 +37,10 @@ DefineSettings() {
         "livemigrate.client_bin_dir",
         "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,
         &client_bin_dir, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable("livemigrate.spool_compression",
+                             "Whether changes buffered on the target are compressed.", nullptr,
+                             &spool_compression, kCompressionOff, kCompressions, PGC_SIGHUP, 0,
+                             nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "livemigrate.spool_min_free_disk",
         "Receiving waits while less is free on the file system of the spool; 0 turns this off.",
@@ -54,6 +65,11 @@ CaughtUpLag() {
 std::string
 ClientBinaryDirectory() {
     return client_bin_dir == nullptr ? "" : client_bin_dir;
+}
+
+bool
+SpoolIsCompressed() {
+    return spool_compression == kCompressionLz4;
 }
 
 uint64_t

@@ -12,7 +12,8 @@ void DefineSettings();
 
 std::chrono::milliseconds CaughtUpLag();
 std::string ClientBinaryDirectory(); // empty: the server's own
-uint64_t SpoolMinFreeDisk();         // 0: no guard
+bool SpoolIsCompressed();
+uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();
 uint64_t SpoolSizeLimit(); // 0: none
 

@@ -133,6 +133,7 @@ class Receiver {
         options.start_lsn = settings_.snapshot_lsn;
         options.create = !settings_.origin_progress.valid();
         options.segment_size = settings_.spool_segment_size;
+        options.compress = pg::SpoolIsCompressed();
         options.check_interrupts = ServeInterrupts;
         // What is applied and flushed on the target needs no spool any more.
         if (slot.confirmed_flush > settings_.origin_progress) {
@@ -212,6 +213,7 @@ class Receiver {
         last_look_ = Clock::now();
         const uint64_t limit = pg::SpoolSizeLimit();
         writer_->bytes_on_disk(); // learns what apply has removed
+        writer_->set_compress(pg::SpoolIsCompressed());
         writer_->set_segment_size(SegmentSizeUnderLimit(settings_.spool_segment_size, limit));
         room_ =
             RoomInSpool({.size = writer_->size(),

@@ -105,6 +105,7 @@ MakeChecksumsRight(std::string &bytes, SegmentHeader header) {
         return;
     }
     header.in_transaction = (bytes[0] & 1) != 0;
+    header.blocks = (bytes[0] & 2) != 0;
     header.base_lsn.value = static_cast<uint8_t>(bytes[1]);
     const SegmentHeaderBytes head = EncodeSegmentHeader(header);
     std::memcpy(bytes.data(), head.data(), head.size());
@@ -154,18 +155,19 @@ Succeeds(Action &&action) {
 }
 
 void
-OpenAndAppend(const Directory &directory, const SpoolIdentity &identity) {
+OpenAndAppend(const Directory &directory, const SpoolIdentity &identity, bool compress) {
     SpoolOptions options;
     options.directory = directory.path();
     options.identity = identity;
     options.create = true;
     options.segment_size = 4096;
+    options.compress = compress;
     options.mark_transaction = Mark;
     SpoolPosition end;
     const bool opened = Succeeds([&] {
         SpoolWriter writer(options);
         writer.Append(Lsn{1}, "B\xfe");
-        writer.Append(Lsn{1}, "I");
+        writer.Append(Lsn{1}, std::string(compress ? 1000 : 1, 'I'));
         writer.Append(Lsn{1}, "C\xfe\xff");
         writer.Sync();
         end = writer.written();
@@ -214,6 +216,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     Succeeds([&] { ReadRecords(directory, identity, {segments.size(), segments.back().size()}); });
     Succeeds([&] { ReadTransactions(directory, identity, end); });
-    OpenAndAppend(directory, identity);
+    OpenAndAppend(directory, identity, (size & 1) != 0);
     return 0;
 }

@@ -108,9 +108,10 @@ my $first_walsender = walsender();
     cmp_ok($behind, '>', 5 * $megabyte, 'what does not fit waits on the source');
 
     # A receiver that starts with a full spool takes no more, either.
-    $one->kill_worker('receiver');
-    $one->worker_pid('receiver');
-    status_says('a new receiver waits, too', $waits, qr/./);
+    my $old     = $one->kill_worker('receiver', 'TERM');
+    my $another = "SELECT pid <> $old AND what ~ 'waiting for apply' FROM livemigrate.workers"
+        . " WHERE kind = 'receiver'";
+    ok($one->poll(sub { $one->target_sql($another) eq 't' }), 'a new receiver waits, too');
     ($size, $same) = watch(3);
     cmp_ok($size, '<', $limit + $segment, 'and keeps to the limit');
 

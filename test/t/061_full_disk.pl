@@ -59,7 +59,7 @@ is($one->source_sql($walsender), $pid, 'the connection outlives wal_sender_timeo
 is($one->target_sql('SELECT state FROM livemigrate.migration_status()'),
     'running', 'the migration goes on');
 
-$one->kill_worker('receiver');
+$one->kill_worker('receiver', 'TERM');
 $one->worker_pid('receiver');
 status_says('a new receiver waits, too', $full);
 

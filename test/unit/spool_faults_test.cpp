@@ -124,6 +124,42 @@ TEST_F(SpoolFaults, FullDiskAtAnyMoment) {
     }
 }
 
+// The same with blocks, which are made again for every attempt.
+TEST_F(SpoolFaults, FullDiskWithCompression) {
+    compress_ = true;
+    segment_size_ = 3000;
+    int refused = 1;
+    for (long room = 0; refused > 0; room += 97) {
+        refused = 0;
+        MakeDirectoryAnew();
+        SpoolWriter writer(Options());
+        std::vector<std::string> expected;
+        const auto insist = [&](auto &&call) {
+            if (Sqlstate(call) == "53100") {
+                ++refused;
+                g_faults.room = LONG_MAX;
+                call();
+            }
+        };
+        g_faults.room = room;
+        for (uint64_t i = 1; i <= 15; ++i) {
+            std::vector<std::string> payloads(20, "I a row like all others");
+            payloads.insert(payloads.begin(), Begin(i * 100));
+            payloads.push_back(Commit(i * 100, i * 100 + 10));
+            for (const std::string &payload : payloads) {
+                insist([&] { writer.Append(Lsn{1}, payload); });
+                expected.push_back(payload);
+            }
+            insist([&] { writer.Flush(); });
+        }
+        g_faults.room = LONG_MAX;
+        ASSERT_EQ(writer.Sync(), Lsn{1510});
+        ASSERT_EQ(ReadAll(), expected);
+        ASSERT_LE(refused, 1);
+        ASSERT_LT(room, 100'000);
+    }
+}
+
 TEST_F(SpoolFaults, FullDiskInsideALongRecord) {
     SpoolWriter writer(Options());
     writer.Append(Lsn{1}, Begin(100));

@@ -107,6 +107,7 @@ class SpoolFixture : public ::testing::Test {
         options.identity = identity_;
         options.create = true;
         options.segment_size = segment_size_;
+        options.compress = compress_;
         options.mark_transaction = MarkFake;
         return options;
     }
@@ -159,6 +160,8 @@ class SpoolFixture : public ::testing::Test {
             return "reset";
         case RecordKind::kPosition:
             return "position " + std::to_string(record.lsn.value);
+        case RecordKind::kBlock:
+            break;
         }
         return "unknown";
     }
@@ -188,6 +191,7 @@ class SpoolFixture : public ::testing::Test {
     std::string directory_;
     SpoolIdentity identity_;
     uint64_t segment_size_ = 64 << 20;
+    bool compress_ = false;
 };
 
 } // namespace livemigrate

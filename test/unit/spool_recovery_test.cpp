@@ -343,7 +343,7 @@ TEST_F(SpoolRecovery, AnotherSpoolIsRefused) {
 TEST_F(SpoolRecovery, AnotherFormatVersionIsRefused) {
     WriteThree();
     std::string file = ReadFile(1);
-    file[8] = 2;
+    file[8] = 3;
     const uint32_t crc = Crc32c(std::string_view(file).substr(0, kSegmentHeaderSize - 4));
     for (int i = 0; i < 4; ++i) {
         file[kSegmentHeaderSize - 4 + static_cast<size_t>(i)] = static_cast<char>(crc >> (8 * i));
