@@ -195,8 +195,21 @@ Coordinator::RunStage() {
     transaction.Commit();
 }
 
+// After trouble that is over.
+void
+Coordinator::LeaveRetrying() {
+    if (migration_.state != State::kRetrying) {
+        return;
+    }
+    pg::Transaction transaction;
+    TransitionTo(migration_, State::kRunning);
+    ClearError(migration_.id);
+    transaction.Commit();
+}
+
 void
 Coordinator::EndStage() {
+    LeaveRetrying(); // a worker may have been in trouble last, and yet come to the end
     // pause_after may have been changed by migration_resume.
     Reload();
     const auto &pauses = migration_.settings.pause_after;
@@ -397,12 +410,7 @@ Coordinator::Tick(const std::string &message) {
     if (pool_.trouble() != nullptr) {
         ShowTrouble();
     } else {
-        if (migration_.state == State::kRetrying) {
-            pg::Transaction transaction;
-            TransitionTo(migration_, State::kRunning);
-            ClearError(migration_.id);
-            transaction.Commit();
-        }
+        LeaveRetrying();
         const SpoolHoldText spool = WatchSpool();
         std::string shown = message;
         if (pool_.short_of_slots()) {

@@ -39,6 +39,7 @@ class Coordinator {
     // coordinator.cpp: the state machine.
     bool RunStages();
     void RunStage();
+    void LeaveRetrying();
     void EndStage();
     bool HandleFailure(const Error &error);
     void EnterPause(bool keep_receiver);
