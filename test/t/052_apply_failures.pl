@@ -1,6 +1,6 @@
-# What stops a batch in the middle: the error names table and transaction, nothing of the batch
-# stays, and once the cause is gone everything is applied.  And what must not stop it: locks,
-# deadlocks, other sessions, changes of the target's tables and types.
+# What stops a batch in the middle: the error names table and transaction, what is before that
+# transaction stays and nothing else, and once the cause is gone everything is applied.  And what
+# must not stop it: locks, deadlocks, other sessions, changes of the target's tables and types.
 use strict;
 use warnings;
 
@@ -97,13 +97,15 @@ for my $plugin (qw(pgoutput wal2json)) {
         $one->start(plugin => $plugin);
         $one->wait_stage('streaming');
         $one->target_sql($spoil);
-        my $image = "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM a t";
-        my $before = $one->target_sql($image);
 
         $one->hold_batch(five_transactions($bad));
         $one->wait_state('failed');
         my $status = $one->status_row;
-        is($one->target_sql($image), $before, "$label ($plugin): nothing of the batch stays");
+        is( $one->target_sql(
+                q{SELECT count(*) FILTER (WHERE v = 'first'), string_agg(v, '') FILTER
+                  (WHERE id = 60), (SELECT count(*) FROM log) FROM a}),
+            '49|copied|1',
+            "$label ($plugin): what is before the transaction stays, nothing of it or behind it");
         my $conflict = $one->target_sql(<<'SQL');
 SELECT concat(schema_name, '.', table_name, ' ', sqlstate, ' ', end_lsn IS NOT NULL AND xid > 0)
 FROM livemigrate.conflicts
