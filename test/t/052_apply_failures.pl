@@ -103,8 +103,8 @@ for my $plugin (qw(pgoutput wal2json)) {
         my $status = $one->status_row;
         is( $one->target_sql(
                 q{SELECT count(*) FILTER (WHERE v = 'first'), string_agg(v, '') FILTER
-                  (WHERE id = 60), (SELECT count(*) FROM log) FROM a}),
-            '49|copied|1',
+                  (WHERE id = 60) FROM a}),
+            '49|copied',
             "$label ($plugin): what is before the transaction stays, nothing of it or behind it");
         my $conflict = $one->target_sql(<<'SQL');
 SELECT concat(schema_name, '.', table_name, ' ', sqlstate, ' ', end_lsn IS NOT NULL AND xid > 0)
