@@ -202,7 +202,6 @@ TargetRelation::ReadColumns(Relation relation) {
             column.always_identity = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
         }
         has_always_identity_ = has_always_identity_ || column.always_identity;
-        lacks_columns_ = lacks_columns_ || !OidIsValid(column.type);
         if (OidIsValid(column.type)) {
             const Oid equality = pg::Call([&] {
                 PrepareInput(column.input, column.type, column.input.type_modifier, context_);
@@ -214,29 +213,21 @@ TargetRelation::ReadColumns(Relation relation) {
     }
 }
 
-// wal2json's description of a table keeps columns that have been dropped or renamed since: only a
-// value for a column needs the column.
-void
-TargetRelation::CheckColumns(TupleView tuple) const {
-    for (size_t i = 0; i < tuple.size(); i++) {
-        if (OidIsValid(columns_[i].type) || tuple[i].kind == ValueKind::kAbsent) {
-            continue;
-        }
-        const RemoteColumn &remote = remote_->columns[i];
+// Every value that is sent comes through here. A column that is only known, and no longer sent, may
+// be missing: wal2json does not say when one is dropped.
+std::string
+TargetRelation::AddParameter(bool from_old, size_t column,
+                             std::vector<Parameter> &parameters) const {
+    if (!OidIsValid(columns_[column].type)) {
         const std::string table = QualifiedName(remote_->schema, remote_->name);
-        throw Error(sqlstate::kUndefinedColumn, "column " + QuoteIdentifier(remote.name) +
+        throw Error(sqlstate::kUndefinedColumn, "column " + QuoteIdentifier(columns_[column].name) +
                                                     " of table " + table +
                                                     " does not exist on the target")
             .Detail("The change stream has values for it: the source's table was changed.")
             .Hint("On the target run: ALTER TABLE " + table + " ADD COLUMN " +
-                  QuoteIdentifier(remote.name) + " " + TypeName(remote) +
-                  "; SELECT livemigrate.migration_resume();");
+                  QuoteIdentifier(columns_[column].name) + " " +
+                  TypeName(remote_->columns[column]) + "; SELECT livemigrate.migration_resume();");
     }
-}
-
-std::string
-TargetRelation::AddParameter(bool from_old, size_t column,
-                             std::vector<Parameter> &parameters) const {
     parameters.push_back({from_old, static_cast<uint16_t>(column)});
     return "$" + std::to_string(parameters.size());
 }
@@ -369,10 +360,10 @@ TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &para
         values += (values.empty() ? "" : ", ") + value;
     };
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (!columns_[i].generated) {
+        const bool sent = IsPresent(change.new_tuple[i]);
+        if (!columns_[i].generated && (sent || OidIsValid(columns_[i].type))) {
             const std::string name = QuoteIdentifier(columns_[i].name);
-            add(name, IsPresent(change.new_tuple[i]) ? AddParameter(false, i, parameters)
-                                                     : "gone." + name);
+            add(name, sent ? AddParameter(false, i, parameters) : "gone." + name);
         }
     }
     for (const std::string &other : other_columns_) {
@@ -455,10 +446,6 @@ TargetRelation::PlanFor(const RowChange &change, bool replace) {
 
 uint64
 TargetRelation::Run(const RowChange &change, bool replace) {
-    if (lacks_columns_ && !ignored_) {
-        CheckColumns(change.old_tuple);
-        CheckColumns(change.new_tuple);
-    }
     const Plan &plan = PlanFor(change, replace);
     return pg::Call([&]() -> uint64 {
         const MemoryContext outer = MemoryContextSwitchTo(row_context_);

@@ -19,16 +19,16 @@ namespace livemigrate::stage {
 
 class TargetRelation {
   public:
-    // Looks the table up. Throws Error 42P01 when the target does not have it. REQUIRES: an open
-    // transaction.
+    // Looks the table up. Throws Error 42P01, naming it, when the target does not have it.
+    // REQUIRES: an open transaction.
     TargetRelation(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format);
     ~TargetRelation();
     TargetRelation(const TargetRelation &) = delete;
     TargetRelation &operator=(const TargetRelation &) = delete;
 
     // Each applies one row change inside the open transaction and SPI connection. Throws Error
-    // P0002 when the row to update or delete is not there, 42703 for a value whose column the
-    // target lacks, and what the statement raises. Values must be followed by a NUL byte, see
+    // P0002 when the row to update or delete is not there, 42703 when the target lacks a column
+    // that has a value, and what the statement raises. Values must be followed by a NUL byte, see
     // ChangeBatch.
     void Insert(const RowChange &change);
     void Update(const RowChange &change);
@@ -101,7 +101,6 @@ class TargetRelation {
     bool IsWholeRow(TupleView tuple) const;
     // Returns the number of rows. `replace`: an update by ReplaceSql().
     uint64 Run(const RowChange &change, bool replace = false);
-    void CheckColumns(TupleView tuple) const;
 
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;
@@ -109,8 +108,7 @@ class TargetRelation {
     bool ignored_ = false;
     bool routed_ = false;
     bool fires_triggers_ = false;
-    bool lacks_columns_ = false; // the stream knows columns that the table does not have
-    std::string sql_name_;       // without ONLY
+    std::string sql_name_; // without ONLY
     std::string target_name_;
     std::vector<Column> columns_;            // aligned with remote_->columns
     std::vector<std::string> other_columns_; // that only the target has, and may be written
