@@ -25,7 +25,7 @@ IsText(const ColumnValue &value) {
 } // namespace
 
 NetEffect::NetEffect(const RemoteRelation &relation, std::pmr::memory_resource *memory)
-    : relation_(relation), memory_(memory), entries_(memory), by_key_(memory) {
+    : memory_(memory), entries_(memory), by_key_(memory) {
     for (size_t i = 0; i < relation.columns.size(); i++) {
         if (relation.columns[i].is_key) {
             key_columns_.push_back(static_cast<uint16_t>(i));

@@ -82,7 +82,6 @@ class NetEffect {
     static bool Delete(Entry &entry);
     TupleView Merge(TupleView before, TupleView after);
 
-    const RemoteRelation &relation_;
     std::pmr::memory_resource *memory_;
     std::vector<uint16_t> key_columns_;
     std::pmr::vector<Entry> entries_;

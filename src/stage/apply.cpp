@@ -144,7 +144,8 @@ class Applier {
             const RepOriginId origin = replorigin_by_name(settings_.origin.c_str(), false);
             pg::ReplicationOriginSetup(origin);
             replorigin_session_origin = origin;
-            return replorigin_session_get_progress(false);
+            // Flushed: it is told to the source and to the spool as such.
+            return replorigin_session_get_progress(true);
         });
         transaction.Commit();
         return Lsn{progress};
