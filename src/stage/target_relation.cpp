@@ -278,8 +278,10 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
         columns.empty() ? "true"
                         : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
                               values + ")::pg_catalog.record";
-    return "ctid = (SELECT ctid FROM " + target_name_ + " WHERE " + equalities + image +
-           " LIMIT 1)";
+    const std::string from = " FROM " + target_name_ + " WHERE " + equalities + image + " LIMIT 1)";
+    // Rows of several partitions have the same ctid.
+    return routed_ ? "(tableoid, ctid) = (SELECT tableoid, ctid" + from
+                   : "ctid = (SELECT ctid" + from;
 }
 
 // wal2json does not say that an identity is FULL, which it may have become while streaming; but
