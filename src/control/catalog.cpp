@@ -458,12 +458,12 @@ RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes) {
     Query("UPDATE livemigrate.conflict SET resolution = 'skipped' "
           "WHERE migration = $1::int AND end_lsn = $2::pg_lsn",
           which);
-    Query("INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
-          "SELECT id, 'warning', stage, $3, $4 FROM livemigrate.migration WHERE id = $1::int",
-          {which[0], which[1],
-           "source transaction that commits at " + commit_lsn.ToString() + " was skipped",
-           "As skip_transaction() asked for; it had " + std::to_string(changes) +
-               " changes, which the target lacks."});
+    const SqlResult migration =
+        Query("SELECT stage FROM livemigrate.migration WHERE id = $1::int", {which[0]});
+    RecordEvent(id, "warning", ParseStage(Text(migration.rows.at(0), 0)),
+                "source transaction that commits at " + commit_lsn.ToString() + " was skipped",
+                "As skip_transaction() asked for; it had " + std::to_string(changes) +
+                    " changes, which the target lacks.");
 }
 
 } // namespace livemigrate::control

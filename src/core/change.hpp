@@ -29,6 +29,12 @@ struct ColumnValue {
     std::string_view data;
 };
 
+// Whether the message says what the column holds: a value or NULL.
+constexpr bool
+IsSent(const ColumnValue &value) {
+    return value.kind != ValueKind::kUnchanged && value.kind != ValueKind::kAbsent;
+}
+
 using Tuple = std::vector<ColumnValue>;
 using TupleView = std::span<const ColumnValue>;
 

@@ -8,11 +8,6 @@ namespace livemigrate {
 namespace {
 
 bool
-IsSent(const ColumnValue &value) {
-    return value.kind != ValueKind::kUnchanged && value.kind != ValueKind::kAbsent;
-}
-
-bool
 IsWhole(TupleView tuple) {
     return std::all_of(tuple.begin(), tuple.end(), IsSent);
 }

@@ -210,7 +210,7 @@ class Applier {
                              .passed_over = std::exchange(open_passed_over_, 0),
                              .skipped = std::exchange(skipping_, false)});
         // One that was written piece by piece shares its target transaction with no other.
-        if (batch_.full() || std::exchange(open_written_, false)) {
+        if (batch_.full() || target_) {
             CommitComplete();
         }
     }
@@ -218,9 +218,7 @@ class Applier {
     void
     DropOpenTransaction() {
         batch_.DropOpenTransaction();
-        if (std::exchange(open_written_, false)) {
-            target_.reset(); // it has nothing else, see WriteOpen()
-        }
+        target_.reset(); // it has nothing else, see WriteOpen()
         open_changes_ = 0;
         open_passed_over_ = 0;
         skipping_ = false;
@@ -278,7 +276,6 @@ class Applier {
         OpenTarget();
         writer_.Write(batch_, batch_.items());
         batch_.Clear();
-        open_written_ = true;
     }
 
     // Whether the change is for the target. What the user left out is counted; what nobody knows of
@@ -438,14 +435,13 @@ class Applier {
     Change change_;
     ChangeBatch batch_;
     ApplyWriter writer_;
+    // Open from one step to the next only with a part of the open source transaction in it.
     std::optional<TargetTransaction> target_;
 
     bool in_transaction_ = false;
-    bool open_written_ = false; // a part of the open source transaction is in target_
-    uint64_t open_changes_ = 0;
     uint32_t xid_ = 0;
     Lsn begin_commit_lsn_;
-
+    uint64_t open_changes_ = 0;
     uint64_t open_passed_over_ = 0;
     bool skipping_ = false; // the user wants the open transaction passed over
 

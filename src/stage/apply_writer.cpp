@@ -53,7 +53,7 @@ struct ApplyWriter::Table {
 
     Table(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format)
         : sql(std::move(remote), format) {
-        if (!sql.is_ignored() && !sql.is_routed()) {
+        if (!sql.is_ignored() && !sql.is_routed() && !sql.fires_triggers()) {
             plain = PlainTable::Open(sql.relid(), sql.remote(), format);
         }
     }
@@ -119,7 +119,6 @@ ApplyWriter::WriteRows(const ChangeBatch &batch, Items items) {
     if (TryNetEffect(batch, items)) {
         return;
     }
-    changes_in_source_order_ += items.size();
     for (const Item &item : items) {
         WriteRow(batch, item);
     }

@@ -32,12 +32,6 @@ class ApplyWriter {
     // REQUIRES: an open transaction and SPI connection; it must be rolled back after an Error.
     void Write(const ChangeBatch &batch, Items items);
 
-    // Changes that were written one by one because their batch could not be reduced.
-    uint64_t
-    changes_in_source_order() const {
-        return changes_in_source_order_;
-    }
-
   private:
     struct Table;
     struct Group;
@@ -55,7 +49,6 @@ class ApplyWriter {
     ValueFormat format_;
     ApplyFailure &failure_;
     std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
-    uint64_t changes_in_source_order_ = 0;
 };
 
 } // namespace livemigrate::stage

@@ -38,16 +38,12 @@ HasExclusionConstraint(Relation relation) {
     return found;
 }
 
-// Triggers that fire in replica role; and any trigger of an extension, which tells that the
-// extension does more with the table than the table says.
+// A trigger of an extension tells that the extension does more with the table than the table says.
 bool
-HasTriggersInTheWay(Relation relation) {
+HasExtensionTriggers(Relation relation) {
     const TriggerDesc *triggers = relation->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
-        const Trigger &trigger = triggers->triggers[i];
-        if (trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
-            trigger.tgenabled == TRIGGER_FIRES_ON_REPLICA ||
-            OidIsValid(getExtensionOfObject(ProcedureRelationId, trigger.tgfoid))) {
+        if (OidIsValid(getExtensionOfObject(ProcedureRelationId, triggers->triggers[i].tgfoid))) {
             return true;
         }
     }
@@ -59,7 +55,7 @@ IsPlain(Relation relation) {
     const Form_pg_class form = relation->rd_rel;
     return form->relkind == RELKIND_RELATION && form->relam == HEAP_TABLE_AM_OID &&
            !IsCatalogRelation(relation) && relation->rd_rules == nullptr &&
-           !HasTriggersInTheWay(relation) && !HasExclusionConstraint(relation) &&
+           !HasExtensionTriggers(relation) && !HasExclusionConstraint(relation) &&
            !OidIsValid(getExtensionOfObject(RelationRelationId, relation->rd_id)) &&
            check_enable_rls(relation->rd_id, InvalidOid, true) != RLS_ENABLED &&
            pg_class_aclmask(relation->rd_id, GetUserId(),
@@ -378,16 +374,12 @@ PlainTable::Writer::Fill(TupleTableSlot *slot, TupleView values, TupleTableSlot 
             continue;
         }
         const ColumnValue &value = values[static_cast<size_t>(column)];
-        switch (value.kind) {
-        case ValueKind::kUnchanged:
-        case ValueKind::kAbsent:
-            slot->tts_values[i] = slot_getattr(before, i + 1, &slot->tts_isnull[i]);
-            break;
-        default:
+        if (IsSent(value)) {
             slot->tts_values[i] =
                 ReadValue(table_->inputs_[static_cast<size_t>(i)], value, table_->format_);
             slot->tts_isnull[i] = value.kind == ValueKind::kNull;
-            break;
+        } else {
+            slot->tts_values[i] = slot_getattr(before, i + 1, &slot->tts_isnull[i]);
         }
     }
     ExecStoreVirtualTuple(slot);

@@ -18,10 +18,10 @@ namespace livemigrate::stage {
 
 class PlainTable {
   public:
-    // Null if the table must be written through SQL: not a heap of its own, triggers that fire in
-    // replica role, rules, row security, exclusion constraints, columns that the stream does not
-    // have, rights that the role lacks, or a table that an extension watches over (hypertables,
-    // distributed tables). REQUIRES: an open transaction; the table is locked.
+    // Null if the table must be written through SQL: not a heap of its own, rules, row security,
+    // exclusion constraints, columns that the stream does not have, rights that the role lacks, or
+    // a table that an extension watches over (hypertables, distributed tables). REQUIRES: an open
+    // transaction; the table is locked; no trigger of it fires in replica role.
     static std::unique_ptr<PlainTable> Open(Oid relid, const RemoteRelation &remote,
                                             const ValueFormat &format);
     ~PlainTable();

@@ -55,12 +55,6 @@ QualifiedOperator(Oid operator_oid) {
     return std::string("OPERATOR(") + QuoteIdentifier(names.schema) + "." + names.name + ")";
 }
 
-bool
-IsPresent(const ColumnValue &value) {
-    return value.kind == ValueKind::kText || value.kind == ValueKind::kNull ||
-           value.kind == ValueKind::kBinary;
-}
-
 // The type of a source column as the target writes it; only types that every server has the same.
 std::string
 TypeName(const RemoteColumn &column) {
@@ -237,7 +231,7 @@ TargetRelation::InsertSql(const RowChange &change, std::vector<Parameter> &param
     std::string names;
     std::string values;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (columns_[i].generated || !IsPresent(change.new_tuple[i])) {
+        if (columns_[i].generated || !IsSent(change.new_tuple[i])) {
             continue;
         }
         names += (names.empty() ? "" : ", ") + QuoteIdentifier(columns_[i].name);
@@ -259,7 +253,7 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
     std::string equalities;
     for (size_t i = 0; i < columns_.size(); i++) {
         const ColumnValue &value = change.old_tuple[i];
-        if (columns_[i].generated || !IsPresent(value)) {
+        if (columns_[i].generated || !IsSent(value)) {
             continue;
         }
         const std::string name = QuoteIdentifier(columns_[i].name);
@@ -289,7 +283,7 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
 bool
 TargetRelation::IsWholeRow(TupleView tuple) const {
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (!columns_[i].generated && !IsPresent(tuple[i])) {
+        if (!columns_[i].generated && !IsSent(tuple[i])) {
             return false;
         }
     }
@@ -305,7 +299,7 @@ TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &pa
     const TupleView tuple = from_old ? change.old_tuple : change.new_tuple;
     std::string condition;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (!remote_->columns[i].is_key || !IsPresent(tuple[i])) {
+        if (!remote_->columns[i].is_key || !IsSent(tuple[i])) {
             continue;
         }
         const std::string name = QuoteIdentifier(columns_[i].name);
@@ -333,7 +327,7 @@ TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &param
     std::string assignments;
     std::string identities;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (columns_[i].generated || !IsPresent(change.new_tuple[i])) {
+        if (columns_[i].generated || !IsSent(change.new_tuple[i])) {
             continue;
         }
         const std::string name = QuoteIdentifier(columns_[i].name);
@@ -362,7 +356,7 @@ TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &para
         values += (values.empty() ? "" : ", ") + value;
     };
     for (size_t i = 0; i < columns_.size(); i++) {
-        const bool sent = IsPresent(change.new_tuple[i]);
+        const bool sent = IsSent(change.new_tuple[i]);
         if (!columns_[i].generated && (sent || OidIsValid(columns_[i].type))) {
             const std::string name = QuoteIdentifier(columns_[i].name);
             add(name, sent ? AddParameter(false, i, parameters) : "gone." + name);
