@@ -20,6 +20,8 @@ $pair->start_load(rate => 50);
 $pair->start(pause_after => [ 'data', 'catchup' ]);
 $pair->wait_stage('data');
 $pair->wait_state('paused');
+ok($pair->poll(sub { $pair->status_row->{copy_bytes_per_second} == 0 }, 5),
+    'data: its rate ends with it');
 my $lock = $pair->lock_table($target, 'ledger.bulk');
 $pair->resume(['catchup']);
 $pair->wait_blocked($target);
