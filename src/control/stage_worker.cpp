@@ -4,6 +4,7 @@
 #include "pg/prelude.hpp"
 
 #include "control/advisory_lock.hpp"
+#include "control/apply_hold.hpp"
 #include "control/catalog.hpp"
 #include "control/shared_memory.hpp"
 #include "control/spool_identity.hpp"
@@ -172,6 +173,16 @@ class SharedApplyObserver final : public stage::ApplyObserver {
     Drained(Lsn received) override {
         if (state_.drained_lsn.exchange(received.value) != received.value) {
             pg::WakeProcess(state_.receiver_pid.load());
+        }
+    }
+    Lsn
+    HoldAt() override {
+        return Lsn{CurrentHold(state_.hold)};
+    }
+    void
+    Held(Lsn hold) override {
+        if (state_.hold.held.exchange(hold.value) != hold.value) {
+            pg::WakeProcess(state_.hold.holder_pid.load());
         }
     }
     void

@@ -5,6 +5,8 @@
 // lock-free atomics: each has one writer unless said otherwise.
 #pragma once
 
+#include "core/apply_hold.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -82,6 +84,9 @@ struct SharedState {
     std::atomic<uint64_t> endpos; // 0: none
     std::atomic<uint64_t>
         committing; // end LSN of the last transaction of the batch being committed
+
+    // A session that compares; see core/apply_hold.
+    ApplyHold hold;
 
     // Coordinator.
     std::atomic<uint64_t> source_lsn;          // the source's write position, polled

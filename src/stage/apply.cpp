@@ -155,12 +155,15 @@ class Applier {
     bool
     Advance(TransactionReader &transactions) {
         const ApplyObserver::Limit limit = observer_.ReadLimit();
-        const Lsn endpos = observer_.Endpos();
+        Lsn endpos = observer_.Endpos();
         for (int i = 0; i < 1000; i++) {
             switch (transactions.Next(limit.written, change_)) {
             case Step::kNothing:
                 return Idle(limit, endpos);
             case Step::kBegin:
+                if (WaitWhileHeld()) {
+                    endpos = observer_.Endpos();
+                }
                 if (BeyondEndpos(change_.commit_lsn, endpos)) {
                     CommitComplete();
                     return true;
@@ -186,6 +189,28 @@ class Applier {
             }
         }
         return false;
+    }
+
+    // Waits while a session holds apply at or before the transaction that is about to begin.
+    // Returns whether it did.
+    bool
+    WaitWhileHeld() {
+        const auto is_held = [this](Lsn hold) {
+            return hold.valid() && change_.commit_lsn >= hold;
+        };
+        if (!is_held(observer_.HoldAt())) {
+            return false;
+        }
+        CommitComplete();
+        observer_.Doing("held for a comparison");
+        for (Lsn hold = observer_.HoldAt(); is_held(hold); hold = observer_.HoldAt()) {
+            observer_.Held(hold);
+            observer_.ReadLimit(); // leaves when the coordinator is gone
+            ReportFlushed();
+            pg::Wait({.timeout = milliseconds(200)});
+        }
+        observer_.Doing("applying");
+        return true;
     }
 
     void
@@ -231,6 +256,9 @@ class Applier {
         CommitComplete();
         if (!in_transaction_) {
             observer_.Drained(limit.received);
+            if (const Lsn hold = observer_.HoldAt(); hold.valid() && limit.received >= hold) {
+                observer_.Held(hold);
+            }
             if (endpos.valid() && limit.received >= endpos) {
                 return true;
             }

@@ -53,6 +53,11 @@ class ApplyObserver {
     virtual void Flushed(Lsn end_lsn) = 0;
     // Everything that was received up to `received` is applied.
     virtual void Drained(Lsn received) = 0;
+    // Where a session wants apply to stand still: no transaction that commits at or beyond it is to
+    // begin. Invalid: nowhere.
+    virtual Lsn HoldAt() = 0;
+    // Everything before `hold`, and nothing behind it, is committed. Told again and again.
+    virtual void Held(Lsn hold) = 0;
     virtual void Doing(const std::string &what) = 0;
 };
 
