@@ -11,13 +11,6 @@ namespace livemigrate::pg {
 // The server version this library is built for; the server loads no other.
 inline constexpr int kBuiltForVersion = PG_VERSION_NUM;
 
-// PostgreSQL 16 gave SPI and latch code no new names we use; 17 renamed the wait event constant.
-#if PG_VERSION_NUM >= 170000
-inline constexpr uint32 kWaitEventExtension = WAIT_EVENT_EXTENSION;
-#else
-inline constexpr uint32 kWaitEventExtension = PG_WAIT_EXTENSION;
-#endif
-
 // replorigin_session_setup() learnt to be shared by several processes in 16.
 inline void
 ReplicationOriginSetup(RepOriginId origin) {

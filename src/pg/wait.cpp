@@ -21,8 +21,8 @@ WaitRaw(const WaitRequest &request) {
     }
     const int got =
         request.for_read || request.for_write
-            ? WaitLatchOrSocket(MyLatch, events, request.socket, timeout, kWaitEventExtension)
-            : WaitLatch(MyLatch, events, timeout, kWaitEventExtension);
+            ? WaitLatchOrSocket(MyLatch, events, request.socket, timeout, PG_WAIT_EXTENSION)
+            : WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
     WaitResult result;
     result.latch = (got & WL_LATCH_SET) != 0;
     result.readable = (got & WL_SOCKET_READABLE) != 0;
