@@ -10,6 +10,7 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/table_manager.hpp"
 #include "stage/compare.hpp"
 #include "stage/compare_schema.hpp"
 
@@ -57,9 +58,6 @@ TablesToCompare(const Migration &migration,
     if (patterns) {
         wanted.include = ParseTablePatterns(*patterns);
     }
-    const pg::SqlResult extension_tables =
-        pg::Query("SELECT pg_catalog.to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL");
-    const bool has_hypertables = extension_tables.Scalar() == "t";
     std::vector<stage::ComparedTable> tables;
     for (const CopyTable &table : control::LoadTables(migration.id)) {
         if (table.relkind != 'r' || !table.copy_data || !wanted.Selects(table.schema, table.name)) {
@@ -71,12 +69,7 @@ TablesToCompare(const Migration &migration,
         stage::ComparedTable compared;
         compared.schema = table.schema;
         compared.name = table.name;
-        compared.target_only =
-            !has_hypertables ||
-            pg::Query("SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = $1::name "
-                      "AND table_name = $2::name",
-                      {table.schema, table.name})
-                .rows.empty();
+        compared.target_only = pg::ManagerOf(table.schema, table.name) == pg::TableManager::kNone;
         tables.push_back(std::move(compared));
     }
     if (patterns && tables.empty()) {

@@ -11,6 +11,7 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
@@ -92,7 +93,7 @@ Coordinator::AcquireNewSnapshot() {
         // Rows of parts that were complete belong to the old snapshot. A table in one part empties
         // itself when it is copied; others are emptied here.
         if (table.state == "copying" && table.parts > 1) {
-            pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(table.schema, table.name));
+            pg::Execute("TRUNCATE TABLE " + pg::NameToTruncate(table.schema, table.name));
         }
     }
     ResetUnfinishedTables(migration_.id);
@@ -158,8 +159,7 @@ Coordinator::PlanData() {
     if (migration_.settings.on_existing == OnExisting::kTruncate) {
         std::string names;
         for (const auto &[id, table] : by_id) {
-            names += (names.empty() ? "" : ", ") + std::string("ONLY ") +
-                     QualifiedName(table->schema, table->name);
+            names += (names.empty() ? "" : ", ") + pg::NameToTruncate(table->schema, table->name);
         }
         if (!names.empty()) {
             pg::Execute("TRUNCATE TABLE " + names);

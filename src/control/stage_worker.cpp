@@ -12,6 +12,7 @@
 #include "control/version_check.hpp"
 #include "control/work_directory.hpp"
 #include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
@@ -338,6 +339,19 @@ RunCopy(WorkerContext &context) {
     }
 }
 
+// A table that cannot be analyzed, because a value of it has no place in statistics for example, is
+// the same on the source: no reason to end a migration.
+void
+SkipAnalyze(const SchemaJob &job, const Error &error) {
+    pg::Transaction transaction;
+    FinishJob(job, true, error.message());
+    RecordEvent(job.migration, "warning", Stage::kIndexes,
+                "table " + QualifiedName(job.schema, job.table) +
+                    " could not be analyzed: " + error.message(),
+                job.sql + ";");
+    transaction.Commit();
+}
+
 void
 RunOneJob(WorkerContext &context, const SchemaJob &job) {
     context.slot.task.store(job.id);
@@ -349,6 +363,10 @@ RunOneJob(WorkerContext &context, const SchemaJob &job) {
         FinishJob(job, false, "");
         transaction.Commit();
     } catch (const Error &error) {
+        if (job.kind == "analyze" && !IsTransient(error.sqlstate())) {
+            SkipAnalyze(job, error);
+            return;
+        }
         if (!IsTransient(error.sqlstate())) {
             pg::Transaction transaction;
             pg::Query("UPDATE livemigrate.schema_job SET error = $3 WHERE migration = $1::int "

@@ -49,12 +49,15 @@ IsAboutRows(const Error &error) {
 // How a table of the stream is written on the target.
 struct ApplyWriter::Table {
     TargetRelation sql;
-    std::unique_ptr<PlainTable> plain; // null: through SQL only
+    std::unique_ptr<BatchTable> batch; // null: change by change only
 
     Table(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format)
         : sql(std::move(remote), format) {
         if (!sql.is_ignored() && !sql.is_routed() && !sql.fires_triggers()) {
-            plain = PlainTable::Open(sql.relid(), sql.remote(), format);
+            batch = PlainTable::Open(sql.relid(), sql.remote(), format);
+            if (!batch) {
+                batch = ManagedTable::Open(sql.relid(), sql.remote(), format);
+            }
         }
     }
 };
@@ -62,7 +65,7 @@ struct ApplyWriter::Table {
 // What a batch has for one table.
 struct ApplyWriter::Group {
     Table *table = nullptr;
-    std::optional<NetEffect> effect; // for plain tables
+    std::optional<NetEffect> effect; // where the table takes it
     std::vector<const Item *> items; // for the others
 };
 
@@ -168,7 +171,7 @@ ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &g
                 }
                 Group &group = groups.emplace_back();
                 group.table = table;
-                if (table->plain) {
+                if (table->batch) {
                     group.effect.emplace(*last, memory);
                 }
             }
@@ -177,7 +180,7 @@ ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &g
         if (!group.effect) {
             group.items.push_back(&item);
         } else if (!group.effect->Add(item.row) ||
-                   (item.row.kind != ChangeKind::kInsert && !group.table->plain->finds_rows())) {
+                   (item.row.kind != ChangeKind::kInsert && !group.table->batch->finds_rows())) {
             return false;
         }
     }
@@ -187,7 +190,7 @@ ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &g
 void
 ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
     if (group.effect) {
-        group.table->plain->Write(*group.effect);
+        group.table->batch->Write(*group.effect);
         return;
     }
     for (const Item *item : group.items) {

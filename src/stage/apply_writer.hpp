@@ -1,15 +1,16 @@
 // Writes batches of changes into the target's tables.
 //
-// Plain tables get the net effect of a batch; the others, through SQL, every change in source
-// order. What one table gets first does not matter to another: nothing fires in replica role that
-// would look. Where something does (ALWAYS and REPLICA triggers), and where the net effect cannot
-// be written (rows that pass a unique value on among themselves), the batch is written change by
-// change in source order; the result is the same.
+// Plain tables and hypertables get the net effect of a batch; the others, through SQL, every change
+// in source order. What one table gets first does not matter to another: nothing fires in replica
+// role that would look. Where something does (ALWAYS and REPLICA triggers), and where the net
+// effect cannot be written (rows that pass a unique value on among themselves), the batch is
+// written change by change in source order; the result is the same.
 #pragma once
 
 #include "core/change_batch.hpp"
 #include "core/error.hpp"
 #include "stage/apply.hpp"
+#include "stage/managed_table.hpp"
 #include "stage/plain_table.hpp"
 #include "stage/target_relation.hpp"
 

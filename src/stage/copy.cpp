@@ -6,9 +6,11 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy_format.hpp"
+#include "stage/copy_insert.hpp"
 
 #include <cstring>
 
@@ -130,9 +132,9 @@ CopyToCommand(const CopyTask &task, const std::vector<CopyColumn> &columns, bool
            task.condition + ")" + to;
 }
 
-uint64
-RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool binary, bool freeze) {
-    Relation relation = table_open(relid, RowExclusiveLock);
+// COPY FROM as far as it reads.
+CopyFromState
+BeginCopy(Relation relation, const char *const *columns, size_t count, bool binary, bool freeze) {
     ParseState *state = make_parsestate(nullptr);
     (void)addRangeTableEntryForRelation(state, relation, RowExclusiveLock, nullptr, false, false);
     List *names = NIL;
@@ -151,12 +153,15 @@ RunCopyFrom(Oid relid, const char *const *columns, size_t count, bool binary, bo
         options = lappend(options, makeDefElem(pstrdup("freeze"),
                                                reinterpret_cast<Node *>(makeBoolean(true)), -1));
     }
-    CopyFromState copy =
-        BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
-    const uint64 rows = CopyFrom(copy);
-    EndCopyFrom(copy);
-    table_close(relation, NoLock);
-    return rows;
+    return BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
+}
+
+// With nobody's rows in it: a hypertable's chunks may go, but not only the table that has none.
+void
+EmptyManagedTable(const std::string &table) {
+    if (pg::Query("SELECT EXISTS (SELECT FROM " + table + ")").Scalar() == "t") {
+        pg::Execute("TRUNCATE TABLE " + table);
+    }
 }
 
 Oid
@@ -189,10 +194,15 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
              const CopyProgress &progress) {
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
-    freeze = freeze && relid == named;
+    const bool managed = pg::ManagerOf(relid) != pg::TableManager::kNone;
+    if (freeze && managed) {
+        EmptyManagedTable(QualifiedName(task.schema, task.name));
+    }
+    freeze = freeze && relid == named && !managed;
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }
+    const std::string insert = managed ? InsertOfRowSet(relid) : "";
     const std::vector<CopyColumn> columns = ListCopyColumns(source, task.source_oid);
     std::vector<const char *> names;
     for (const CopyColumn &column : columns) {
@@ -205,8 +215,15 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     {
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
-        copied.rows = pg::Call(
-            [&] { return RunCopyFrom(relid, names.data(), names.size(), binary, freeze); });
+        copied.rows = pg::Call([&] {
+            Relation relation = table_open(relid, RowExclusiveLock);
+            CopyFromState copy = BeginCopy(relation, names.data(), names.size(), binary, freeze);
+            const uint64 rows =
+                managed ? InsertRows(copy, relation, insert.c_str(), stream.bytes) : CopyFrom(copy);
+            EndCopyFrom(copy);
+            table_close(relation, NoLock);
+            return rows;
+        });
         copied.bytes = stream.bytes;
     }
     // Only the command's own end says that the source sent everything.

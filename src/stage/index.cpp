@@ -5,6 +5,7 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_manager.hpp"
 #include "stage/statement.hpp"
 
 #include <algorithm>
@@ -70,12 +71,35 @@ IsPartitioned(const RangeVar *relation) {
     });
 }
 
+// Whether an extension keeps the table's rows. It then wants whole statements: no ONLY, no
+// constraint from an index, none that is not valid.
+bool
+IsManaged(const RangeVar *relation) {
+    return pg::ManagerOf(OrEmpty(relation->schemaname), relation->relname) !=
+           pg::TableManager::kNone;
+}
+
+// Whether the table has an index or a constraint of this name: of a managed table, which somebody
+// has prepared, that may be.
+bool
+HasOwn(const RangeVar *relation, const std::string &name) {
+    return pg::Query("SELECT FROM pg_catalog.pg_class t "
+                     "JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace "
+                     "WHERE n.nspname = $1::name AND t.relname = $2::name AND "
+                     "(EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conrelid = t.oid "
+                     "AND c.conname = $3::name) OR EXISTS (SELECT FROM pg_catalog.pg_index i "
+                     "JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+                     "WHERE i.indrelid = t.oid AND c.relname = $3::name))",
+                     {OrEmpty(relation->schemaname), relation->relname, name})
+               .rows.size() == 1;
+}
+
 // Whether ADD CONSTRAINT ... USING INDEX gives exactly what the statement would.
 bool
 CanUseIndex(const RangeVar *relation, const Constraint *constraint) {
     return constraint->conname != nullptr && constraint->keys != NIL &&
            constraint->indexname == nullptr && constraint->options == NIL &&
-           pg::HasPlainKey(constraint) && !IsPartitioned(relation);
+           pg::HasPlainKey(constraint) && !IsPartitioned(relation) && !IsManaged(relation);
 }
 
 std::string
@@ -111,9 +135,10 @@ UsingIndexSql(const RangeVar *relation, const Constraint *constraint) {
 
 class Planner {
   public:
-    Planner(const std::function<bool(const std::string &, const std::string &)> &selects,
+    Planner(const std::string &sql,
+            const std::function<bool(const std::string &, const std::string &)> &selects,
             const std::vector<std::string> &publications)
-        : selects_(selects), publications_(publications) {}
+        : sql_(sql), selects_(selects), publications_(publications) {}
 
     void
     Add(const Statement &statement) {
@@ -123,7 +148,7 @@ class Planner {
             AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
             return;
         case T_AlterTableStmt:
-            AddAlter(reinterpret_cast<const AlterTableStmt *>(statement.node), text);
+            AddAlterTable(reinterpret_cast<const AlterTableStmt *>(statement.node), statement);
             return;
         case T_AlterOwnerStmt:
             AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
@@ -165,9 +190,35 @@ class Planner {
     void
     AddIndex(const IndexStmt *index, const std::string &text) {
         // A materialized view may itself be created in this section, behind a key it depends on.
+        if (IsThereAlready("index", index->relation, OrEmpty(index->idxname))) {
+            return;
+        }
         const JobPhase phase =
             Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
+    }
+
+    // Notes it, where the user has prepared a managed table with an index or constraint of the
+    // name.
+    bool
+    IsThereAlready(const char *kind, const RangeVar *relation, const std::string &name) {
+        if (!IsManaged(relation) || !HasOwn(relation, name)) {
+            return false;
+        }
+        plan_.notes.push_back(std::string(kind) + " " + QuoteIdentifier(name) + " of " +
+                              QualifiedName(OrEmpty(relation->schemaname), relation->relname) +
+                              " is left out: the target's table has one of this name");
+        return true;
+    }
+
+    void
+    AddAlterTable(const AlterTableStmt *alter, const Statement &statement) {
+        const RangeVar *relation = alter->relation;
+        if (alter->objtype != OBJECT_TABLE || relation->inh || !IsManaged(relation)) {
+            return AddAlter(alter, std::string(statement.text));
+        }
+        const char *end = statement.text.data() + statement.text.size();
+        AddAlter(alter, "ALTER TABLE " + std::string(sql_.data() + relation->location, end));
     }
 
     void
@@ -178,6 +229,9 @@ class Planner {
             return;
         }
         const std::string name = OrEmpty(constraint->conname);
+        if (IsThereAlready("constraint", alter->relation, name)) {
+            return;
+        }
         switch (constraint->contype) {
         case CONSTR_PRIMARY:
         case CONSTR_UNIQUE:
@@ -217,10 +271,11 @@ class Planner {
                 ", which is not migrated");
             return;
         }
-        // NOT VALID foreign keys do not exist on partitioned tables; and of one that references a
-        // partitioned table VALIDATE leaves the parts for its partitions not valid.
+        // NOT VALID foreign keys do not exist on partitioned and managed tables; and of one that
+        // references a partitioned table VALIDATE leaves the parts for its partitions not valid.
         if (constraint->skip_validation || IsPartitioned(alter->relation) ||
-            IsPartitioned(constraint->pktable)) {
+            IsPartitioned(constraint->pktable) || IsManaged(alter->relation) ||
+            IsManaged(constraint->pktable)) {
             Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation, name, text));
             return;
         }
@@ -259,6 +314,7 @@ class Planner {
         }
     }
 
+    const std::string &sql_;
     const std::function<bool(const std::string &, const std::string &)> &selects_;
     const std::vector<std::string> &publications_;
     JobPlan plan_;
@@ -271,7 +327,7 @@ PlanJobs(const std::string &sql,
          const std::function<bool(const std::string &, const std::string &)> &selects,
          const std::vector<std::string> &publications,
          const std::vector<std::pair<std::string, std::string>> &analyze) {
-    Planner planner(selects, publications);
+    Planner planner(sql, selects, publications);
     for (const Statement &statement : SplitStatements(sql)) {
         planner.Add(statement);
     }

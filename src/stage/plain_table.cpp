@@ -1,9 +1,7 @@
 #include "stage/plain_table.hpp"
 
 #include "pg/guard.hpp"
-#include "pg/spi.hpp"
-
-#include <string>
+#include "pg/table_manager.hpp"
 
 extern "C" {
 #include "catalog/catalog.h"
@@ -63,27 +61,6 @@ IsPlain(Relation relation) {
                             ACLMASK_ALL) == (ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_SELECT);
 }
 
-// Extensions that keep rows elsewhere than in the table they belong to.
-bool
-IsWatchedOver(Oid relid) {
-    const bool timescale =
-        pg::Call([] { return OidIsValid(get_extension_oid("timescaledb", true)); });
-    const std::string relation = std::to_string(relid);
-    if (timescale && pg::Query("SELECT EXISTS (SELECT FROM _timescaledb_catalog.hypertable h "
-                               "JOIN pg_catalog.pg_namespace n ON n.nspname = h.schema_name "
-                               "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND "
-                               "c.relname = h.table_name WHERE c.oid = $1::oid)",
-                               {relation})
-                             .Scalar() == "t") {
-        return true;
-    }
-    const bool citus = pg::Call([] { return OidIsValid(get_extension_oid("citus", true)); });
-    return citus && pg::Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition "
-                              "WHERE logicalrelid = $1::oid)",
-                              {relation})
-                            .Scalar() == "t";
-}
-
 [[noreturn]] void
 ReportMissingRow(Relation relation) {
     ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND), errmsg("row to change is not in table \"%s\"",
@@ -127,7 +104,7 @@ PlainTable::Open(Oid relid, const RemoteRelation &remote, const ValueFormat &for
     table->relid_ = relid;
     const bool suits = table->Resolve(relation);
     pg::Call([relation] { table_close(relation, NoLock); });
-    if (!suits || IsWatchedOver(relid)) {
+    if (!suits || pg::ManagerOf(relid) != pg::TableManager::kNone) {
         return nullptr;
     }
     return table;

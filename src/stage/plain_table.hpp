@@ -8,7 +8,7 @@
 #include "pg/prelude.hpp"
 
 #include "core/change.hpp"
-#include "core/net_effect.hpp"
+#include "stage/batch_table.hpp"
 #include "stage/value_input.hpp"
 
 #include <memory>
@@ -16,7 +16,7 @@
 
 namespace livemigrate::stage {
 
-class PlainTable {
+class PlainTable final : public BatchTable {
   public:
     // Null if the table must be written through SQL: not a heap of its own, rules, row security,
     // exclusion constraints, columns that the stream does not have, rights that the role lacks, or
@@ -24,21 +24,15 @@ class PlainTable {
     // transaction; the table is locked; no trigger of it fires in replica role.
     static std::unique_ptr<PlainTable> Open(Oid relid, const RemoteRelation &remote,
                                             const ValueFormat &format);
-    ~PlainTable();
+    ~PlainTable() override;
     PlainTable(const PlainTable &) = delete;
     PlainTable &operator=(const PlainTable &) = delete;
 
-    // Whether rows can be found by the stream's key: otherwise only inserts can be written.
     bool
-    finds_rows() const {
+    finds_rows() const override {
         return OidIsValid(key_index_);
     }
-
-    // Writes all of it. Throws Error for what any statement would raise; P0002 for a missing row;
-    // 40001 if another session changed a row meanwhile. The transaction must then be rolled back,
-    // at least to before the call.
-    // REQUIRES: an open transaction, the table locked and its definition as it was at Open().
-    void Write(const NetEffect &effect);
+    void Write(const NetEffect &effect) override;
 
   private:
     class Writer;

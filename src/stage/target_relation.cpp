@@ -1,8 +1,10 @@
 #include "stage/target_relation.hpp"
 
 #include "core/sql_text.hpp"
+#include "pg/equality_operator.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
+#include "pg/table_manager.hpp"
 
 #include <algorithm>
 
@@ -11,7 +13,6 @@ extern "C" {
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteDefine.h"
 #include "utils/inval.h"
-#include "utils/typcache.h"
 }
 
 namespace livemigrate::stage {
@@ -30,29 +31,6 @@ bool callback_registered = false;
 void
 CountInvalidation(Datum, Oid) {
     invalidations++;
-}
-
-std::string
-QualifiedOperator(Oid operator_oid) {
-    if (!OidIsValid(operator_oid)) {
-        return "";
-    }
-    struct Names {
-        const char *schema;
-        const char *name;
-    };
-    const Names names = pg::Call([&]() -> Names {
-        HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator_oid));
-        if (!HeapTupleIsValid(tuple)) {
-            elog(ERROR, "cache lookup failed for operator %u", operator_oid);
-        }
-        const auto *form = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
-        const Names found = {get_namespace_name(form->oprnamespace),
-                             pstrdup(NameStr(form->oprname))};
-        ReleaseSysCache(tuple);
-        return found;
-    });
-    return std::string("OPERATOR(") + QuoteIdentifier(names.schema) + "." + names.name + ")";
 }
 
 // The type of a source column as the target writes it; only types that every server has the same.
@@ -162,11 +140,14 @@ TargetRelation::Resolve() {
     sql_name_ = target;
     Relation relation = pg::Call([&] { return table_open(relid_, NoLock); });
     ignored_ = relation->rd_rel->relkind == RELKIND_MATVIEW;
-    const bool only = relation->rd_rel->relkind == RELKIND_RELATION;
-    target_name_ = (only ? "ONLY " : "") + target;
+    const bool is_table = relation->rd_rel->relkind == RELKIND_RELATION;
     fires_triggers_ = FiresTriggers(relation);
     ReadColumns(relation);
     pg::Call([&] { table_close(relation, NoLock); });
+    const pg::TableManager manager = pg::ManagerOf(relid_);
+    managed_ = manager != pg::TableManager::kNone;
+    target_name_ = (is_table && !managed_ ? "ONLY " : "") + target;
+    FixColumns(pg::PlacementColumns(relid_, manager));
     invalidations_seen_ = invalidations;
 }
 
@@ -193,17 +174,26 @@ TargetRelation::ReadColumns(Relation relation) {
             column.type = attribute->atttypid;
             column.input.type_modifier = attribute->atttypmod;
             column.generated = attribute->attgenerated != '\0';
-            column.always_identity = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+            column.fixed = attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
         }
-        has_always_identity_ = has_always_identity_ || column.always_identity;
         if (OidIsValid(column.type)) {
-            const Oid equality = pg::Call([&] {
+            pg::Call([&] {
                 PrepareInput(column.input, column.type, column.input.type_modifier, context_);
-                return lookup_type_cache(column.type, TYPECACHE_EQ_OPR)->eq_opr;
             });
-            column.equality = QualifiedOperator(equality);
+            column.equality = pg::EqualityOperator(column.type);
         }
         columns_.push_back(std::move(column));
+    }
+}
+
+// After ReadColumns().
+void
+TargetRelation::FixColumns(const std::vector<std::string> &placement) {
+    for (Column &column : columns_) {
+        const bool places =
+            std::find(placement.begin(), placement.end(), column.name) != placement.end();
+        column.fixed = column.fixed || places;
+        has_fixed_columns_ = has_fixed_columns_ || column.fixed;
     }
 }
 
@@ -273,9 +263,9 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
                         : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
                               values + ")::pg_catalog.record";
     const std::string from = " FROM " + target_name_ + " WHERE " + equalities + image + " LIMIT 1)";
-    // Rows of several partitions have the same ctid.
-    return routed_ ? "(tableoid, ctid) = (SELECT tableoid, ctid" + from
-                   : "ctid = (SELECT ctid" + from;
+    // Rows of several partitions or chunks have the same ctid.
+    return routed_ || managed_ ? "(tableoid, ctid) = (SELECT tableoid, ctid" + from
+                               : "ctid = (SELECT ctid" + from;
 }
 
 // wal2json does not say that an identity is FULL, which it may have become while streaming; but
@@ -320,25 +310,54 @@ TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &pa
     return condition;
 }
 
-// A GENERATED ALWAYS identity cannot be SET, so this finds only rows that have its new value
-// already; see ReplaceSql().
+// What is known of a column that UPDATE cannot set: a GENERATED ALWAYS identity, or what says where
+// a row is kept.
+TargetRelation::Fixed
+TargetRelation::StateOf(const RowChange &change, size_t column) const {
+    if (change.old_tuple.empty()) {
+        return remote_->columns[column].is_key ? Fixed::kKept : Fixed::kUnknown;
+    }
+    const ColumnValue &before = change.old_tuple[column];
+    const ColumnValue &after = change.new_tuple[column];
+    if (!IsSent(before)) {
+        return Fixed::kUnknown;
+    }
+    return before.kind == after.kind && before.data == after.data ? Fixed::kKept : Fixed::kChanged;
+}
+
+bool
+TargetRelation::MustReplace(const RowChange &change) const {
+    for (size_t i = 0; has_fixed_columns_ && i < columns_.size(); i++) {
+        if (columns_[i].fixed && IsSent(change.new_tuple[i]) &&
+            StateOf(change, i) == Fixed::kChanged) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Of a fixed column that may have changed, only rows are found that have its new value already; see
+// ReplaceSql().
 std::string
 TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string assignments;
-    std::string identities;
+    std::string kept;
     for (size_t i = 0; i < columns_.size(); i++) {
         if (columns_[i].generated || !IsSent(change.new_tuple[i])) {
             continue;
         }
+        if (columns_[i].fixed && StateOf(change, i) == Fixed::kKept) {
+            continue;
+        }
         const std::string name = QuoteIdentifier(columns_[i].name);
         const std::string parameter = AddParameter(false, i, parameters);
-        if (columns_[i].always_identity) {
-            identities += " AND " + name + " " + columns_[i].equality + " " + parameter;
+        if (columns_[i].fixed) {
+            kept += " AND " + name + " " + columns_[i].equality + " " + parameter;
         } else {
             assignments += (assignments.empty() ? "" : ", ") + name + " = " + parameter;
         }
     }
-    const std::string condition = RowCondition(change, parameters) + identities;
+    const std::string condition = RowCondition(change, parameters) + kept;
     if (assignments.empty()) {
         // Nothing that may be written changed; the row must be there all the same.
         return "SELECT FROM " + target_name_ + " WHERE " + condition;
@@ -346,7 +365,8 @@ TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &param
     return "UPDATE " + target_name_ + " SET " + assignments + " WHERE " + condition;
 }
 
-// The update of a row whose GENERATED ALWAYS identity changes: on the source by SET ... = DEFAULT.
+// The update of a row of which a fixed column changes: a GENERATED ALWAYS identity, on the source
+// by SET ... = DEFAULT, or what moves the row to another chunk.
 std::string
 TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &parameters) const {
     std::string names;
@@ -491,7 +511,9 @@ ThrowMissingRow(const RemoteRelation &remote, const char *command) {
 
 void
 TargetRelation::Update(const RowChange &change) {
-    if (Run(change) == 0 && !(has_always_identity_ && Run(change, true) > 0)) {
+    const bool done =
+        (!MustReplace(change) && Run(change) > 0) || (has_fixed_columns_ && Run(change, true) > 0);
+    if (!done) {
         ThrowMissingRow(*remote_, "update");
     }
 }

@@ -42,7 +42,8 @@ class TargetRelation {
     relid() const {
         return relid_;
     }
-    // SQL name with ONLY where rows of children must not be touched.
+    // SQL name with ONLY where rows of children must not be touched: not where an extension keeps
+    // the rows, see pg/table_manager.
     const std::string &
     target_name() const {
         return target_name_;
@@ -71,7 +72,7 @@ class TargetRelation {
         std::string name;
         Oid type = InvalidOid;
         bool generated = false;
-        bool always_identity = false;
+        bool fixed = false; // UPDATE cannot set it
         ValueInput input;
         std::string equality; // OPERATOR(schema.=), or empty where the type has none
     };
@@ -85,8 +86,11 @@ class TargetRelation {
         std::vector<Parameter> parameters;
     };
 
+    enum class Fixed : uint8_t { kKept, kChanged, kUnknown };
+
     void Resolve();
     void ReadColumns(Relation relation);
+    void FixColumns(const std::vector<std::string> &placement);
     const Plan &PlanFor(const RowChange &change, bool replace);
     Plan Prepare(const RowChange &change, bool replace) const;
     void ForgetPlans();
@@ -99,6 +103,8 @@ class TargetRelation {
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
     bool IsWholeRow(TupleView tuple) const;
+    Fixed StateOf(const RowChange &change, size_t column) const;
+    bool MustReplace(const RowChange &change) const;
     // Returns the number of rows. `replace`: an update by ReplaceSql().
     uint64 Run(const RowChange &change, bool replace = false);
 
@@ -107,12 +113,13 @@ class TargetRelation {
     Oid relid_ = InvalidOid;
     bool ignored_ = false;
     bool routed_ = false;
+    bool managed_ = false;
     bool fires_triggers_ = false;
     std::string sql_name_; // without ONLY
     std::string target_name_;
     std::vector<Column> columns_;            // aligned with remote_->columns
     std::vector<std::string> other_columns_; // that only the target has, and may be written
-    bool has_always_identity_ = false;
+    bool has_fixed_columns_ = false;
     MemoryContext context_ = nullptr;
     MemoryContext row_context_ = nullptr;
     std::unordered_map<std::string, Plan> plans_;

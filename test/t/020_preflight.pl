@@ -433,6 +433,7 @@ for my $node ($source, $target) {
       if $node->safe_psql('postgres', 'SHOW server_version_num') >= 170000;
     $conf =~ s/max_replication_slots = 0/max_active_replication_origins = 0/
       if $node->safe_psql('postgres', 'SHOW server_version_num') >= 180000;
+    $small{$node} = $conf;
     $node->append_conf('postgresql.conf', $conf);
     $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef) if $node == $target;
     $node->restart;

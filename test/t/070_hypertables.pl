@@ -1,0 +1,113 @@
+# Hypertables on the target: copied into, followed, compared.
+use strict;
+use warnings;
+
+use LiveMigrate::Hypertables;
+use Test::More;
+
+my $schema = <<'SQL';
+CREATE TABLE devices (id int PRIMARY KEY, name text);
+INSERT INTO devices SELECT g, 'device ' || g FROM generate_series(1, 50) g;
+
+-- the key has the time, in another place; a stored generated column, a default, a toasted one
+CREATE TABLE metrics (
+    device int NOT NULL REFERENCES devices,
+    "Time" timestamptz NOT NULL,
+    value float8,
+    twice float8 GENERATED ALWAYS AS (value * 2) STORED,
+    tags int[] DEFAULT '{1,2}',
+    note text,
+    PRIMARY KEY (device, "Time"));
+ALTER TABLE metrics ALTER note SET STORAGE EXTERNAL;
+CREATE INDEX metrics_value ON metrics (value) WHERE value > 10;
+INSERT INTO metrics (device, "Time", value, note)
+SELECT g % 50 + 1, timestamptz '2026-01-01 00:00+00' + g * interval '97 s', g % 97,
+       CASE WHEN g % 500 = 0 THEN repeat(md5(g::text), 200) ELSE 'n' || g END
+FROM generate_series(1, 20000) g;
+UPDATE metrics SET value = 'NaN' WHERE device = 7 AND value = 5;
+
+-- no key, whole rows identify, some of them twice
+CREATE TABLE readings (at timestamp NOT NULL, v numeric(10, 2), j json);
+ALTER TABLE readings REPLICA IDENTITY FULL;
+INSERT INTO readings SELECT timestamp '2026-02-01' + (g % 700) * interval '1 h', g % 3, '{"a": 1}'
+FROM generate_series(1, 1500) g;
+
+-- integer time
+CREATE TABLE ticks (n bigint PRIMARY KEY, s text);
+INSERT INTO ticks SELECT g, 's' || g FROM generate_series(0, 4999) g;
+
+CREATE TABLE plain (id int PRIMARY KEY, t text);
+INSERT INTO plain SELECT g, 'p' FROM generate_series(1, 100) g;
+SQL
+
+my $hypertables = <<'SQL';
+SELECT create_hypertable('metrics', 'Time', chunk_time_interval => interval '1 day');
+SELECT create_hypertable('readings', 'at', chunk_time_interval => interval '1 day');
+SELECT create_hypertable('ticks', 'n', chunk_time_interval => 1000);
+SQL
+
+my $changes = <<'SQL';
+INSERT INTO metrics (device, "Time", value, note)
+SELECT g % 50 + 1, timestamptz '2026-03-01 00:00+00' + g * interval '1 min', g, 'late'
+FROM generate_series(1, 3000) g;
+UPDATE metrics SET value = value + 1 WHERE device <= 5;
+UPDATE metrics SET value = -1 WHERE note LIKE repeat('_', 1000) || '%';  -- toasted note unchanged
+DELETE FROM metrics WHERE device = 9 AND "Time" < '2026-01-10';
+-- to another chunk, with and without another key column
+UPDATE metrics SET "Time" = "Time" + interval '40 days' WHERE device = 3 AND value < 20;
+UPDATE metrics SET device = 50, "Time" = "Time" + interval '1 ms'
+WHERE device = 11 AND "Time" < '2026-01-03';
+BEGIN;
+INSERT INTO metrics (device, "Time", value) VALUES (1, '2020-01-01', 1);
+UPDATE metrics SET value = 2 WHERE device = 1 AND "Time" = '2020-01-01';
+DELETE FROM metrics WHERE device = 1 AND "Time" = '2020-01-01';
+INSERT INTO metrics (device, "Time", value) VALUES (1, '2020-01-01', 3);
+COMMIT;
+
+INSERT INTO readings VALUES ('2026-02-02', 1, NULL), ('2026-02-02', 1, NULL), ('2026-05-02', 1, '[]');
+DELETE FROM readings WHERE ctid IN (SELECT min(ctid) FROM readings GROUP BY at, v LIMIT 100);
+UPDATE readings SET v = 99 WHERE at < '2026-02-03' AND v = 2;
+UPDATE readings SET at = at + interval '90 days' WHERE at = '2026-02-05 03:00';
+
+TRUNCATE ticks;
+INSERT INTO ticks SELECT g * 10, 'again' FROM generate_series(1, 500) g;
+UPDATE ticks SET n = n + 100000 WHERE n <= 100;
+UPDATE ticks SET s = 'once more' WHERE n BETWEEN 1000 AND 1200;
+UPDATE plain SET t = 'q' WHERE id < 10;
+SQL
+
+my @tables = qw(metrics readings ticks);
+my $pair   = LiveMigrate::Hypertables->new_or_skip;
+
+for my $plugin ($pair->wal2json_is_lossless ? qw(pgoutput wal2json) : qw(pgoutput)) {
+    my $db = $pair->database("hyper_$plugin");
+    $db->source_sql($schema);
+    # Parts of a page range each, copied by several workers into the same chunks.
+    $db->start(
+        plugin                   => $plugin,
+        pause_after              => ['schema'],
+        split_tables_larger_than => '200 kB');
+    $db->wait_state('paused');
+    $db->target_sql($hypertables);
+    $db->resume([]);
+    $db->wait_stage('streaming');
+    $db->assert_in_chunks("$plugin, copied", @tables);
+    cmp_ok($db->target_sql("SELECT count(*) FROM show_chunks('metrics')"),
+        '>', 20, "$plugin: rows are in many chunks");
+    is($db->target_sql("SELECT contype FROM pg_constraint WHERE conrelid = 'metrics'::regclass
+            AND contype IN ('p', 'f') ORDER BY 1"), "f\np", "$plugin: keys are there");
+
+    $db->source_sql($_) for split /\n\n/, $changes;
+    $db->set_endpos;
+    $db->wait_stage('done');
+    $db->assert_in_chunks("$plugin, applied", @tables);
+    is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
+        '0', "$plugin: compare_data finds no difference");
+    is($db->target_sql("SELECT count(*) FROM metrics WHERE twice IS DISTINCT FROM value * 2"),
+        '0', "$plugin: generated columns");
+    $db->assert_equal_tables("$plugin: equal tables", relations => 0);
+    $db->cleanup;
+    $db->assert_nothing_left("$plugin: nothing left");
+}
+
+done_testing();
