@@ -177,13 +177,14 @@ CREATE TABLE skipped_transaction (
 
 CREATE TABLE check_result (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  stage text NOT NULL,               -- preflight or cutover
   position int NOT NULL,
   check_id text NOT NULL,
   severity text NOT NULL,
   object text,
   message text NOT NULL,
   fix text,
-  PRIMARY KEY (migration, position)
+  PRIMARY KEY (migration, stage, position)
 );
 
 -- The latest result of compare_data for each table.
@@ -277,6 +278,19 @@ CREATE PROCEDURE migration_wait(
   stage text DEFAULT 'done', timeout interval DEFAULT NULL, migration name DEFAULT NULL)
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'livemigrate_migration_wait';
+
+CREATE FUNCTION copy_large_objects(migration name DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_copy_large_objects';
+
+-- What to look at before the application moves; the stage cutover makes the same checks.
+CREATE FUNCTION cutover_check(
+  migration name DEFAULT NULL,
+  OUT check_id text, OUT severity text, OUT object text, OUT message text, OUT fix text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_cutover_check';
 
 CREATE FUNCTION compare_schema(
   migration name DEFAULT NULL, OUT object text, OUT source text, OUT target text)
@@ -419,10 +433,10 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_migration_status';
 
 CREATE VIEW checks AS
-SELECT m.name AS migration, c.check_id, c.severity, c.object, c.message, c.fix
+SELECT m.name AS migration, c.check_id, c.severity, c.object, c.message, c.fix, c.stage
 FROM livemigrate.check_result c
 JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration
-ORDER BY c.migration, c.position;
+ORDER BY c.migration, c.stage DESC, c.position;
 
 CREATE VIEW comparisons AS
 SELECT c.at, m.name AS migration, c.relation, c.source_rows, c.target_rows, c.source_checksum,

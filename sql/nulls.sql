@@ -73,6 +73,8 @@ SELECT endpos FROM livemigrate.migrations;
 SELECT livemigrate.set_endpos(endpos => NULL, migration => NULL);
 SELECT livemigrate.skip_transaction(lsn => '0/1000', migration => NULL);
 SELECT livemigrate.copy_sequences(migration => NULL);
+SELECT livemigrate.copy_large_objects(migration => NULL);
+SELECT * FROM livemigrate.cutover_check(migration => NULL);
 SELECT * FROM livemigrate.compare_schema(migration => NULL);
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => NULL);
 \set VERBOSITY default

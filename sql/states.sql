@@ -129,6 +129,7 @@ SELECT livemigrate.migration_pause();
 SELECT migration, stage, state FROM livemigrate.migration_status();
 SELECT livemigrate.copy_sequences('one');
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.cutover_check('one');
 SELECT * FROM livemigrate.compare_schema('one');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM livemigrate.compare_data('one');

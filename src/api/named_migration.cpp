@@ -6,14 +6,27 @@
 
 namespace livemigrate::api {
 
+namespace {
+
 control::Migration
-LoadNamed(const std::optional<std::string> &name, bool ended_too) {
-    const int32_t id = control::ResolveMigration(name, ended_too);
-    std::optional<control::Migration> migration = control::LoadMigration(id, true);
+Load(int32_t id, bool lock) {
+    std::optional<control::Migration> migration = control::LoadMigration(id, lock);
     if (!migration) {
         throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
     }
     return std::move(*migration);
+}
+
+} // namespace
+
+control::Migration
+LoadNamed(const std::optional<std::string> &name, bool ended_too) {
+    return Load(control::ResolveMigration(name, ended_too), true);
+}
+
+control::Migration
+FindNamed(const std::optional<std::string> &name) {
+    return Load(control::ResolveMigration(name, true), false);
 }
 
 bool

@@ -12,6 +12,10 @@ namespace livemigrate::api {
 // what a missing name means, and for the errors.
 control::Migration LoadNamed(const std::optional<std::string> &name, bool ended_too = false);
 
+// The same without the lock, also for one that has ended: for calls that take long and change
+// nothing of it.
+control::Migration FindNamed(const std::optional<std::string> &name);
+
 // Whether a coordinator process has the migration in hand.
 bool CoordinatorRuns(const control::Migration &migration);
 

@@ -61,8 +61,8 @@ constexpr char kSamples[] =
     "WHERE m.id = $1::int ORDER BY s.at";
 
 constexpr char kChecks[] =
-    "SELECT check_id, severity, object, message, fix FROM livemigrate.check_result "
-    "WHERE migration = $1::int ORDER BY severity = 'ok', position";
+    "SELECT stage, check_id, severity, object, message, fix FROM livemigrate.check_result "
+    "WHERE migration = $1::int ORDER BY severity = 'ok', stage, position";
 
 constexpr char kComparisons[] =
     "SELECT relation, source_rows, target_rows, equal, at::timestamptz(0), source_checksum, "
@@ -156,7 +156,7 @@ void
 LoadFindings(int32_t id, ReportData &data) {
     for (const SqlRow &row : Read(kChecks, id).rows) {
         data.checks.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),
-                               pg::Text(row, 3), pg::Text(row, 4)});
+                               pg::Text(row, 3), pg::Text(row, 4), pg::Text(row, 5)});
     }
     for (const SqlRow &row : Read(kComparisons, id).rows) {
         data.comparisons.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),

@@ -106,9 +106,9 @@ std::set<Lsn> LoadSkippedTransactions(int32_t id);
 void InsertSkippedTransaction(int32_t id, Lsn commit_lsn);
 // In the transaction that takes the origin beyond it.
 void RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes);
-// What the preflight stage found, replacing what was kept: check_id, severity, object, message,
-// fix.
-void KeepChecks(int32_t id, const std::vector<std::vector<std::string>> &rows);
+// What the checks of a stage found, preflight or cutover, replacing what was kept of it: check_id,
+// severity, object, message, fix.
+void KeepChecks(int32_t id, Stage stage, const std::vector<std::vector<std::string>> &rows);
 // What compare_data found, the latest of each table: relation, rows on the source and on the
 // target, checksums of both, equal.
 void KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows);

@@ -27,15 +27,18 @@ ByColumn(int32_t id, const std::vector<std::vector<std::string>> &rows, size_t c
 } // namespace
 
 void
-KeepChecks(int32_t id, const std::vector<std::vector<std::string>> &rows) {
-    pg::Query("DELETE FROM livemigrate.check_result WHERE migration = $1::int",
-              {std::to_string(id)});
-    pg::Query("INSERT INTO livemigrate.check_result (migration, position, check_id, severity, "
-              "object, message, fix) SELECT $1::int, n, a, b, NULLIF(c, ''), d, NULLIF(e, '') "
+KeepChecks(int32_t id, Stage stage, const std::vector<std::vector<std::string>> &rows) {
+    std::vector<pg::SqlValue> parameters = ByColumn(id, rows, 5);
+    parameters.emplace_back(std::string(StageName(stage)));
+    pg::Query("DELETE FROM livemigrate.check_result WHERE migration = $1::int AND stage = $2",
+              {parameters.front(), parameters.back()});
+    pg::Query("INSERT INTO livemigrate.check_result (migration, stage, position, check_id, "
+              "severity, object, message, fix) "
+              "SELECT $1::int, $7, n, a, b, NULLIF(c, ''), d, NULLIF(e, '') "
               "FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
               "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
               "pg_catalog.unnest($6::text[])) WITH ORDINALITY AS t(a, b, c, d, e, n)",
-              ByColumn(id, rows, 5));
+              parameters);
 }
 
 void

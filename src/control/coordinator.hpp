@@ -89,6 +89,7 @@ class Coordinator {
     void RunCatchupStage();
     void RunStreamingStage();
     void RunCutoverStage();
+    void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
     void AnalyzeChangedTables(stage::CutoverReport &report);
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,

@@ -4,6 +4,7 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/check_record.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
 #include "core/operator_text.hpp"
@@ -90,17 +91,7 @@ Coordinator::RunPreflightStage() {
     SetSourceIdentity(migration_);
     RecordEvent(migration_.id, "info", migration_.stage,
                 "output plugin is " + std::string(PluginName(result.plugin)), result.plugin_reason);
-    std::vector<std::vector<std::string>> checks;
-    for (const stage::CheckRow &row : result.rows) {
-        checks.push_back({row.check_id, row.severity, row.object, row.message, row.fix});
-    }
-    KeepChecks(migration_.id, checks);
-    for (const stage::CheckRow &row : result.rows) {
-        if (row.severity == "warning" || row.severity == "notice") {
-            RecordEvent(migration_.id, row.severity.c_str(), migration_.stage, row.message,
-                        row.fix);
-        }
-    }
+    RecordChecks(migration_.id, migration_.stage, result.rows);
     transaction.Commit();
 }
 

@@ -4,9 +4,11 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/check_record.hpp"
 #include "control/table_selection.hpp"
 #include "core/operator_text.hpp"
 #include "core/replay_lag.hpp"
+#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
@@ -186,6 +188,26 @@ Coordinator::RunCutoverStage() {
     }
     for (const std::string &warning : report.warnings) {
         Event("warning", warning);
+    }
+    CheckRequests();
+    MakeCutoverChecks();
+}
+
+// The application waits: what is found is told, and stops nothing. Nor does a check that fails.
+void
+Coordinator::MakeCutoverChecks() {
+    SetMessage("checking what the change stream cannot carry");
+    try {
+        pg::Transaction transaction;
+        const std::vector<stage::CheckRow> rows = CheckCutover(migration_, pg::CutoverCheckLimit());
+        RecordChecks(migration_.id, migration_.stage, rows);
+        transaction.Commit();
+    } catch (const Error &error) {
+        if (IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kQueryCanceled) {
+            throw;
+        }
+        Event("warning", "the checks at cutover could not be made: " + error.message(),
+              error.detail() + "\nSELECT * FROM livemigrate.cutover_check();");
     }
 }
 

@@ -322,12 +322,13 @@ class Page {
 
     void
     Checks() {
-        Section("checks", "Checks before the start");
-        html_ += "<div class=\"card wide\"><table><thead><tr><th>check</th><th>outcome</th>"
-                 "<th>object</th><th>finding</th></tr></thead><tbody>";
+        Section("checks", "Checks");
+        html_ += "<div class=\"card wide\"><table><thead><tr><th>check</th><th>stage</th>"
+                 "<th>outcome</th><th>object</th><th>finding</th></tr></thead><tbody>";
         for (const ReportCheck &check : data_.checks) {
             html_ += "<tr>" + Cell("name", HtmlText(check.check_id)) +
-                     Cell("when", Badge(check.severity)) + Cell("name", HtmlText(check.object)) +
+                     Cell("when", HtmlText(check.stage)) + Cell("when", Badge(check.severity)) +
+                     Cell("name", HtmlText(check.object)) +
                      Cell("text", HtmlText(check.message) +
                                       (check.fix.empty()
                                            ? ""

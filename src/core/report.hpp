@@ -41,6 +41,7 @@ struct ReportSample {
 };
 
 struct ReportCheck {
+    std::string stage;
     std::string check_id;
     std::string severity;
     std::string object;

@@ -14,6 +14,7 @@ constexpr int kCompressionLz4 = 1;
 const config_enum_entry kCompressions[] = {
     {"off", kCompressionOff, false}, {"lz4", kCompressionLz4, false}, {nullptr, 0, false}};
 
+int cutover_check_limit_ms = 10'000;
 int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
@@ -37,6 +38,11 @@ DefineSettings() {
         "livemigrate.client_bin_dir",
         "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,
         &client_bin_dir, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.cutover_check_limit",
+        "Longest time that the checks at cutover read tables; 0 means no limit.", nullptr,
+        &cutover_check_limit_ms, 10'000, 0, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
+        nullptr, nullptr);
     DefineCustomEnumVariable("livemigrate.spool_compression",
                              "Whether changes buffered on the target are compressed.", nullptr,
                              &spool_compression, kCompressionOff, kCompressions, PGC_SIGHUP, 0,
@@ -65,6 +71,13 @@ CaughtUpLag() {
 std::string
 ClientBinaryDirectory() {
     return client_bin_dir == nullptr ? "" : client_bin_dir;
+}
+
+std::optional<std::chrono::milliseconds>
+CutoverCheckLimit() {
+    return cutover_check_limit_ms == 0
+               ? std::nullopt
+               : std::optional(std::chrono::milliseconds(cutover_check_limit_ms));
 }
 
 bool

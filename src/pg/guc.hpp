@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace livemigrate::pg {
@@ -11,7 +12,8 @@ namespace livemigrate::pg {
 void DefineSettings();
 
 std::chrono::milliseconds CaughtUpLag();
-std::string ClientBinaryDirectory(); // empty: the server's own
+std::string ClientBinaryDirectory();                          // empty: the server's own
+std::optional<std::chrono::milliseconds> CutoverCheckLimit(); // of all its checks together
 bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();

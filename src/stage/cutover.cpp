@@ -74,14 +74,6 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 ORDER BY n.nspname, c.relname
 )";
 
-// How many large objects there are, and a sum that tells one set of OIDs from another.
-constexpr char kLargeObjectsQuery[] = R"(
-SELECT pg_catalog.count(*),
-       COALESCE(pg_catalog.sum(('x' || pg_catalog.md5(m.oid::pg_catalog.text))
-                               ::pg_catalog.bit(64)::pg_catalog.int8), 0)
-FROM pg_catalog.pg_largeobject_metadata m
-)";
-
 // The target's views as a graph, walked from the views that are read to those that read.
 class ViewOrder {
   public:
@@ -251,20 +243,6 @@ FindNewSourceTables(source::Connection &source, const std::vector<RelationName> 
                                   " was created on the source after the snapshot and is not on the "
                                   "target; to see its rows, run on the source: SELECT * FROM " +
                                   table + ";");
-    }
-}
-
-void
-FindLargeObjectChanges(source::Connection &source, CutoverReport &report) {
-    const auto theirs = source.Query(kLargeObjectsQuery).rows.at(0);
-    const auto ours = pg::Query(kLargeObjectsQuery).rows.at(0);
-    if (theirs != ours) {
-        report.warnings.push_back(
-            "the source has " + theirs.at(0).value_or("0") + " large objects and the target " +
-            ours.at(0).value_or("0") +
-            ", not all of them the same: what was created or removed after the snapshot is not "
-            "replicated; to see them, compare on both sides: SELECT oid FROM "
-            "pg_catalog.pg_largeobject_metadata ORDER BY oid;");
     }
 }
 

@@ -43,9 +43,4 @@ void AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &repor
 void FindNewSourceTables(source::Connection &source, const std::vector<RelationName> &known,
                          CutoverReport &report);
 
-// A warning when the two sides do not have the same large objects, by OID: the change stream has
-// nothing of those created or removed after the snapshot. Changed contents are not looked for.
-// REQUIRES: an open transaction on the target.
-void FindLargeObjectChanges(source::Connection &source, CutoverReport &report);
-
 } // namespace livemigrate::stage

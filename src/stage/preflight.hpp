@@ -5,20 +5,12 @@
 #include "core/migration_settings.hpp"
 #include "core/output_plugin.hpp"
 #include "source/catalog_query.hpp"
+#include "stage/check_row.hpp"
 
 #include <string>
 #include <vector>
 
 namespace livemigrate::stage {
-
-struct CheckRow {
-    std::string check_id; // stable: part of the SQL surface
-    std::string severity; // ok, notice, warning, error
-    std::string object;   // what it is about, quoted as in SQL
-    std::string message;
-    std::string fix;      // can be run as it is; what is only to be read stands behind --
-    std::string sqlstate; // of an error
-};
 
 struct PreflightResult {
     std::vector<CheckRow> rows;

@@ -111,7 +111,7 @@ Hostile() {
     data.jobs = {Task(evil, 5, 6)};
     data.jobs[0].error = data.jobs[0].kind = data.jobs[0].state = evil;
     data.samples = {{1, 0.5, 10, 20, 30, 40}};
-    data.checks = {{evil, evil, evil, evil, evil}};
+    data.checks = {{evil, evil, evil, evil, evil, evil}};
     data.comparisons = {{evil, evil, evil, false, evil}};
     data.events = {{evil, evil, evil, evil, evil}};
     return data;

@@ -1,0 +1,47 @@
+#include "pg/prelude.hpp"
+
+#include "control/check_record.hpp"
+
+#include "control/spool_identity.hpp"
+#include "control/work_directory.hpp"
+#include "stage/cutover_check.hpp"
+
+namespace livemigrate::control {
+
+std::vector<stage::CheckRow>
+CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds> limit) {
+    stage::CutoverCheckSettings settings;
+    settings.conninfo = migration.settings.source;
+    settings.limit = limit;
+    settings.before_cutover = migration.stage < Stage::kCutover;
+    for (const CopyTable &table : LoadTables(migration.id)) {
+        settings.tables.emplace_back(table.schema, table.name);
+    }
+    if (migration.stage >= Stage::kCutover && migration.endpos.valid() && !migration.cleaned_up) {
+        settings.endpos = migration.endpos;
+        settings.stream.spool_directory = WorkDirectory(MyDatabaseId, migration.id).spool();
+        settings.stream.spool_identity = IdentityOf(migration);
+        settings.stream.slot = migration.slot_name;
+        settings.stream.plugin = *migration.plugin;
+        settings.stream.publications = migration.publications;
+        settings.stream.wal2json_numeric_option = migration.wal2json_numeric_option;
+        settings.stream.source_encoding = migration.source_encoding;
+    }
+    return stage::CheckCutover(settings);
+}
+
+void
+RecordChecks(int32_t id, Stage stage, const std::vector<stage::CheckRow> &rows) {
+    std::vector<std::vector<std::string>> kept;
+    for (const stage::CheckRow &row : rows) {
+        kept.push_back({row.check_id, row.severity, row.object, row.message, row.fix});
+        if (row.severity == "warning" || row.severity == "notice") {
+            const bool named = stage == Stage::kCutover && !row.object.empty();
+            RecordEvent(id, row.severity.c_str(), stage,
+                        (named ? row.object + ": " : "") + row.message, row.fix);
+        }
+    }
+    KeepChecks(id, stage, kept);
+}
+
+} // namespace livemigrate::control
