@@ -116,26 +116,32 @@ NeedsIndexEntries(IndexUpdate update) {
 #endif
 }
 
-// As for an insert, without the hint that the indexed values are as before: in the middle of a
-// batch there is nothing yet that an index could delete bottom-up, and looking for it costs a
-// fifth.
-inline void
-InsertIndexEntriesOfUpdate(ResultRelInfo *table, TupleTableSlot *slot, EState *estate,
-                           [[maybe_unused]] IndexUpdate update) {
+// Whether only the summarizing indexes need an entry for it.
+inline bool
+IsSummarizing([[maybe_unused]] IndexUpdate update) {
 #if PG_VERSION_NUM >= 160000
-    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL,
-                                    update == TU_Summarizing));
+    return update == TU_Summarizing;
 #else
-    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL));
+    return false;
 #endif
 }
 
+// Entries for the new version of an updated row in the summarizing indexes alone.
 inline void
-InsertIndexEntries(ResultRelInfo *table, TupleTableSlot *slot, EState *estate) {
+InsertSummaries([[maybe_unused]] ResultRelInfo *table, [[maybe_unused]] TupleTableSlot *slot,
+                [[maybe_unused]] EState *estate) {
 #if PG_VERSION_NUM >= 160000
-    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL, false));
+    list_free(ExecInsertIndexTuples(table, slot, estate, true, false, nullptr, NIL, true));
+#endif
+}
+
+// Sorts what goes into a B-tree; uniqueness is looked after where it is entered. `memory` is in kB.
+inline Tuplesortstate *
+BeginIndexSort(Relation table, Relation index, int memory) {
+#if PG_VERSION_NUM >= 150000
+    return tuplesort_begin_index_btree(table, index, false, false, memory, nullptr, TUPLESORT_NONE);
 #else
-    list_free(ExecInsertIndexTuples(table, slot, estate, false, false, nullptr, NIL));
+    return tuplesort_begin_index_btree(table, index, false, memory, nullptr, false);
 #endif
 }
 

@@ -52,6 +52,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/tuplesort.h"
 }
 
 // PostgreSQL's headers define short macros that collide with C++ names.

@@ -1,6 +1,7 @@
 #include "stage/plain_table.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/index_entries.hpp"
 #include "pg/table_manager.hpp"
 
 extern "C" {
@@ -240,10 +241,10 @@ class PlainTable::Writer {
     void Delete(TupleView key);
     void Update(TupleView key, TupleView values);
     void Insert(TupleView values);
-    void FlushInserts();
-    void Close();
+    void Finish();
 
   private:
+    void FlushInserts();
     void OpenIndex();
     void Find(TupleView key);
     void Fill(TupleTableSlot *slot, TupleView values, TupleTableSlot *before);
@@ -253,6 +254,7 @@ class PlainTable::Writer {
     Relation relation_;
     ResultRelInfo *result_;
     EState *estate_;
+    pg::IndexEntries entries_;
     CommandId command_;
     Relation index_;
     IndexScanDesc scan_;
@@ -273,6 +275,7 @@ PlainTable::Writer::Open(PlainTable *table) {
     // No range table: it would serve permissions, which were looked at, and hints on indexes.
     InitResultRelInfo(result_, relation_, 0, nullptr, 0);
     ExecOpenIndices(result_, false);
+    entries_.Open(result_, estate_);
     PushActiveSnapshot(GetTransactionSnapshot());
     command_ = GetCurrentCommandId(true);
     index_ = nullptr;
@@ -285,7 +288,9 @@ PlainTable::Writer::Open(PlainTable *table) {
 }
 
 void
-PlainTable::Writer::Close() {
+PlainTable::Writer::Finish() {
+    FlushInserts();
+    entries_.Finish();
     if (scan_ != nullptr) {
         index_endscan(scan_);
         index_close(index_, NoLock);
@@ -403,8 +408,10 @@ PlainTable::Writer::Update(TupleView key, TupleView values) {
     CheckResult(table_tuple_update(relation_, &found_->tts_tid, changed_, command_,
                                    GetActiveSnapshot(), InvalidSnapshot, true, &failure, &lock_mode,
                                    &indexes));
-    if (result_->ri_NumIndices > 0 && pg::NeedsIndexEntries(indexes)) {
-        pg::InsertIndexEntriesOfUpdate(result_, changed_, estate_, indexes);
+    if (pg::IsSummarizing(indexes)) {
+        pg::InsertSummaries(result_, changed_, estate_);
+    } else if (pg::NeedsIndexEntries(indexes)) {
+        entries_.Enter(changed_);
     }
     ExecClearTuple(changed_);
     ResetPerTupleExprContext(estate_);
@@ -442,10 +449,7 @@ PlainTable::Writer::FlushInserts() {
     table_multi_insert(relation_, inserts_, insert_count_, command_, 0, nullptr);
     MemoryContextSwitchTo(outer);
     for (int i = 0; i < insert_count_; i++) {
-        if (result_->ri_NumIndices > 0) {
-            pg::InsertIndexEntries(result_, inserts_[i], estate_);
-            ResetPerTupleExprContext(estate_);
-        }
+        entries_.EnterSorted(inserts_[i]);
         ExecClearTuple(inserts_[i]);
     }
     MemoryContextReset(table_->row_context_);
@@ -475,8 +479,7 @@ PlainTable::Write(const NetEffect &effect) {
             CHECK_FOR_INTERRUPTS();
             writer->Insert(row.values);
         });
-        writer->FlushInserts();
-        writer->Close();
+        writer->Finish();
         MemoryContextSwitchTo(outer);
         MemoryContextReset(write_context_);
     });

@@ -24,6 +24,7 @@ CREATE TABLE ruled (id int PRIMARY KEY, n int);
 CREATE TABLE secured (id int PRIMARY KEY, n int);
 CREATE TABLE always_identity (id int PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, v text);
 CREATE TABLE always_key (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text, u int UNIQUE);
+CREATE TABLE indexed (id int PRIMARY KEY, k uuid UNIQUE, n bigint, tags int[], v text);
 CREATE TABLE nothing ();
 CREATE DOMAIN small AS int CHECK (VALUE < 1000);
 CREATE TABLE checked (id int PRIMARY KEY, n small, m int CHECK (m > 0), total int GENERATED ALWAYS
@@ -54,6 +55,12 @@ SQL
 
 # Once changes are streaming.
 my $on_target = <<'SQL';
+CREATE INDEX indexed_partial ON indexed (n) WHERE n > 1000;
+CREATE INDEX indexed_expression ON indexed (md5(v), n DESC NULLS FIRST) INCLUDE (v);
+CREATE INDEX indexed_tags ON indexed USING gin (tags);
+CREATE INDEX indexed_hash ON indexed USING hash (v);
+CREATE INDEX indexed_range ON indexed USING brin (id);
+CREATE EXTENSION amcheck;
 ALTER TABLE extra ADD COLUMN more text NOT NULL DEFAULT 'default', ADD COLUMN at timestamptz DEFAULT
     now();
 ALTER TABLE gaps ADD COLUMN z int, ADD COLUMN w int; ALTER TABLE gaps DROP COLUMN z, DROP COLUMN w;
@@ -134,6 +141,23 @@ UPDATE always_key SET u = 0 WHERE id = 9; UPDATE always_key SET u = 9 WHERE id =
 UPDATE always_key SET u = 10 WHERE id = 9; UPDATE always_key SET id = DEFAULT WHERE id IN (6, 8);
 SQL
 
+# Enough rows for their index entries to be sorted, in no order of any index.
+my $indexed_changes = <<'SQL';
+INSERT INTO indexed SELECT (g * 7919) % 5000, md5(g::text)::uuid, nullif(g % 2500, 7), ARRAY[g % 10, g],
+    'v' || g % 400 FROM generate_series(0, 4999) g;
+UPDATE indexed SET v = 'changed', n = n + 1 WHERE id % 3 = 0;
+DELETE FROM indexed WHERE id % 5 = 0;
+SQL
+my $sound_indexes = <<'SQL';
+SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+    WHERE relam = 403 AND indrelid::regclass::text IN ('indexed', 'extra', 'wider', 'other_key')
+SQL
+my %indexed_queries = (
+    partial => 'SELECT count(*) FROM indexed WHERE n > 1200',
+    tags => "SELECT count(*) FROM indexed WHERE tags @> '{3}'",
+    hash => "SELECT count(*) FROM indexed WHERE v = 'v100'",
+    range => 'SELECT count(*) FROM indexed WHERE id BETWEEN 1000 AND 1100');
+
 for my $plugin (qw(pgoutput wal2json)) {
     my $one = $pair->database("shapes_$plugin");
     $one->create_gate;
@@ -169,6 +193,16 @@ for my $plugin (qw(pgoutput wal2json)) {
     $one->in_one_batch($identity_passing);
     $one->assert_equal_tables("$plugin: GENERATED ALWAYS identities in source order",
         rows_only => 1);
+
+    $one->in_one_batch($indexed_changes);
+    $one->assert_equal_tables("$plugin: many rows in indexes of every kind", rows_only => 1);
+    is($one->target_sql($sound_indexes), '9', "$plugin: every row is in every B-tree");
+    for my $index (sort keys %indexed_queries) {
+        is( $one->target_sql("SET enable_seqscan = off; $indexed_queries{$index}"),
+            $one->source_sql($indexed_queries{$index}),
+            "$plugin: as many rows through index $index"
+        );
+    }
     $one->finish("$plugin: other shapes", relations => 0);
 }
 
