@@ -9,7 +9,7 @@
 # root. DATA and REGRESS name which is which.
 
 PG_CONFIG ?= pg_config
-PROJECT_TARGETS = deps check extension conventions unit-test regress-test tap-test demo \
+PROJECT_TARGETS = deps check extension conventions unit-test regress-test tap-test check-sources demo \
                   format format-check lint fuzz
 
 # These must work before a server package, and so PGXS, is there; and PGXS has a `check` of its own.

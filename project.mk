@@ -7,6 +7,7 @@
 #   unit-test     GoogleTest on src/core
 #   regress-test  pg_regress on the installed extension
 #   tap-test      TAP on the installed extension; PROVE_TESTS=test/t/001_x.pl for one file
+#   check-sources the migrations from servers of other versions, which it fetches with npm first
 #   demo          deps, extension, then a migration on this machine
 #   format, format-check, lint, fuzz    clang tools; FUZZ_SECONDS for each fuzz target
 
@@ -70,6 +71,9 @@ regress-test:
 
 tap-test:
 	@test/server_tests.sh tap
+
+check-sources:
+	@test/check_sources.sh
 
 demo: deps
 	@$(MAKE) extension

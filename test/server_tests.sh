@@ -26,6 +26,19 @@ if [ "$(id -u)" = 0 ]; then
     chown -R "$test_user" "$work"
 fi
 
+# Where the source servers of other versions are, if somebody has fetched them: see source_servers.sh.
+# A cache in root's home is not for others to read.
+find_source_servers() {
+    SOURCE_SERVERS=$("$root/test/source_servers.sh" directory)
+    if [ "$(id -u)" = 0 ] && [ -d "$SOURCE_SERVERS" ] &&
+        ! runuser -u "$test_user" -- test -r "$SOURCE_SERVERS"; then
+        cp -Rl "$SOURCE_SERVERS" "$work/source_servers" 2>/dev/null ||
+            cp -R "$SOURCE_SERVERS" "$work/"
+        SOURCE_SERVERS=$work/source_servers
+    fi
+    export SOURCE_SERVERS
+}
+
 # Runs a command in the copy, never as root, with an environment that names no other server and a
 # locale that every machine has.
 run_in_copy() {
@@ -43,6 +56,7 @@ run_regress() {
 
 # shellcheck disable=SC2086
 run_tap() {
+    find_source_servers
     run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
         PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
         TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \

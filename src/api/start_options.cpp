@@ -79,6 +79,9 @@ struct OptionRule {
 const std::map<std::string, OptionRule> &
 OptionRules() {
     static const auto *rules = new std::map<std::string, OptionRule>{
+        {"allow_downgrade",
+         {"boolean", [](MigrationSettings &settings,
+                        const std::string &value) { settings.allow_downgrade = value == "true"; }}},
         {"apply_jobs",
          {"number",
           [](MigrationSettings &settings, const std::string &value) {

@@ -77,7 +77,8 @@ void
 LoadOptions(int32_t id, MigrationSettings &settings) {
     const SqlResult result =
         Query("SELECT options->>'apply_jobs', options->>'existing_slot', options->>'publication', "
-              "options->>'database_settings', options->>'unlogged' "
+              "options->>'database_settings', options->>'unlogged', "
+              "options->>'allow_downgrade' "
               "FROM livemigrate.migration WHERE id = $1::int",
               {std::to_string(id)});
     const Row &row = result.rows.at(0);
@@ -88,6 +89,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     settings.publication = row[2];
     settings.database_settings = Text(row, 3) == "true";
     settings.unlogged = Text(row, 4) != "false";
+    settings.allow_downgrade = Text(row, 5) == "true";
     const SqlResult accepted = Query(
         "SELECT e FROM livemigrate.migration m, "
         "pg_catalog.jsonb_array_elements_text(m.options->'insert_only_tables') WITH ORDINALITY "

@@ -91,6 +91,7 @@ class Coordinator {
     void RunCutoverStage();
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
+    void CheckNewPartitions(source::Connection &source, const TableFilter &filter);
     void AnalyzeChangedTables(stage::CutoverReport &report);
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,
                            std::vector<std::pair<std::string, std::string>> known,

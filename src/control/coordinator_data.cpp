@@ -228,7 +228,7 @@ void
 Coordinator::PlanIndexes() {
     std::string sql;
     if (migration_.settings.on_existing == OnExisting::kError) {
-        sql = stage::RestoreText(migration_.settings, directory_.dump(),
+        sql = stage::RestoreText(migration_.settings, migration_.source_version, directory_.dump(),
                                  stage::DumpSection::kPostData);
     }
     const TableFilter filter = FilterOf(migration_.settings);

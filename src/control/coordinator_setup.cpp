@@ -278,10 +278,11 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
         }
         const bool accepted =
             !table.identity_usable || IsInsertOnlyAccepted(migration_.settings, table);
-        // A partitioned table stands for its partitions, those to come too; each row arrives under
-        // its partition's name.
+        // A partitioned table stands for its partitions, those to come too, from version 13 on;
+        // each row arrives under its partition's name, and each partition is listed itself, too.
         std::string &list = accepted && table.relkind == 'r' ? insert_only : full;
-        if (accepted && table.relkind == 'p') {
+        if (table.relkind == 'p' &&
+            (accepted || source.server_version() < source::kPublishesRootsVersion)) {
             continue;
         }
         list += (list.empty() ? "" : ", ") + std::string("ONLY ") +
@@ -408,11 +409,11 @@ Coordinator::RunSchemaStage() {
     }
     EnsureSnapshot();
     SetMessage("dumping the schema");
-    stage::DumpSchema(migration_.settings, migration_.snapshot_name, ExcludedRelations(),
-                      directory_.dump());
+    stage::DumpSchema(migration_.settings, migration_.source_version, migration_.snapshot_name,
+                      ExcludedRelations(), directory_.dump());
     CheckRequests();
-    const std::string sql =
-        stage::RestoreText(migration_.settings, directory_.dump(), stage::DumpSection::kPreData);
+    const std::string sql = stage::RestoreText(migration_.settings, migration_.source_version,
+                                               directory_.dump(), stage::DumpSection::kPreData);
     SetMessage("creating the schema");
     pg::SetConfig("session_replication_role", "replica");
     pg::Transaction transaction;

@@ -17,6 +17,7 @@
 #include "stage/sequences.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -163,6 +164,7 @@ Coordinator::RunCutoverStage() {
         transaction.Commit();
     }
     CheckInsertOnlyTables(source);
+    CheckNewPartitions(source, filter);
     CheckRequests();
     SetMessage("refreshing materialized views");
     stage::CutoverReport report;
@@ -246,6 +248,47 @@ Coordinator::CheckInsertOnlyTables(source::Connection &source) {
                     ". Such changes are not in the change stream, so the target may differ.")
             .Hint("Compare them with livemigrate.compare_data() and bring the target in line, or "
                   "know that they do not matter; then run: SELECT livemigrate.migration_resume();");
+    }
+}
+
+// A partition that was created meanwhile is published through its root, which before version 13, or
+// without a replica identity, is not in the publication. Of such a one nothing arrived; once told,
+// resuming goes on.
+void
+Coordinator::CheckNewPartitions(source::Connection &source, const TableFilter &filter) {
+    if (migration_.plugin != Plugin::kPgoutput || migration_.settings.existing_slot) {
+        return;
+    }
+    pg::Transaction transaction;
+    std::set<uint32_t> known;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        known.insert(table.source_oid);
+    }
+    const std::vector<stage::RelationName> unpublished =
+        stage::FindUnpublishedPartitions(source, migration_.publications, known);
+    std::string names;
+    for (const auto &[schema, name] : unpublished) {
+        if (!filter.Selects(schema, name)) {
+            continue;
+        }
+        const pg::SqlResult recorded = pg::Query(
+            "INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, message) "
+            "SELECT $1::int, 'new_partition', $2::name, $3::name, 'was created on the source "
+            "during the migration, and its rows were not replicated' WHERE NOT EXISTS (SELECT FROM "
+            "livemigrate.conflict c WHERE c.migration = $1::int AND c.kind = 'new_partition' "
+            "AND c.schema_name = $2::name AND c.table_name = $3::name)",
+            {std::to_string(migration_.id), schema, name});
+        if (recorded.processed > 0) {
+            names += (names.empty() ? "" : ", ") + QualifiedName(schema, name);
+        }
+    }
+    transaction.Commit();
+    if (!names.empty()) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "partitions were created on the source that it does not publish")
+            .Detail("They are: " + names + ". None of their rows is in the change stream.")
+            .Hint("Create them on the target as they are on the source, copy their rows, then run: "
+                  "SELECT livemigrate.migration_resume();");
     }
 }
 

@@ -39,6 +39,7 @@ struct MigrationSettings {
     std::optional<std::string> publication;
     bool database_settings = false;
     bool unlogged = true;
+    bool allow_downgrade = false; // the source may be of a newer major version than the target
     // Tables without a usable replica identity that were accepted: only INSERT and TRUNCATE arrive.
     std::vector<std::string> insert_only_tables;
 };

@@ -82,6 +82,9 @@ struct SourceTable {
     std::string extension_condition; // "WHERE ...", the rows that are the user's; may be empty
 };
 
+// From this version on a partitioned table can be in a publication, and stands for its partitions.
+constexpr int kPublishesRootsVersion = 130000;
+
 // By schema and name.
 std::vector<SourceTable> ListTables(Connection &connection);
 

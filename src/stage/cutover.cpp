@@ -4,6 +4,7 @@
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_row.hpp"
 #include "pg/subtransaction.hpp"
 
 #include <algorithm>
@@ -244,6 +245,40 @@ FindNewSourceTables(source::Connection &source, const std::vector<RelationName> 
                                   "target; to see its rows, run on the source: SELECT * FROM " +
                                   table + ";");
     }
+}
+
+std::vector<RelationName>
+FindUnpublishedPartitions(source::Connection &source, const std::vector<std::string> &publications,
+                          const std::set<uint32_t> &known) {
+    std::string names;
+    for (const std::string &publication : publications) {
+        names += (names.empty() ? "" : ", ") + QuoteLiteral(publication);
+    }
+    // A partition comes once for each of its ancestors.
+    const pg::SqlResult found = source.Query(
+        "WITH RECURSIVE up(leaf, ancestor) AS ("
+        "SELECT c.oid, i.inhparent FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid "
+        "WHERE c.relispartition AND c.relkind = 'r' AND c.relpersistence = 'p' "
+        "UNION ALL SELECT u.leaf, i.inhparent FROM up u "
+        "JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.ancestor) "
+        "SELECT n.nspname, c.relname, c.oid, u.ancestor FROM up u "
+        "JOIN pg_catalog.pg_class c ON c.oid = u.leaf "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname IN (" +
+        names +
+        ") AND p.schemaname = n.nspname AND p.tablename = c.relname) "
+        "AND pg_catalog.pg_relation_size(c.oid) > 0 ORDER BY 1, 2");
+    std::vector<RelationName> unpublished;
+    for (const auto &row : found.rows) {
+        RelationName name(row.at(0).value(), row.at(1).value());
+        const bool is_new = !known.contains(pg::Number<uint32_t>(row, 2));
+        const bool is_ours = known.contains(pg::Number<uint32_t>(row, 3));
+        if (is_new && is_ours && (unpublished.empty() || unpublished.back() != name)) {
+            unpublished.push_back(std::move(name));
+        }
+    }
+    return unpublished;
 }
 
 } // namespace livemigrate::stage

@@ -4,6 +4,8 @@
 
 #include "source/connection.hpp"
 
+#include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,5 +44,11 @@ void AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &repor
 // extensions and foreign tables do not count.
 void FindNewSourceTables(source::Connection &source, const std::vector<RelationName> &known,
                          CutoverReport &report);
+
+// Partitions on the source that hold something, belong to one of the tables `known` without being
+// one, and are in none of the publications. `known` are OIDs of the source.
+std::vector<RelationName> FindUnpublishedPartitions(source::Connection &source,
+                                                    const std::vector<std::string> &publications,
+                                                    const std::set<uint32_t> &known);
 
 } // namespace livemigrate::stage

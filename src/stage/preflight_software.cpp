@@ -8,6 +8,7 @@
 #include "pg/client_binary.hpp"
 #include "pg/sql_row.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 
@@ -150,19 +151,22 @@ MajorOf(const std::string &output) {
     return end_of_name == std::string::npos ? 0 : std::atoi(output.c_str() + end_of_name + 2);
 }
 
+// pg_dump reads no server that is newer than itself.
 void
 CheckBinary(PreflightRun &run, const char *name) {
-    const std::string install = "apt-get install postgresql-client-" +
-                                std::to_string(kTargetMajor) + "  # on the target's machine";
+    const int wanted = std::max(kTargetMajor, run.info().major());
+    const std::string install = "apt-get install postgresql-client-" + std::to_string(wanted) +
+                                "  # on the target's machine";
     try {
-        const pg::ChildResult answer = pg::RunChild({{pg::ClientBinary(name), "--version"}, {}});
+        const pg::ChildResult answer =
+            pg::RunChild({{pg::ClientBinary(name, wanted), "--version"}, {}});
         const int major = answer.exit_code == 0 ? MajorOf(answer.output) : 0;
-        if (major == kTargetMajor) {
+        if (major == wanted) {
             run.Ok("client_binaries", name, answer.output.substr(0, answer.output.find('\n')));
         } else {
             run.Fail("client_binaries", sqlstate::kObjectNotInPrerequisiteState, name,
                      std::string("the program ") + name + " on the target is not of PostgreSQL " +
-                         std::to_string(kTargetMajor),
+                         std::to_string(wanted),
                      install);
         }
     } catch (const Error &error) {
@@ -199,6 +203,14 @@ CheckExtensions(PreflightRun &run) {
 
 void
 CheckClientBinaries(PreflightRun &run) {
+    if (run.Failed("source_version")) {
+        return; // says which programs a downgrade takes
+    }
+    const bool is_dumped =
+        run.settings.on_existing == OnExisting::kError && !run.settings.existing_slot;
+    if (!is_dumped && run.info().major() > kTargetMajor) {
+        return; // the schema is there: it was brought by other means
+    }
     CheckBinary(run, "pg_dump");
     CheckBinary(run, "pg_restore");
 }

@@ -18,15 +18,22 @@ CheckVersion(PreflightRun &run) {
     const source::SourceInfo &info = run.info();
     const std::string versions =
         "the source runs PostgreSQL " + info.version + ", the target " PG_VERSION;
-    if (info.major() > kTargetMajor) {
+    const std::string major = std::to_string(info.major());
+    if (info.major() <= kTargetMajor) {
+        run.Ok("source_version", "source", versions);
+    } else if (run.settings.allow_downgrade) {
+        run.Warning("source_version", "source",
+                    versions + ": what only " + major +
+                        " has stops the schema stage, or is not what it was");
+    } else {
         run.Fail("source_version", sqlstate::kFeatureNotSupported, "source",
-                 "the source runs PostgreSQL " + std::to_string(info.major()) +
-                     ", newer than the target's " + std::to_string(kTargetMajor) +
-                     " and its pg_dump",
-                 "-- use a target of PostgreSQL " + std::to_string(info.major()) + " or newer");
-        return;
+                 "the source runs PostgreSQL " + major + ", newer than the target's " +
+                     std::to_string(kTargetMajor),
+                 Choices("-- use a target of PostgreSQL " + major + " or newer",
+                         {"migration_start(..., options => '{\"allow_downgrade\": true}'), with "
+                          "postgresql-client-" +
+                          major + " on the target's machine"}));
     }
-    run.Ok("source_version", "source", versions);
     if (info.major() < 11) {
         run.Warning("truncate", "source",
                     "PostgreSQL 10 does not replicate TRUNCATE: a table truncated on the source "

@@ -81,6 +81,26 @@ CheckPartitions(PreflightRun &run, const std::vector<SourceTable> &all) {
     }
 }
 
+// A partition that comes later is published through its root, if that can be in a publication.
+void
+CheckNewPartitions(PreflightRun &run) {
+    if (run.result.plugin != Plugin::kPgoutput || run.settings.existing_slot) {
+        return;
+    }
+    const bool publishes_roots = run.info().version_num >= source::kPublishesRootsVersion;
+    for (const SourceTable &table : run.result.tables) {
+        if (table.relkind != 'p' || (publishes_roots && table.identity_usable)) {
+            continue;
+        }
+        run.Warning("new_partitions", TableName(table),
+                    "partitions of " + TableName(table) +
+                        " that are created during the migration are not replicated, as " +
+                        (publishes_roots ? "it has no replica identity"
+                                         : "the source publishes partitions one by one"),
+                    "-- create the partitions that will be needed before the migration");
+    }
+}
+
 // The ways to make UPDATE and DELETE of a table replicable, the first one to be run as it is.
 std::string
 IdentityFix(const SourceTable &table) {
@@ -237,6 +257,7 @@ CheckTables(PreflightRun &run) {
     }
     CheckTableExtensions(run);
     CheckIdentities(run);
+    CheckNewPartitions(run);
     CheckUnlogged(run);
     CheckForeignTables(run);
     CheckDeferrableKeys(run);

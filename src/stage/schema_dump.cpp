@@ -9,6 +9,8 @@
 #include "pg/client_binary.hpp"
 #include "source/connection.hpp"
 
+#include <algorithm>
+
 namespace livemigrate::stage {
 
 namespace {
@@ -62,6 +64,12 @@ AddRightsFlags(const MigrationSettings &settings, std::vector<std::string> &argv
     argv.push_back("--no-tablespaces");
 }
 
+// pg_dump reads no server that is newer than itself; pg_restore is to know what that pg_dump wrote.
+std::string
+Program(const char *name, int source_version) {
+    return pg::ClientBinary(name, std::max(source_version, pg::kBuiltForVersion) / 10000);
+}
+
 std::string
 Run(const pg::ChildRequest &request, const char *program) {
     pg::ChildResult result = pg::RunChild(request);
@@ -78,13 +86,13 @@ Run(const pg::ChildRequest &request, const char *program) {
 } // namespace
 
 void
-DumpSchema(const MigrationSettings &settings, const std::string &snapshot,
+DumpSchema(const MigrationSettings &settings, int source_version, const std::string &snapshot,
            const std::vector<std::pair<std::string, std::string>> &excluded,
            const std::string &file) {
     const ChildConnection child = SplitPassword(settings.source);
     pg::ChildRequest request;
     request.environment = child.environment;
-    request.argv = {pg::ClientBinary("pg_dump"),
+    request.argv = {Program("pg_dump", source_version),
                     "--format=custom",
                     "--schema-only",
                     "--quote-all-identifiers",
@@ -101,9 +109,10 @@ DumpSchema(const MigrationSettings &settings, const std::string &snapshot,
 }
 
 std::string
-RestoreText(const MigrationSettings &settings, const std::string &file, DumpSection section) {
+RestoreText(const MigrationSettings &settings, int source_version, const std::string &file,
+            DumpSection section) {
     pg::ChildRequest request;
-    request.argv = {pg::ClientBinary("pg_restore"), "--file=-",
+    request.argv = {Program("pg_restore", source_version), "--file=-",
                     section == DumpSection::kPreData ? "--section=pre-data"
                                                      : "--section=post-data"};
     AddRightsFlags(settings, request.argv);

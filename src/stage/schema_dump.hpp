@@ -1,5 +1,5 @@
 // The source's schema as SQL text: pg_dump under the exported snapshot, then pg_restore per
-// section. Both are the target's own client binaries, started without a shell.
+// section. Both are of the newer one of the two major versions, and started without a shell.
 #pragma once
 
 #include "core/migration_settings.hpp"
@@ -10,16 +10,17 @@
 
 namespace livemigrate::stage {
 
-// Writes the custom-format archive to `file`. `excluded` are (schema, name) of relations left out.
+// Writes the custom-format archive to `file`. `excluded` are (schema, name) of relations left out;
+// `source_version` is the source's server_version_num.
 // The password reaches pg_dump through its environment only. Throws Error with pg_dump's own words.
-void DumpSchema(const MigrationSettings &settings, const std::string &snapshot,
+void DumpSchema(const MigrationSettings &settings, int source_version, const std::string &snapshot,
                 const std::vector<std::pair<std::string, std::string>> &excluded,
                 const std::string &file);
 
 enum class DumpSection { kPreData, kPostData };
 
 // The section's SQL, without psql's meta-commands.
-std::string RestoreText(const MigrationSettings &settings, const std::string &file,
-                        DumpSection section);
+std::string RestoreText(const MigrationSettings &settings, int source_version,
+                        const std::string &file, DumpSection section);
 
 } // namespace livemigrate::stage

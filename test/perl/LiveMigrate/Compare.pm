@@ -15,7 +15,6 @@ my $pinned = join ' ',
     "DateStyle = 'ISO, YMD'",
     "IntervalStyle = 'postgres'",
     "TimeZone = 'UTC'",
-    "extra_float_digits = 3",
     "bytea_output = 'hex'",
     "search_path = ''",
     "lc_monetary = 'C'",
@@ -24,6 +23,9 @@ my $pinned = join ' ',
     "statement_timeout = 0",
     "default_transaction_read_only = off",
     "standard_conforming_strings = on");
+
+# Before version 12 a float has other digits when all are asked for; fewer are the same everywhere.
+our $float_digits = 'SET extra_float_digits = 3;';
 
 # User relations: everything outside the system's schemas, our own, and extensions.
 my $user_relation = <<'SQL';
@@ -65,7 +67,7 @@ SQL
 
 sub _lines {
     my ($node, $dbname, $sql) = @_;
-    my $out = $node->safe_psql($dbname, "$pinned\n$sql");
+    my $out = $node->safe_psql($dbname, "$pinned\n$float_digits\n$sql");
     return map { decode_row($_) } split /\n/, $out;
 }
 

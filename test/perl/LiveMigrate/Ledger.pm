@@ -12,7 +12,7 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $schema = <<'SQL';
+our $schema = <<'SQL';
 CREATE SCHEMA ledger;
 CREATE TABLE ledger.account (
     id int PRIMARY KEY, balance bigint NOT NULL DEFAULT 0, version bigint NOT NULL DEFAULT 0);
@@ -50,9 +50,9 @@ BEGIN
         UPDATE ledger.account SET balance = balance + delta, version = version + 1
             WHERE id = chosen[i];
         INSERT INTO ledger.audit (tx, rows_in_tx, seq, account, delta)
-            VALUES (pg_current_xact_id()::text::bigint, n, i, chosen[i], delta);
+            VALUES (txid_current(), n, i, chosen[i], delta);
     END LOOP;
-    INSERT INTO ledger.inbox (body) VALUES ('item of ' || pg_current_xact_id()::text);
+    INSERT INTO ledger.inbox (body) VALUES ('item of ' || txid_current());
     DELETE FROM ledger.inbox WHERE id = (
         SELECT id FROM ledger.inbox ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED);
     UPDATE ledger.document SET revision = revision + 1, body = body || jsonb_build_object('r', n),

@@ -45,7 +45,8 @@ END {
 }
 
 # Options: preload (default 1), dbname, migration, encoding, source_conf, target_conf,
-# max_worker_processes (of the target; undef leaves PostgreSQL's default).
+# max_worker_processes (of the target; undef leaves PostgreSQL's default), source_install (another
+# version, see LiveMigrate::SourceServer).
 sub new {
     my ($class, %opt) = @_;
     my $self = bless {
@@ -54,7 +55,8 @@ sub new {
 
     my $common = "max_connections = 60\nshared_buffers = 32MB\nrestart_after_crash = on\n"
         . "fsync = off\nlog_min_messages = info\n";
-    $self->{source} = _make_node('source', 'logical', $common . ($opt{source_conf} // ''));
+    $self->{source_conf} = $common . ($opt{source_conf} // '');
+    $self->{source} = _make_node('source', 'logical', $self->{source_conf}, $opt{source_install});
 
     my $workers = exists $opt{max_worker_processes} ? $opt{max_worker_processes} : 24;
     $common .= "max_worker_processes = $workers\n"          if defined $workers;
@@ -70,8 +72,8 @@ sub new {
 }
 
 sub _make_node {
-    my ($name, $streaming, $conf) = @_;
-    my $node = PostgreSQL::Test::Cluster->new($name);
+    my ($name, $streaming, $conf, $install) = @_;
+    my $node = PostgreSQL::Test::Cluster->new($name, $install ? (install_path => $install) : ());
     $node->init(allows_streaming => $streaming, extra => [ '--encoding=UTF8', '--locale=C' ]);
     $node->append_conf('postgresql.conf', $conf);
     $node->start;
@@ -98,6 +100,14 @@ sub database {
         ref $self;
     $other->_create_database(%opt);
     return $other;
+}
+
+# A database like that of database(), on a new source server of another version.
+sub other_source {
+    my ($self, $install, $dbname, %opt) = @_;
+    my $node = _make_node("source_$dbname", 'logical', $self->{source_conf}, $install);
+    _allow_wal2json($node);
+    return (bless { %$self, source => $node }, ref $self)->database($dbname, %opt);
 }
 
 sub _create_database {
