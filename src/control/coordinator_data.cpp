@@ -119,9 +119,10 @@ Coordinator::PlanData() {
         if (!table.copy_data || table.state == "done" || table.state == "skipped") {
             continue;
         }
-        sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes,
-                         migration_.source_version >= kTidRangeScanVersion &&
-                             !table.is_extension_config && !IsRouted(table)});
+        const bool may_be_split = table.bytes > migration_.settings.split_bytes &&
+                                  migration_.source_version >= kTidRangeScanVersion &&
+                                  !table.is_extension_config && !IsRouted(table);
+        sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes, may_be_split});
         by_id[static_cast<uint64_t>(table.id)] = &table;
     }
     std::vector<CopyTask> tasks;

@@ -3,9 +3,18 @@
 #include "pg/guard.hpp"
 #include "pg/transaction.hpp"
 
+#include <unordered_map>
+
 namespace livemigrate::pg {
 
 namespace {
+
+// Plans of statements that this process runs again and again: with ten thousand tables, planning
+// the claims of work would take longer than the work. The number is bounded, since a statement may
+// have names in its text.
+constexpr size_t kMostKeptPlans = 100;
+
+std::unordered_map<std::string, SPIPlanPtr> kept_plans; // null until the second run
 
 // The result as C memory: filled under the guard, copied into C++ objects outside of it.
 struct RawResult {
@@ -15,8 +24,19 @@ struct RawResult {
     char **values;
 };
 
+SPIPlanPtr
+KeepPlan(const char *sql, int count, Oid *types) {
+    SPIPlanPtr plan = SPI_prepare(sql, count, types);
+    if (plan == nullptr) {
+        elog(ERROR, "SPI_prepare: %s", SPI_result_code_string(SPI_result));
+    }
+    SPI_keepplan(plan);
+    return plan;
+}
+
+// `plan` is null for a statement that runs once; otherwise its plan, made if there is none yet.
 RawResult
-RunRaw(const char *sql, int count, char *const *parameters) {
+RunRaw(const char *sql, int count, char *const *parameters, SPIPlanPtr *plan) {
     RawResult raw = {0, 0, 0, nullptr};
     Oid *types = static_cast<Oid *>(palloc(sizeof(Oid) * (count + 1)));
     Datum *values = static_cast<Datum *>(palloc(sizeof(Datum) * (count + 1)));
@@ -32,9 +52,14 @@ RunRaw(const char *sql, int count, char *const *parameters) {
     if (own_snapshot) {
         PushActiveSnapshot(GetTransactionSnapshot());
     }
-    const int code = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
+    if (plan != nullptr && *plan == nullptr) {
+        *plan = KeepPlan(sql, count, types);
+    }
+    const int code = plan == nullptr
+                         ? SPI_execute_with_args(sql, count, types, values, nulls, false, 0)
+                         : SPI_execute_plan(*plan, values, nulls, false, 0);
     if (code < 0) {
-        elog(ERROR, "SPI_execute_with_args: %s", SPI_result_code_string(code));
+        elog(ERROR, "SPI_execute: %s", SPI_result_code_string(code));
     }
     raw.processed = SPI_processed;
     if (SPI_tuptable != nullptr) {
@@ -56,6 +81,19 @@ RunRaw(const char *sql, int count, char *const *parameters) {
     }
     SPI_finish();
     return raw;
+}
+
+// Where to keep the statement's plan; null at its first run, and when there are too many.
+SPIPlanPtr *
+PlanOf(const std::string &sql) {
+    const auto kept = kept_plans.find(sql);
+    if (kept != kept_plans.end()) {
+        return &kept->second;
+    }
+    if (kept_plans.size() < kMostKeptPlans) {
+        kept_plans.emplace(sql, nullptr);
+    }
+    return nullptr;
 }
 
 } // namespace
@@ -88,8 +126,10 @@ Query(const std::string &sql, const std::vector<SqlValue> &parameters) {
     });
     const Scratch scratch{context, outer};
     MemoryContextSwitchTo(context);
+    SPIPlanPtr *plan = parameters.empty() ? nullptr : PlanOf(sql);
     const RawResult raw = Call([&] {
-        return RunRaw(sql.c_str(), static_cast<int>(raw_parameters.size()), raw_parameters.data());
+        return RunRaw(sql.c_str(), static_cast<int>(raw_parameters.size()), raw_parameters.data(),
+                      plan);
     });
     SqlResult result;
     result.processed = raw.processed;
