@@ -8,6 +8,8 @@
 #   regress-test  pg_regress on the installed extension
 #   tap-test      TAP on the installed extension; PROVE_TESTS=test/t/001_x.pl for one file
 #   check-sources the migrations from servers of other versions, which it fetches with npm first
+#   check-matrix  build and all tests on PostgreSQL 17 in a Debian 13 tree, which it makes
+#   check-hypertables   the same, but only the tests with TimescaleDB
 #   demo          deps, extension, then a migration on this machine
 #   format, format-check, lint, fuzz    clang tools; FUZZ_SECONDS for each fuzz target
 
@@ -74,6 +76,15 @@ tap-test:
 
 check-sources:
 	@test/check_sources.sh
+
+deps-matrix:
+	@tools/install_deps.sh matrix
+
+check-matrix: deps-matrix
+	@test/matrix.sh all
+
+check-hypertables: deps-matrix
+	@test/matrix.sh hypertables
 
 demo: deps
 	@$(MAKE) extension

@@ -59,6 +59,7 @@ CREATE TABLE migration (
   snapshot_name text,                -- exported; only while snapshot_held
   endpos pg_lsn,
   schema_restored boolean NOT NULL DEFAULT false,
+  paused_jobs int[] NOT NULL DEFAULT '{}', -- of TimescaleDB, to be scheduled again
   spool_token text,
   dsm_handle bigint,                 -- of the running coordinator
 

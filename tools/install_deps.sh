@@ -4,7 +4,9 @@
 # Takes well under two seconds and no network when everything is there. Otherwise installs what is
 # missing, without creating or starting a cluster. The server is brought to the version of its
 # development package where they differ, since an extension is built for one minor release or
-# newer. PG_CONFIG names the server to build for; one that was not installed by Debian's packages
+# newer. With argument `matrix`: only what making a Debian tree takes, for `make check-matrix`.
+#
+# PG_CONFIG names the server to build for; one that was not installed by Debian's packages
 # is left alone, and so are its wal2json and client programs.
 set -euo pipefail
 
@@ -98,6 +100,11 @@ main() {
         return
     fi
 
+    if [ "${1:-}" = matrix ]; then
+        command -v debootstrap >/dev/null || install_packages debootstrap
+        return
+    fi
+
     local packages=(g++ make cmake perl libipc-run-perl libsimdjson-dev liblz4-dev libgtest-dev
         libpq-dev)
     local server=() major needed=()
@@ -121,4 +128,4 @@ main() {
     fi
 }
 
-main
+main "$@"

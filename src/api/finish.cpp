@@ -7,6 +7,7 @@
 #include "api/sql_function.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
+#include "control/policy_jobs.hpp"
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
 #include "core/sql_text.hpp"
@@ -181,6 +182,7 @@ Abort(FunctionCallInfo fcinfo) {
     }
     if (migration->state != State::kAborted) {
         control::TransitionTo(*migration, State::kAborted);
+        control::ResumePolicyJobs(id);
         control::SetMessage(id, "aborted in stage " + std::string(StageName(migration->stage)));
     }
     CleanUp(*migration);

@@ -1,6 +1,7 @@
 #include "api/start_options.hpp"
 
 #include "api/arguments.hpp"
+#include "control/hypertable_options.hpp"
 #include "core/error.hpp"
 #include "core/output_plugin.hpp"
 #include "core/sql_text.hpp"
@@ -114,12 +115,7 @@ OptionRules() {
               settings.existing_slot = value;
           }}},
         {"hypertables",
-         {"array",
-          [](MigrationSettings &, const std::string &) {
-              ThrowNotThereYet("hypertables", "Start with pause_after => '{schema}', run "
-                                              "create_hypertable(), then: SELECT "
-                                              "livemigrate.migration_resume();");
-          }}},
+         {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadHypertables
         {"insert_only_tables",
          {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadTableList
         {"publication",
@@ -182,6 +178,13 @@ ReadOptions(const std::string &json, MigrationSettings &settings) {
         rule->second.apply(settings, pg::Text(row, 2));
     }
     ReadTableList(json, settings);
+    settings.hypertables = control::ReadHypertables(json);
+    if (!settings.hypertables.empty() &&
+        (settings.on_existing != OnExisting::kError || settings.existing_slot)) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "option \"hypertables\" is for tables that the migration makes")
+            .Hint("Call create_hypertable() on those that are there already.");
+    }
     if (settings.publication && !settings.existing_slot) {
         throw Error(sqlstate::kInvalidParameterValue,
                     "option \"publication\" goes with option \"existing_slot\"")

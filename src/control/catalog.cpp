@@ -1,5 +1,6 @@
 #include "control/catalog.hpp"
 
+#include "control/hypertable_options.hpp"
 #include "core/call_hint.hpp"
 #include "core/conninfo.hpp"
 #include "core/sql_text.hpp"
@@ -78,7 +79,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     const SqlResult result =
         Query("SELECT options->>'apply_jobs', options->>'existing_slot', options->>'publication', "
               "options->>'database_settings', options->>'unlogged', "
-              "options->>'allow_downgrade' "
+              "options->>'allow_downgrade', options "
               "FROM livemigrate.migration WHERE id = $1::int",
               {std::to_string(id)});
     const Row &row = result.rows.at(0);
@@ -98,6 +99,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     for (const Row &element : accepted.rows) {
         settings.insert_only_tables.push_back(Text(element, 0));
     }
+    settings.hypertables = ReadHypertables(Text(row, 6));
 }
 
 void

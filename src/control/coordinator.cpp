@@ -4,6 +4,7 @@
 
 #include "control/advisory_lock.hpp"
 #include "control/launcher.hpp"
+#include "control/policy_jobs.hpp"
 #include "control/version_check.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
@@ -189,6 +190,7 @@ Coordinator::RunStage() {
     // synchronous commit makes all of it durable.
     pg::Transaction transaction;
     TransitionTo(migration_, State::kDone);
+    ResumePolicyJobs(migration_.id);
     control::SetMessage(migration_.id, "migration is done",
                         "SELECT * FROM livemigrate.compare_data() WHERE NOT equal; "
                         "SELECT livemigrate.migration_cleanup();");
@@ -369,6 +371,9 @@ Coordinator::Reload() {
     }
     now->attempts = migration_.attempts;
     migration_ = std::move(*now);
+    if (migration_.stage > Stage::kPreflight && migration_.stage < Stage::kDone) {
+        jobs_paused_ = PausePolicyJobs(migration_.id, !jobs_paused_);
+    }
 }
 
 void

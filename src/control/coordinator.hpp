@@ -79,6 +79,7 @@ class Coordinator {
     void EnsureSnapshot();
     void AcquireNewSnapshot();
     void RunDataStage();
+    void CheckHypertables();
     void PlanData();
     void ReleaseSnapshot();
     void RunIndexStage();
@@ -110,6 +111,7 @@ class Coordinator {
     std::string shown_message_;
     std::string shown_hint_;
     bool receiver_wanted_ = false;
+    bool jobs_paused_ = false;     // TimescaleDB's scheduler was told
     uint32_t announced_holds_ = 0; // of SpoolHoldBit
     std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};

@@ -14,6 +14,7 @@
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "stage/copy.hpp"
+#include "stage/hypertable.hpp"
 #include "stage/index.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/schema_dump.hpp"
@@ -105,6 +106,34 @@ Coordinator::AcquireNewSnapshot() {
     transaction.Commit();
 }
 
+// Before hours of copying: keys that could not be created after it.
+void
+Coordinator::CheckHypertables() {
+    pg::Transaction transaction;
+    std::string detail;
+    std::string fix;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        if (pg::ManagerOf(table.schema, table.name) != pg::TableManager::kTimescaledb ||
+            migration_.settings.on_existing != OnExisting::kError) {
+            continue;
+        }
+        const std::vector<std::string> placement =
+            pg::PlacementColumns(table.schema, table.name, pg::TableManager::kTimescaledb);
+        for (const stage::KeyProblem &problem : stage::FindKeyProblems(
+                 *snapshot_session_, table.source_oid, table.schema, table.name, placement)) {
+            detail += (detail.empty() ? "" : "\n") + problem.message + ".";
+            fix += problem.fix + "\n";
+        }
+    }
+    transaction.Commit();
+    if (!detail.empty()) {
+        throw Error(sqlstate::kFeatureNotSupported,
+                    "a unique key of the source cannot be on the target's hypertable")
+            .Detail(detail)
+            .Hint(fix + "SELECT livemigrate.migration_resume();");
+    }
+}
+
 void
 Coordinator::PlanData() {
     std::vector<CopyTable> tables;
@@ -188,6 +217,7 @@ Coordinator::RunDataStage() {
         transaction.Commit();
     }
     if (!planned) {
+        CheckHypertables();
         SetMessage("planning the copy");
         PlanData();
     }

@@ -16,6 +16,7 @@
 #include "pg/wait.hpp"
 #include "source/catalog_query.hpp"
 #include "stage/copy.hpp"
+#include "stage/hypertable.hpp"
 #include "stage/preflight.hpp"
 #include "stage/roles.hpp"
 #include "stage/schema.hpp"
@@ -418,6 +419,7 @@ Coordinator::RunSchemaStage() {
     pg::SetConfig("session_replication_role", "replica");
     pg::Transaction transaction;
     const stage::SchemaReport report = stage::ExecuteSchema(sql);
+    stage::CreateHypertables(migration_.settings.hypertables);
     MarkSchemaRestored(migration_.id);
     RecordEvent(migration_.id, "info", migration_.stage,
                 Counted(static_cast<uint64_t>(report.statements), "statement") + " executed");

@@ -14,6 +14,7 @@
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "stage/cutover.hpp"
+#include "stage/hypertable.hpp"
 #include "stage/sequences.hpp"
 
 #include <algorithm>
@@ -156,6 +157,9 @@ Coordinator::RunCutoverStage() {
         RecordEvent(migration_.id, "info", migration_.stage,
                     Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
         for (const std::string &warning : report.warnings) {
+            RecordEvent(migration_.id, "warning", migration_.stage, warning);
+        }
+        for (const std::string &warning : stage::InvalidateAggregates()) {
             RecordEvent(migration_.id, "warning", migration_.stage, warning);
         }
         for (const CopyTable &table : LoadTables(migration_.id)) {

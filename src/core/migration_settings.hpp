@@ -1,6 +1,7 @@
 // What migration_start was asked for: fixed for the life of a migration.
 #pragma once
 
+#include "core/hypertable_option.hpp"
 #include "core/migration_state.hpp"
 #include "core/table_pattern.hpp"
 
@@ -42,6 +43,7 @@ struct MigrationSettings {
     bool allow_downgrade = false; // the source may be of a newer major version than the target
     // Tables without a usable replica identity that were accepted: only INSERT and TRUNCATE arrive.
     std::vector<std::string> insert_only_tables;
+    std::vector<HypertableOption> hypertables; // to be made after stage schema
 };
 
 } // namespace livemigrate

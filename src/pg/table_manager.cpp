@@ -17,6 +17,14 @@ HasExtension(const char *name) {
     return Call([name] { return OidIsValid(get_extension_oid(name, true)); });
 }
 
+Oid
+FindTable(const std::string &schema, const std::string &table) {
+    return Call([&]() -> Oid {
+        const Oid oid = get_namespace_oid(schema.c_str(), true);
+        return OidIsValid(oid) ? get_relname_relid(table.c_str(), oid) : InvalidOid;
+    });
+}
+
 } // namespace
 
 TableManager
@@ -42,10 +50,7 @@ ManagerOf(Oid relid) {
 
 TableManager
 ManagerOf(const std::string &schema, const std::string &table) {
-    const Oid relid = Call([&]() -> Oid {
-        const Oid oid = get_namespace_oid(schema.c_str(), true);
-        return OidIsValid(oid) ? get_relname_relid(table.c_str(), oid) : InvalidOid;
-    });
+    const Oid relid = FindTable(schema, table);
     return OidIsValid(relid) ? ManagerOf(relid) : TableManager::kNone;
 }
 
@@ -75,6 +80,11 @@ PlacementColumns(Oid relid, TableManager manager) {
         columns.push_back(row.at(0).value());
     }
     return columns;
+}
+
+std::vector<std::string>
+PlacementColumns(const std::string &schema, const std::string &table, TableManager manager) {
+    return PlacementColumns(FindTable(schema, table), manager);
 }
 
 std::string

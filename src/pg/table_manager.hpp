@@ -21,6 +21,9 @@ TableManager ManagerOf(const std::string &schema, const std::string &table);
 // that nobody keeps, and for Citus's reference tables. REQUIRES: an open transaction.
 std::vector<std::string> PlacementColumns(Oid relid, TableManager manager);
 
+std::vector<std::string> PlacementColumns(const std::string &schema, const std::string &table,
+                                          TableManager manager);
+
 // The table for TRUNCATE: with ONLY, which spares inheritance children, where that is understood.
 std::string NameToTruncate(const std::string &schema, const std::string &table);
 

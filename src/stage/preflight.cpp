@@ -189,6 +189,7 @@ RunPreflight(const MigrationSettings &settings) {
     CheckExtensions(run);
     CheckClientBinaries(run);
     CheckTargetObjects(run);
+    CheckHypertables(run);
     return result;
 }
 

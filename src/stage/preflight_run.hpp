@@ -85,5 +85,6 @@ void CheckTargetServer(PreflightRun &run);          // preflight_target.cpp
 void CheckExtensions(PreflightRun &run);            // preflight_software.cpp
 void CheckClientBinaries(PreflightRun &run);        // preflight_software.cpp
 void CheckTargetObjects(PreflightRun &run);         // preflight_objects.cpp
+void CheckHypertables(PreflightRun &run);           // preflight_hypertables.cpp
 
 } // namespace livemigrate::stage

@@ -243,7 +243,8 @@ CheckTableExtensions(PreflightRun &run) {
         run.Fail("table_extensions", sqlstate::kFeatureNotSupported, QuoteIdentifier(name),
                  "the source database uses " + name +
                      ", whose tables this migration cannot read as plain tables",
-                 "-- only plain PostgreSQL databases can be a source");
+                 "-- see \"A source with TimescaleDB\" in doc/hypertables.md: dump and restore, or "
+                 "the extension's own tools");
     }
 }
 

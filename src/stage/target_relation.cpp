@@ -146,6 +146,7 @@ TargetRelation::Resolve() {
     pg::Call([&] { table_close(relation, NoLock); });
     const pg::TableManager manager = pg::ManagerOf(relid_);
     managed_ = manager != pg::TableManager::kNone;
+    is_hypertable_ = manager == pg::TableManager::kTimescaledb;
     target_name_ = (is_table && !managed_ ? "ONLY " : "") + target;
     FixColumns(pg::PlacementColumns(relid_, manager));
     invalidations_seen_ = invalidations;
@@ -262,8 +263,11 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
         columns.empty() ? "true"
                         : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
                               values + ")::pg_catalog.record";
+    if (is_hypertable_) {
+        return equalities + image; // compressed chunks have no ctid; see KeepOthers()
+    }
     const std::string from = " FROM " + target_name_ + " WHERE " + equalities + image + " LIMIT 1)";
-    // Rows of several partitions or chunks have the same ctid.
+    // Rows of several partitions have the same ctid.
     return routed_ || managed_ ? "(tableoid, ctid) = (SELECT tableoid, ctid" + from
                                : "ctid = (SELECT ctid" + from;
 }
@@ -280,10 +284,43 @@ TargetRelation::IsWholeRow(TupleView tuple) const {
     return true;
 }
 
+bool
+TargetRelation::NamesWholeRow(const RowChange &change) const {
+    return !change.old_tuple.empty() && (change.old_tuple_is_full || IsWholeRow(change.old_tuple));
+}
+
+// Of a hypertable's rows with the same image, all are taken out, and all but one put back.
+std::string
+TargetRelation::KeepOthers(const RowChange &change) const {
+    if (!is_hypertable_ || !NamesWholeRow(change)) {
+        return "";
+    }
+    std::string names;
+    for (const std::string &name : WrittenColumns()) {
+        names += (names.empty() ? "" : ", ") + name;
+    }
+    return ", kept AS (INSERT INTO " + sql_name_ + " (" + names +
+           ") OVERRIDING SYSTEM VALUE SELECT " + names + " FROM gone OFFSET 1)";
+}
+
+std::vector<std::string>
+TargetRelation::WrittenColumns() const {
+    std::vector<std::string> names;
+    for (const Column &column : columns_) {
+        if (!column.generated && OidIsValid(column.type)) {
+            names.push_back(QuoteIdentifier(column.name));
+        }
+    }
+    for (const std::string &other : other_columns_) {
+        names.push_back(QuoteIdentifier(other));
+    }
+    return names;
+}
+
 std::string
 TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const {
     const bool from_old = !change.old_tuple.empty();
-    if (from_old && (change.old_tuple_is_full || IsWholeRow(change.old_tuple))) {
+    if (NamesWholeRow(change)) {
         return FullCondition(change, parameters);
     }
     const TupleView tuple = from_old ? change.old_tuple : change.new_tuple;
@@ -386,13 +423,19 @@ TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &para
         add(QuoteIdentifier(other), "gone." + QuoteIdentifier(other));
     }
     return "WITH gone AS (DELETE FROM " + target_name_ + " WHERE " +
-           RowCondition(change, parameters) + " RETURNING *) INSERT INTO " + sql_name_ + " (" +
-           names + ") OVERRIDING SYSTEM VALUE SELECT " + values + " FROM gone";
+           RowCondition(change, parameters) + " RETURNING *)" + KeepOthers(change) +
+           " INSERT INTO " + sql_name_ + " (" + names + ") OVERRIDING SYSTEM VALUE SELECT " +
+           values + " FROM gone LIMIT 1";
 }
 
 std::string
 TargetRelation::DeleteSql(const RowChange &change, std::vector<Parameter> &parameters) const {
-    return "DELETE FROM " + target_name_ + " WHERE " + RowCondition(change, parameters);
+    const std::string sql =
+        "DELETE FROM " + target_name_ + " WHERE " + RowCondition(change, parameters);
+    const std::string keep = KeepOthers(change);
+    return keep.empty()
+               ? sql
+               : "WITH gone AS (" + sql + " RETURNING *)" + keep + " SELECT FROM gone LIMIT 1";
 }
 
 TargetRelation::Plan
@@ -404,6 +447,7 @@ TargetRelation::Prepare(const RowChange &change, bool replace) const {
         sql = InsertSql(change, plan.parameters);
         break;
     case ChangeKind::kUpdate:
+        replace = replace || (is_hypertable_ && NamesWholeRow(change));
         sql = replace ? ReplaceSql(change, plan.parameters) : UpdateSql(change, plan.parameters);
         break;
     default:

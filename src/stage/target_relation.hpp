@@ -103,6 +103,9 @@ class TargetRelation {
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
     bool IsWholeRow(TupleView tuple) const;
+    bool NamesWholeRow(const RowChange &change) const;
+    std::string KeepOthers(const RowChange &change) const;
+    std::vector<std::string> WrittenColumns() const;
     Fixed StateOf(const RowChange &change, size_t column) const;
     bool MustReplace(const RowChange &change) const;
     // Returns the number of rows. `replace`: an update by ReplaceSql().
@@ -114,6 +117,7 @@ class TargetRelation {
     bool ignored_ = false;
     bool routed_ = false;
     bool managed_ = false;
+    bool is_hypertable_ = false;
     bool fires_triggers_ = false;
     std::string sql_name_; // without ONLY
     std::string target_name_;

@@ -110,4 +110,87 @@ for my $plugin ($pair->wal2json_is_lossless ? qw(pgoutput wal2json) : qw(pgoutpu
     $db->assert_nothing_left("$plugin: nothing left");
 }
 
+
+# --- option hypertables, and keys that a hypertable cannot have
+my $db = $pair->database('options');
+$db->source_sql(<<'SQL');
+CREATE TABLE events (id bigint PRIMARY KEY, at timestamptz NOT NULL, what text);
+INSERT INTO events SELECT g, timestamptz '2026-01-01 00:00+00' + g * interval '1 h', 'e'
+FROM generate_series(1, 2000) g;
+CREATE SCHEMA "Raw";
+CREATE TABLE "Raw"."Log" (at timestamp NOT NULL, host text NOT NULL, line text);
+ALTER TABLE "Raw"."Log" REPLICA IDENTITY FULL;
+CREATE INDEX "Log_at_idx" ON "Raw"."Log" (at DESC);
+INSERT INTO "Raw"."Log" SELECT timestamp '2026-01-01' + g * interval '10 min', 'h' || g % 9, 'l'
+FROM generate_series(1, 2000) g;
+CREATE TABLE parted (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+SQL
+
+for my $bad (
+    [ 'entry 1 of option "hypertables" has an unknown key "chunk_size"' =>
+            { table => 'events', time_column => 'at', chunk_size => '1 day' } ],
+    [ 'entry 1 of option "hypertables" lacks key time_column' => { table => 'events' } ],
+    [ 'entry 1 of option "hypertables" is not a JSON object' => 'events' ],
+    [ 'has a value of "table" that is no string' => { table => 5, time_column => 'at' } ],
+    [ 'needs both of partition_column and partitions' =>
+            { table => 'events', time_column => 'at', partitions => 3 } ],
+    [ 'is not migrated' => { table => 'nosuch', time_column => 'at' } ],
+    [ 'is partitioned'  => { table => 'parted', time_column => 'at' } ],
+    [ 'has no column'   => { table => 'events', time_column => 'time' } ],
+    [ 'its type is no time' => { table => 'events', time_column => 'what' } ],
+    [ 'unique key "events_pkey" of "public"."events" lacks "at"' =>
+            { table => 'events', time_column => 'at' } ]
+) {
+    my ($message, $entry) = @$bad;
+    my $error = $db->target_error($db->start_sql(options => { hypertables => [$entry] }));
+    like($error->{message}, qr/\Q$message/, "option refused: $message");
+    ok($error->{hint}, '... with a hint');
+}
+is($db->target_sql('SELECT count(*) FROM livemigrate.migrations'), '0', 'nothing was started');
+
+$db->start(
+    pause_after => ['schema'],
+    options     => {
+        hypertables => [
+            {   table            => 'Raw.Log',
+                time_column      => 'at',
+                chunk_interval   => '1 day',
+                partition_column => 'host',
+                partitions       => 2 } ] });
+$db->wait_state('paused');
+is($db->target_sql(
+        "SELECT hypertable_name, num_dimensions FROM timescaledb_information.hypertables"),
+    'Log|2', 'the hypertable is made with the schema');
+$db->target_sql("SELECT create_hypertable('events', 'at', chunk_time_interval => interval '1 day')");
+$db->resume([]);
+$db->wait_state('failed');
+my $status = $db->status_row;
+is($status->{stage}, 'data', 'a key that cannot be is found before the copy');
+is($db->target_sql('SELECT count(*) FROM events'), '0', '... nothing is copied yet');
+like($status->{hint}, qr/ADD CONSTRAINT "events_pkey" PRIMARY KEY \("id", "at"\)/, '... with the fix');
+$db->target_sql($status->{hint});
+$db->wait_stage('streaming');
+$db->source_sql(<<'SQL');
+UPDATE events SET what = 'f' WHERE id % 10 = 0;
+UPDATE events SET at = at + interval '200 days' WHERE id % 100 = 0;
+DELETE FROM events WHERE id % 10 = 1;
+UPDATE events SET id = id + 100000 WHERE id % 10 = 2;
+DELETE FROM "Raw"."Log" WHERE host = 'h3';
+UPDATE "Raw"."Log" SET host = 'h4' WHERE host = 'h5';
+SQL
+$db->set_endpos;
+$db->wait_stage('done');
+$db->assert_in_chunks('options', 'events', '"Raw"."Log"');
+is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
+    '0', 'options: compare_data finds no difference');
+$db->assert_equal_tables('options: equal tables', relations => 0);
+$db->cleanup;
+
+# --- a source with TimescaleDB is refused, and told where to read on
+$db = $pair->database('refused');
+my $target = $db->target;
+my @errors = $db->check_errors(source => $db->conninfo(host => $target->host, port => $target->port));
+ok((grep { $_ eq 'table_extensions "timescaledb"' } @errors), 'TimescaleDB as a source is refused') or
+    diag join "\n", @errors;
+
 done_testing();

@@ -16,12 +16,11 @@ sub new_or_skip {
     my $edition   = delete $opt{edition};
     my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
     chomp(my $sharedir = `$pg_config --sharedir`);
-    chomp(my $libdir   = `$pg_config --pkglibdir`);
     plan skip_all => 'TimescaleDB is not installed for the server under test'
         unless -e "$sharedir/extension/timescaledb.control";
     plan skip_all => "this TimescaleDB is the Apache edition: no compression, policies,"
         . ' continuous aggregates'
-        if ($edition // '') eq 'timescale' && !glob "$libdir/timescaledb-tsl-*.so";
+        if ($edition // '') eq 'timescale' && !$class->has_community_edition;
 
     my $self = $class->SUPER::new(
         %opt,
@@ -29,8 +28,16 @@ sub new_or_skip {
             . "timescaledb.telemetry_level = off\n"
             . "max_locks_per_transaction = 256\n"
             . ($opt{target_conf} // ''));
-    $self->create_timescaledb;
+    $self->target_sql('DROP EXTENSION livemigrate') unless $opt{extensions} // 1;
+    $self->create_timescaledb if $opt{extensions} // 1;
     return $self;
+}
+
+sub has_community_edition {
+    my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+    chomp(my $libdir = `$pg_config --pkglibdir`);
+    my @libraries = glob "$libdir/timescaledb-tsl-*.so";
+    return @libraries > 0;
 }
 
 sub database {

@@ -1,0 +1,19 @@
+// TimescaleDB's background jobs on the target: retention, compression, refreshes. While a migration
+// runs they would work on half-copied data, so they are paused until it is done.
+#pragma once
+
+#include <cstdint>
+
+namespace livemigrate::control {
+
+// Pauses every job of the database that is scheduled, and keeps a note of it. With
+// `stop_scheduler`, and as superuser, TimescaleDB's scheduler for this database is stopped as well,
+// so that a policy that is added meanwhile does not run before it is seen here. Returns false where
+// there is no TimescaleDB. Runs transactions of its own.
+bool PausePolicyJobs(int32_t migration, bool stop_scheduler);
+
+// Schedules the jobs again that were paused, and starts the scheduler, which waits for the
+// transaction's end. Nothing where none was. REQUIRES: an open transaction.
+void ResumePolicyJobs(int32_t migration);
+
+} // namespace livemigrate::control

@@ -1,0 +1,202 @@
+#!/bin/bash
+# Builds and tests livemigrate on PostgreSQL 17 in a Debian 13 tree: matrix.sh all|hypertables.
+#
+# debootstrap makes the tree once, from the mirror that this machine's apt uses, in MATRIX_CACHE
+# (~/.cache/livemigrate). The sources are copied into it and everything runs there, in namespaces of
+# its own: whatever happens, nothing stays mounted or running. Needs root, or sudo.
+#
+# What cannot be had is skipped, each with a line that says what and why; their number is the last
+# line. Debian has only the Apache edition of TimescaleDB; with the community edition installed in the
+# tree by hand, its tests run, too.
+set -uo pipefail
+
+mode=${1:-all}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+suite=trixie
+major=17
+cache=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}
+tree=$cache/debian-$suite
+inside=/srv/livemigrate
+pg_config=/usr/lib/postgresql/$major/bin/pg_config
+
+packages=(g++ make perl libipc-run-perl libsimdjson-dev liblz4-dev libpq-dev
+    "postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major")
+optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb")
+case $mode in
+all) suites=(extension unit-test regress-test tap-test) packages+=(cmake libgtest-dev) ;;
+hypertables) suites=(extension tap-test) ;;
+*) echo "matrix: no such mode: $mode" >&2 && exit 2 ;;
+esac
+
+skips=0
+skip() {
+    echo "matrix: skipped: $*"
+    skips=$((skips + 1))
+}
+
+# The last line of every run.
+finish() {
+    echo "matrix: $skips skipped"
+    exit "$1"
+}
+
+# Runs a command of ours as root.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# The Debian mirror that apt takes its packages from.
+mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+        sed -n 's/^Debian Debian //p' | head -n 1
+}
+
+# Runs a command line in the tree, with /proc and /dev of its own.
+run_inside() {
+    as_root unshare --mount --pid --fork --kill-child bash -c '
+        mount --make-rprivate / && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" &&
+            mount -t tmpfs tmpfs "$1/dev/shm" &&
+            exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+                LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive bash -c "$2"' matrix "$tree" "$1"
+}
+
+apt_inside() {
+    run_inside "apt-get -qq --yes -o Acquire::Retries=3 $*"
+}
+
+# A new tree gets its name only when it is complete.
+make_tree() {
+    local from
+    [ ! -x "$tree/usr/bin/apt-get" ] || return 0
+    command -v debootstrap >/dev/null || {
+        skip "everything: debootstrap is not installed (make deps-matrix installs it)"
+        finish 0
+    }
+    from=$(mirror)
+    [ -n "$from" ] || {
+        skip "everything: apt's configuration names no Debian mirror"
+        finish 0
+    }
+    echo "matrix: making a Debian tree ($suite) in $tree"
+    as_root mkdir -p "$cache"
+    as_root rm -rf "$tree.partial"
+    if ! as_root debootstrap --variant=minbase --include=ca-certificates "$suite" "$tree.partial" \
+        "$from" >"$cache/debootstrap.log" 2>&1; then
+        tail -n 5 "$cache/debootstrap.log"
+        as_root rm -rf "$tree.partial"
+        skip "everything: debootstrap could not make a tree (see above)"
+        finish 0
+    fi
+    # Nothing of it has to survive a power cut, no service is to start, no cluster to be made.
+    as_root mkdir -p "$tree.partial/etc/postgresql-common/createcluster.d"
+    echo 'force-unsafe-io' | as_root tee "$tree.partial/etc/dpkg/dpkg.cfg.d/matrix" >/dev/null
+    printf '%s\n' 'path-exclude /usr/share/doc/*' 'path-exclude /usr/share/man/*' \
+        'path-exclude /usr/share/locale/*' |
+        as_root tee -a "$tree.partial/etc/dpkg/dpkg.cfg.d/matrix" >/dev/null
+    echo 'create_main_cluster = false' |
+        as_root tee "$tree.partial/etc/postgresql-common/createcluster.d/matrix.conf" >/dev/null
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$tree.partial/usr/sbin/policy-rc.d" >/dev/null
+    as_root chmod +x "$tree.partial/usr/sbin/policy-rc.d"
+    as_root mv "$tree.partial" "$tree"
+}
+
+# Whether the tree has the package.
+has() {
+    [ -e "$tree/var/lib/dpkg/info/$1.list" ] || [ -e "$tree/var/lib/dpkg/info/$1:amd64.list" ] ||
+        compgen -G "$tree/var/lib/dpkg/info/$1:*.list" >/dev/null
+}
+
+install_packages() {
+    local package wanted=()
+    for package in "${packages[@]}" "${optional[@]}"; do
+        has "$package" || wanted+=("$package")
+    done
+    [ "${#wanted[@]}" -gt 0 ] || return 0
+    echo "matrix: installing ${wanted[*]}"
+    apt_inside update >/dev/null 2>&1
+    # All at once; one by one only to find which it is.
+    if ! apt_inside install --no-install-recommends "${wanted[*]}" >"$cache/apt.log" 2>&1; then
+        for package in "${wanted[@]}"; do
+            apt_inside install --no-install-recommends "$package" >>"$cache/apt.log" 2>&1
+        done
+    fi
+    run_inside 'apt-get clean'
+    for package in "${packages[@]}"; do
+        has "$package" || {
+            grep '^E:' "$cache/apt.log" | tail -n 3
+            skip "everything: $package cannot be installed in the tree"
+            finish 0
+        }
+    done
+}
+
+name_missing_packages() {
+    for package in "${optional[@]}"; do
+        has "$package" || skip "$package: $suite has no such package, or it could not be installed"
+    done
+}
+
+# The files of the source tree, for a new build those that changed only.
+copy_sources() {
+    local target=$tree$inside file
+    as_root mkdir -p "$target"
+    as_root chown "$(id -u)" "$target"
+    (cd "$root" && git ls-files --cached --others --exclude-standard 2>/dev/null ||
+        find . -type f ! -path './.git/*' ! -name '*.o' ! -name '*.gch' | sed 's|^\./||') |
+        sort >"$target/.files.new"
+    if [ -e "$target/.files" ]; then
+        comm -23 "$target/.files" "$target/.files.new" | while IFS= read -r file; do
+            rm -f "${target:?}/$file"
+        done
+    fi
+    while IFS= read -r file; do
+        if [ -f "$root/$file" ] && ! cmp -s "$root/$file" "$target/$file"; then
+            mkdir -p "$(dirname "$target/$file")"
+            cp "$root/$file" "$target/$file"
+        fi
+    done <"$target/.files.new"
+    mv "$target/.files.new" "$target/.files"
+}
+
+run_suites() {
+    local name failed= tests=()
+    [ "$mode" != hypertables ] || tests=(test/t/07?_*.pl)
+    for name in "${suites[@]}"; do
+        echo "== PostgreSQL $major: $name"
+        run_inside "cd $inside && make $name PG_CONFIG=$pg_config PROVE_JOBS=${PROVE_JOBS:-2} \
+            ${tests[*]:+PROVE_TESTS='${tests[*]}'}" 2>&1 | tee "$cache/$name.log" |
+            grep -vE '^(g\+\+|gcc|/usr/bin/(install|mkdir)|\[ *[0-9]+%\])'
+        if [ "${PIPESTATUS[0]}" != 0 ]; then
+            failed+=" $name"
+            [ "$name" != extension ] || break
+        fi
+    done
+    while IFS= read -r name; do
+        skip "$name"
+    done < <(sed -nE 's/^(\[[0-9:]+\] )?(test\/t\/[^ ]+) \.* skipped: (.*)$/\2: \3/p' \
+        "$cache/tap-test.log" 2>/dev/null)
+    if [ -n "$failed" ]; then
+        echo "matrix: FAILED on PostgreSQL $major:$failed"
+        finish 1
+    fi
+}
+
+if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+    skip "everything: making and entering a tree takes root"
+    finish 0
+fi
+if ! as_root unshare --mount --pid --fork true 2>/dev/null; then
+    skip "everything: this machine does not let root make namespaces"
+    finish 0
+fi
+make_tree
+install_packages
+name_missing_packages
+copy_sources
+rm -f "$cache/tap-test.log"
+run_suites
+finish 0

@@ -1,0 +1,109 @@
+# What the community edition of TimescaleDB does with hypertables while they are migrated:
+# background jobs, compressed chunks, continuous aggregates.
+use strict;
+use warnings;
+
+use LiveMigrate::Hypertables;
+use Test::More;
+
+my $db = LiveMigrate::Hypertables->new_or_skip(edition => 'timescale');
+$db->source_sql(<<'SQL');
+CREATE TABLE metrics (time timestamptz NOT NULL, device int NOT NULL, value numeric, note text,
+    PRIMARY KEY (device, time));
+INSERT INTO metrics SELECT timestamptz '2020-01-01 00:00+00' + g * interval '13 min', g % 20, g, 'n'
+FROM generate_series(1, 5000) g;
+CREATE TABLE bag (time timestamptz NOT NULL, device int, value numeric);
+ALTER TABLE bag REPLICA IDENTITY FULL;
+INSERT INTO bag SELECT timestamptz '2020-01-01 00:00+00' + (g % 300) * interval '5 min', g % 3, 1
+FROM generate_series(1, 900) g;
+SQL
+$db->start(pause_after => [ 'schema', 'catchup' ]);
+$db->wait_state('paused');
+$db->target_sql(<<'SQL');
+SELECT create_hypertable(t, 'time', chunk_time_interval => interval '1 day')
+FROM unnest(ARRAY['metrics', 'bag']::regclass[]) t;
+ALTER TABLE metrics SET (timescaledb.compress, timescaledb.compress_segmentby = 'device');
+ALTER TABLE bag SET (timescaledb.compress, timescaledb.compress_segmentby = 'device');
+-- would drop all that is copied
+SELECT add_retention_policy('metrics', drop_after => interval '1 month');
+SQL
+$db->target_sql(<<'SQL');
+CREATE MATERIALIZED VIEW daily WITH (timescaledb.continuous) AS
+SELECT time_bucket('1 day', time) AS day, device, sum(value) AS total, count(*) AS n
+FROM metrics GROUP BY 1, 2 WITH DATA;
+SQL
+
+my $scheduled = 'SELECT count(*) FROM timescaledb_information.jobs WHERE job_id >= 1000 AND scheduled';
+my $ran       = "SELECT count(*) FROM timescaledb_information.job_stats
+    WHERE job_id >= 1000 AND total_runs > 0";
+ok($db->poll(sub { $db->target_sql($scheduled) eq '0' }), 'the policy is paused');
+$db->resume;
+$db->wait_stage('catchup');
+$db->wait_state('paused');
+is($db->target_sql('SELECT count(*) FROM metrics'), '5000', 'all rows are there');
+
+# One that is added while changes are applied; chunks that somebody compresses, and an aggregate that
+# somebody refreshes.
+$db->target_sql("SELECT add_compression_policy('metrics', compress_after => interval '1 month')");
+is($db->target_sql($ran), '0', 'no job has run');
+my ($rc, $out, $err) = $db->target->psql($db->dbname,
+    "CALL refresh_continuous_aggregate('daily', NULL, NULL)");
+is($rc, 0, 'the aggregate is refreshed') or diag $err;
+$db->target_sql("SELECT count(compress_chunk(c)) FROM show_chunks('metrics') c");
+$db->target_sql("SELECT count(compress_chunk(c)) FROM show_chunks('bag') c");
+$db->resume(['cutover']);
+$db->wait_stage('streaming');
+$db->source_sql($_) for split /\n/, <<'SQL';
+UPDATE metrics SET value = value + 1000000 WHERE device = 3;
+DELETE FROM metrics WHERE device = 4 AND time < '2020-01-20';
+UPDATE metrics SET time = time + interval '5 days' + interval '1 s' WHERE device = 5 AND value < 500;
+INSERT INTO metrics SELECT timestamptz '2020-01-05 00:00:07+00' + g * interval '1 min', 30, g, 'late' FROM generate_series(1, 500) g;
+INSERT INTO bag SELECT time, device, value FROM bag WHERE device = 1 LIMIT 10;
+DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag WHERE device = 2 LIMIT 20);
+UPDATE bag SET value = 2 WHERE ctid IN (SELECT ctid FROM bag WHERE device = 0 LIMIT 20);
+SQL
+$db->set_endpos;
+ok($db->poll(sub { $db->target_sql($scheduled) eq '0' || $db->status_row->{state} ne 'running' }),
+    'the later policy is paused');
+$db->wait_stage('cutover');
+$db->wait_state('paused');
+is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
+    '0', 'compare_data finds no difference');
+$db->assert_equal_tables('equal tables', relations => 0);
+$db->assert_in_chunks('compressed', 'metrics', 'bag');
+# What the aggregate materialized before the changes is known to be out of date.
+($rc, $out, $err) = $db->target->psql($db->dbname,
+    "CALL refresh_continuous_aggregate('daily', NULL, NULL)");
+my $difference = <<'SQL';
+WITH truth AS (SELECT time_bucket('1 day', time) AS day, device, sum(value) AS total, count(*) AS n
+               FROM metrics GROUP BY 1, 2),
+     shown AS (SELECT * FROM daily)
+SELECT (SELECT count(*) FROM (SELECT * FROM truth EXCEPT SELECT * FROM shown) a),
+       (SELECT count(*) FROM (SELECT * FROM shown EXCEPT SELECT * FROM truth) b)
+SQL
+is($db->target_sql($difference), '0|0', 'a refresh brings the aggregate up to date');
+is($db->target_sql($ran),       '0', 'still no job has run');
+is($db->target_sql($scheduled), '0', '... or is scheduled');
+$db->resume;
+$db->wait_stage('done');
+is($db->target_sql($scheduled), '2', 'done: both policies are scheduled again');
+ok($db->poll(sub { $db->target_sql('SELECT count(*) FROM metrics') eq '0' }),
+    '... and run: the retention policy drops what is years old');
+is( $db->target_sql(
+        "SELECT count(*) FROM livemigrate.events WHERE message ~ 'of TimescaleDB is paused'"),
+    '2', 'events say so');
+$db->cleanup;
+
+# An abort schedules them again, too.
+my $aborted = $db->database('aborted');
+$aborted->source_sql('CREATE TABLE metrics (time timestamptz NOT NULL, v int)');
+$aborted->start(pause_after => ['schema'], options => { insert_only_tables => ['*.*'] });
+$aborted->wait_state('paused');
+$aborted->target_sql("SELECT create_hypertable('metrics', 'time')");
+$aborted->target_sql("SELECT add_retention_policy('metrics', drop_after => interval '1 year')");
+ok($aborted->poll(sub { $aborted->target_sql($scheduled) eq '0' }), 'abort: paused');
+$aborted->abort;
+is($aborted->target_sql($scheduled), '1', 'abort: scheduled again');
+ok($aborted->poll(sub { $aborted->target_sql($ran) eq '1' }), 'abort: and it runs');
+
+done_testing();
