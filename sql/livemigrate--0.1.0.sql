@@ -117,9 +117,16 @@ CREATE TABLE copy_part (
   bytes_done bigint,
   started_at timestamptz,
   finished_at timestamptz,
+  error_sqlstate text,               -- permanent: not tried again before migration_resume
+  error text,
+  error_detail text,
+  error_hint text,
   PRIMARY KEY (migration, id),
   FOREIGN KEY (migration) REFERENCES migration ON DELETE CASCADE
 );
+CREATE INDEX copy_part_pending ON copy_part (migration, id)
+  WHERE state = 'pending' AND error IS NULL;
+CREATE INDEX copy_part_table ON copy_part (migration, table_id);
 
 CREATE TABLE schema_job (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
@@ -136,8 +143,16 @@ CREATE TABLE schema_job (
   started_at timestamptz,
   finished_at timestamptz,
   error text,
+  table_id int,                      -- may begin when this table is complete; NULL: after all data
+  ready boolean NOT NULL DEFAULT true, -- false: waits for the data
   PRIMARY KEY (migration, id)
 );
+CREATE INDEX schema_job_unfinished ON schema_job (migration, phase, id)
+  WHERE state IN ('pending', 'running');
+CREATE INDEX schema_job_next ON schema_job (migration, phase, bytes DESC, id)
+  WHERE state = 'pending' AND ready AND error IS NULL;
+CREATE INDEX schema_job_running ON schema_job (migration) WHERE state = 'running';
+CREATE INDEX schema_job_table ON schema_job (migration, table_id) WHERE phase = 1;
 
 CREATE TABLE event (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -376,10 +391,15 @@ WITH running AS (
   WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'copy'
   GROUP BY p.migration, p.table_id)
 SELECT m.name AS migration, t.schema_name, t.table_name, t.state, t.parts,
-       (SELECT pg_catalog.count(*) FROM livemigrate.copy_part p
-        WHERE p.migration OPERATOR(pg_catalog.=) t.migration
-          AND p.table_id OPERATOR(pg_catalog.=) t.id
-          AND p.state OPERATOR(pg_catalog.=) 'done')::int AS parts_done,
+       CASE t.state
+         WHEN 'done' THEN t.parts
+         WHEN 'copying' THEN
+           (SELECT pg_catalog.count(*) FROM livemigrate.copy_part p
+            WHERE p.migration OPERATOR(pg_catalog.=) t.migration
+              AND p.table_id OPERATOR(pg_catalog.=) t.id
+              AND p.state OPERATOR(pg_catalog.=) 'done')::int
+         ELSE 0
+       END AS parts_done,
        t.bytes AS bytes_total,
        CASE WHEN t.state OPERATOR(pg_catalog.=) 'done' THEN t.bytes
             ELSE LEAST(t.bytes,

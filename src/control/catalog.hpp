@@ -123,13 +123,29 @@ void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
 
 // Claims the next pending part for a worker; nullopt when there is none.
 std::optional<CopyTask> ClaimPart(int32_t id, int worker);
+// The last part of a table also releases the jobs that wait for the table.
 void FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes);
+// A part that meets a permanent error is not claimed again before ForgetPartErrors, so that the
+// other tables are completed first.
+void FailPart(const CopyTask &task, const Error &error);
+void ForgetPartErrors(int32_t id);
+std::optional<Error> FirstPartError(int32_t id);
 // Parts and jobs a worker left behind become pending again.
 void ReleaseClaims(int32_t id, std::optional<int> worker);
-int64_t CountUnfinishedParts(int32_t id);
+struct PartCounts {
+    int64_t left = 0; // that can be copied, or are being copied
+    int64_t failed = 0;
+};
+PartCounts CountUnfinishedParts(int32_t id);
 
-// Schema jobs.
+// Schema jobs. Those of phase kIndexes are not ready before the data they need is complete.
 void InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs);
+// All data is complete: nothing waits for it any more. ANALYZE that has not begun goes behind the
+// indexes, and with `defer_foreign_keys` these go behind the changes that make them hold.
+void ReleaseJobs(int32_t id, bool defer_foreign_keys);
+// An error of a job while the data stage still runs: kept, and met again in the next stage.
+void FailJob(const SchemaJob &job, const Error &error);
+int64_t CountReadyJobs(int32_t id); // of phase kIndexes, pending or running
 // Claims the next pending job; none that has failed since ForgetJobErrors: its error is to be read,
 // and another worker would only meet it again.
 std::optional<SchemaJob> ClaimJob(int32_t id, int worker, int last_phase);

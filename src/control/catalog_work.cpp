@@ -39,10 +39,42 @@ class Columns {
     std::vector<std::vector<std::string>> columns_;
 };
 
+// As a constant in SQL, so that partial indexes on the phase serve.
+constexpr const char *kIndexPhase = "1";
+static_assert(static_cast<int>(JobPhase::kIndexes) == 1);
+
+// Phases of jobs put off until apply has passed every table's snapshot: behind all others but
+// event triggers.
+constexpr int kDeferredPhases = 10;
+
+// ANALYZE of tables that are complete and have all of their indexes and statistics objects.
+// `tables`: the rest of a condition on their ids.
+void
+ReleaseAnalyze(int32_t id, const std::string &tables) {
+    Query(
+        "UPDATE livemigrate.schema_job j SET ready = true WHERE migration = $1::int AND phase = " +
+            std::string(kIndexPhase) + " AND kind = 'analyze' AND NOT ready AND table_id " +
+            tables +
+            " AND NOT EXISTS (SELECT FROM livemigrate.schema_job o WHERE "
+            "o.migration = j.migration AND o.table_id = j.table_id AND o.phase = " +
+            kIndexPhase + " AND o.kind <> 'analyze' AND o.state IN ('pending', 'running'))",
+        {std::to_string(id)});
+}
+
+// Jobs that waited for the data of these tables.
+void
+ReleaseJobsOfTables(int32_t id, const std::string &tables) {
+    Query("UPDATE livemigrate.schema_job SET ready = true WHERE migration = $1::int AND phase = " +
+              std::string(kIndexPhase) + " AND kind <> 'analyze' AND NOT ready AND table_id " +
+              tables,
+          {std::to_string(id)});
+    ReleaseAnalyze(id, tables);
+}
+
 // Statements of these phases may build on one another: one at a time, in the order of the dump.
 bool
 IsSerialPhase(int phase) {
-    constexpr int kDeferredForeignKeys = static_cast<int>(JobPhase::kForeignKeys) + 10;
+    constexpr int kDeferredForeignKeys = static_cast<int>(JobPhase::kForeignKeys) + kDeferredPhases;
     return phase == static_cast<int>(JobPhase::kConstraints) ||
            phase == static_cast<int>(JobPhase::kForeignKeys) || phase == kDeferredForeignKeys ||
            phase == static_cast<int>(JobPhase::kLast);
@@ -182,7 +214,8 @@ ClaimPart(int32_t id, int worker) {
         "WITH claimed AS (UPDATE livemigrate.copy_part p SET state = 'copying', "
         "worker = $2::int, started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
         "AND id = (SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
-        "AND state = 'pending' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *) "
+        "AND state = 'pending' AND error IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) "
+        "RETURNING *) "
         "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
         "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN "
         "livemigrate.table_copy t "
@@ -223,16 +256,61 @@ FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes) {
     if (!task.table_id) {
         return;
     }
+    const std::string migration = std::to_string(task.migration);
+    const std::string table = std::to_string(*task.table_id);
     // The lock on the table's row makes the last part see that all others are done.
     Query("UPDATE livemigrate.table_copy SET rows_done = rows_done + $3::bigint, "
-          "bytes_done = bytes_done + $4::bigint WHERE migration = $1::int AND id = $2::int",
-          {std::to_string(task.migration), std::to_string(*task.table_id), std::to_string(rows),
-           std::to_string(bytes)});
-    Query("UPDATE livemigrate.table_copy t SET state = 'done', "
-          "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int AND id = $2::int "
-          "AND NOT EXISTS (SELECT FROM livemigrate.copy_part p WHERE p.migration = t.migration "
-          "AND p.table_id = t.id AND p.state <> 'done')",
-          {std::to_string(task.migration), std::to_string(*task.table_id)});
+          "bytes_done = bytes_done + $4::bigint, error = NULL "
+          "WHERE migration = $1::int AND id = $2::int",
+          {migration, table, std::to_string(rows), std::to_string(bytes)});
+    const SqlResult completed =
+        Query("UPDATE livemigrate.table_copy t SET state = 'done', "
+              "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
+              "AND id = $2::int AND NOT EXISTS (SELECT FROM livemigrate.copy_part p "
+              "WHERE p.migration = t.migration AND p.table_id = t.id AND p.state <> 'done')",
+              {migration, table});
+    if (completed.processed == 1) {
+        ReleaseJobsOfTables(task.migration, "= " + table);
+    }
+}
+
+void
+FailPart(const CopyTask &task, const Error &error) {
+    const std::string migration = std::to_string(task.migration);
+    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL, "
+          "error_sqlstate = $3, error = $4, error_detail = $5, error_hint = $6 "
+          "WHERE migration = $1::int AND id = $2::int",
+          {migration, std::to_string(task.id), std::string(error.sqlstate()), error.message(),
+           error.context().empty() ? error.detail() : error.detail() + "\n" + error.context(),
+           error.hint()});
+    if (task.table_id) {
+        Query("UPDATE livemigrate.table_copy SET error = $3 "
+              "WHERE migration = $1::int AND id = $2::int",
+              {migration, std::to_string(*task.table_id), error.message()});
+    }
+}
+
+void
+ForgetPartErrors(int32_t id) {
+    Query("UPDATE livemigrate.copy_part SET error_sqlstate = NULL, error = NULL, "
+          "error_detail = NULL, error_hint = NULL WHERE migration = $1::int AND error IS NOT NULL",
+          {std::to_string(id)});
+    Query("UPDATE livemigrate.table_copy SET error = NULL "
+          "WHERE migration = $1::int AND error IS NOT NULL",
+          {std::to_string(id)});
+}
+
+std::optional<Error>
+FirstPartError(int32_t id) {
+    const SqlResult result =
+        Query("SELECT error_sqlstate, error, error_detail, error_hint FROM livemigrate.copy_part "
+              "WHERE migration = $1::int AND error IS NOT NULL ORDER BY id LIMIT 1",
+              {std::to_string(id)});
+    if (result.rows.empty()) {
+        return std::nullopt;
+    }
+    const Row &row = result.rows[0];
+    return Error(Text(row, 0), Text(row, 1)).Detail(Text(row, 2)).Hint(Text(row, 3));
 }
 
 void
@@ -248,18 +326,19 @@ ReleaseClaims(int32_t id, std::optional<int> worker) {
           {std::to_string(id), number});
 }
 
-int64_t
+PartCounts
 CountUnfinishedParts(int32_t id) {
-    return Number<int64_t>(Query("SELECT pg_catalog.count(*) FROM livemigrate.copy_part "
-                                 "WHERE migration = $1::int AND state <> 'done'",
-                                 {std::to_string(id)})
-                               .rows.at(0),
-                           0);
+    const SqlResult result =
+        Query("SELECT pg_catalog.count(*) FILTER (WHERE error IS NULL), "
+              "pg_catalog.count(*) FILTER (WHERE error IS NOT NULL) FROM livemigrate.copy_part "
+              "WHERE migration = $1::int AND state <> 'done'",
+              {std::to_string(id)});
+    return {Number<int64_t>(result.rows.at(0), 0), Number<int64_t>(result.rows.at(0), 1)};
 }
 
 void
 InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
-    Columns columns(7);
+    Columns columns(8);
     for (const SchemaJob &job : jobs) {
         columns.Add(0, std::to_string(job.id));
         columns.Add(1, std::to_string(job.phase));
@@ -268,17 +347,61 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
         columns.Add(4, job.table);
         columns.Add(5, job.object);
         columns.Add(6, job.sql);
+        columns.Add(7, job.table_id ? std::to_string(*job.table_id) : "");
     }
     Query("INSERT INTO livemigrate.schema_job (migration, id, phase, kind, schema_name, "
-          "table_name, object_name, sql, bytes) SELECT $1::int, a::int, b::int, c, "
-          "NULLIF(d, '')::name, NULLIF(e, '')::name, NULLIF(f, '')::name, g, "
-          "COALESCE((SELECT bytes FROM livemigrate.table_copy t WHERE t.migration = $1::int "
-          "AND t.schema_name = d::name AND t.table_name = e::name), 0) FROM ROWS FROM ("
-          "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
-          "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
-          "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
-          "pg_catalog.unnest($8::text[])) AS t(a, b, c, d, e, f, g)",
+          "table_name, object_name, sql, bytes, table_id, ready) SELECT $1::int, a::int, b::int, "
+          "c, NULLIF(d, '')::name, NULLIF(e, '')::name, NULLIF(f, '')::name, g, "
+          "COALESCE(t.bytes, 0), NULLIF(h, '')::int, b::int <> " +
+              std::string(kIndexPhase) +
+              " FROM ROWS FROM ("
+              "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
+              "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
+              "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
+              "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[])) "
+              "AS j(a, b, c, d, e, f, g, h) LEFT JOIN livemigrate.table_copy t "
+              "ON t.migration = $1::int AND t.schema_name = d::name AND t.table_name = e::name",
           columns.Parameters(id));
+    // Thousands of new rows: without figures the planner may read all of them at each claim.
+    Query("ANALYZE livemigrate.schema_job");
+    ReleaseJobsOfTables(id, "IN (SELECT t.id FROM livemigrate.table_copy t WHERE "
+                            "t.migration = $1::int AND t.state IN ('done', 'skipped'))");
+}
+
+void
+ReleaseJobs(int32_t id, bool defer_foreign_keys) {
+    Query("UPDATE livemigrate.schema_job SET phase = " +
+              std::to_string(static_cast<int>(JobPhase::kAnalyze)) +
+              " WHERE migration = $1::int AND phase = " + kIndexPhase +
+              " AND kind = 'analyze' AND NOT ready",
+          {std::to_string(id)});
+    Query("UPDATE livemigrate.schema_job SET ready = true WHERE migration = $1::int AND NOT ready",
+          {std::to_string(id)});
+    if (defer_foreign_keys) {
+        Query("UPDATE livemigrate.schema_job SET phase = phase + $2::int "
+              "WHERE migration = $1::int AND state = 'pending' AND phase IN ($3::int, $4::int)",
+              {std::to_string(id), std::to_string(kDeferredPhases),
+               std::to_string(static_cast<int>(JobPhase::kForeignKeys)),
+               std::to_string(static_cast<int>(JobPhase::kValidation))});
+    }
+}
+
+int64_t
+CountReadyJobs(int32_t id) {
+    return Number<int64_t>(Query("SELECT pg_catalog.count(*) FROM livemigrate.schema_job "
+                                 "WHERE migration = $1::int AND state IN ('pending', 'running') "
+                                 "AND ready AND error IS NULL AND phase = " +
+                                     std::string(kIndexPhase),
+                                 {std::to_string(id)})
+                               .rows.at(0),
+                           0);
+}
+
+void
+FailJob(const SchemaJob &job, const Error &error) {
+    Query("UPDATE livemigrate.schema_job SET error = $3, state = 'pending', worker = NULL "
+          "WHERE migration = $1::int AND id = $2::int",
+          {std::to_string(job.migration), std::to_string(job.id), error.message()});
 }
 
 std::optional<SchemaJob>
@@ -303,8 +426,11 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     }
     const SqlValue next =
         Query(std::string("SELECT id FROM livemigrate.schema_job WHERE migration = $1::int "
-                          "AND phase = $2::int AND state = 'pending' AND error IS NULL ORDER BY ") +
-                  (in_order ? "" : "bytes DESC, ") + "id LIMIT 1",
+                          "AND phase = $2::int AND ") +
+                  (in_order ? "state IN ('pending', 'running') AND state = 'pending' "
+                              "AND error IS NULL ORDER BY id LIMIT 1"
+                            : "state = 'pending' AND ready AND error IS NULL "
+                              "ORDER BY bytes DESC, id LIMIT 1"),
               {migration, phase})
             .Scalar();
     if (!next) {
@@ -314,7 +440,7 @@ ClaimJob(int32_t id, int worker, int last_phase) {
         Query("UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
               "started_at = pg_catalog.clock_timestamp() "
               "WHERE migration = $1::int AND id = $2::int RETURNING "
-              "id, phase, kind, schema_name, table_name, object_name, sql, bytes",
+              "id, phase, kind, schema_name, table_name, object_name, sql, bytes, table_id",
               {migration, next, std::to_string(worker)});
     if (result.rows.empty()) {
         return std::nullopt;
@@ -330,6 +456,9 @@ ClaimJob(int32_t id, int worker, int last_phase) {
     job.object = Text(row, 5);
     job.sql = Text(row, 6);
     job.bytes = Number<uint64_t>(row, 7);
+    if (row[8]) {
+        job.table_id = Number<int32_t>(row, 8);
+    }
     return job;
 }
 
@@ -346,6 +475,11 @@ FinishJob(const SchemaJob &job, bool skipped, const std::string &note) {
           "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int AND id = $2::int",
           {std::to_string(job.migration), std::to_string(job.id),
            std::string(skipped ? "skipped" : "done"), note});
+    if (job.table_id && job.phase == static_cast<int>(JobPhase::kIndexes)) {
+        // One at a time, so that the last of a table's jobs sees that all others are done.
+        AcquireForTransaction(job.migration, LockClass::kClaims, LockStrength::kExclusive);
+        ReleaseAnalyze(job.migration, "= " + std::to_string(*job.table_id));
+    }
 }
 
 int64_t

@@ -18,6 +18,7 @@
 #include "stage/cutover.hpp"
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,6 +85,11 @@ class Coordinator {
     void ReleaseSnapshot();
     void RunIndexStage();
     void PlanIndexes();
+    void PlanIndexesAhead();
+    void ReleaseIndexes();
+    std::map<std::pair<std::string, std::string>, int32_t> TablesIndexedAhead();
+    void EnsureCopying(int64_t parts_left);
+    bool PausesAfter(Stage stage) const;
     void RunJobs(int last_phase, const char *what);
 
     // coordinator_stream.cpp: catchup, streaming, cutover.

@@ -20,7 +20,6 @@
 #include "stage/schema_dump.hpp"
 
 #include <algorithm>
-#include <map>
 
 namespace livemigrate::control {
 
@@ -28,10 +27,6 @@ namespace {
 
 // TID range scans, which make a part cost only its own pages, came with 14.
 constexpr int kTidRangeScanVersion = 140000;
-
-// Phases of jobs put off until apply has passed every table's snapshot: behind all others but
-// event triggers.
-constexpr int kDeferredPhase = 10;
 
 // Rows of such a partition mix with its siblings' on the target, so that it could not be emptied
 // alone if a part had to be copied again: it is copied whole.
@@ -45,6 +40,30 @@ IsRouted(const CopyTable &table) {
     const bool routed = OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
     transaction.Commit();
     return routed;
+}
+
+// So many tables do not fail for reasons of their own.
+constexpr int64_t kMostFailedParts = 20;
+
+void
+ThrowPartError(int32_t migration, int64_t failed) {
+    if (failed == 0) {
+        return;
+    }
+    pg::Transaction transaction;
+    std::optional<Error> error = FirstPartError(migration);
+    transaction.Commit();
+    if (!error) {
+        return;
+    }
+    if (failed == 1) {
+        throw *error;
+    }
+    throw Error(error->sqlstate(), error->message())
+        .Detail((error->detail().empty() ? "" : error->detail() + "\n") +
+                Counted(static_cast<uint64_t>(failed), "table part") +
+                " failed in all: SELECT * FROM livemigrate.table_progress WHERE error IS NOT NULL;")
+        .Hint(error->hint());
 }
 
 } // namespace
@@ -221,10 +240,16 @@ Coordinator::RunDataStage() {
         SetMessage("planning the copy");
         PlanData();
     }
+    PlanIndexesAhead();
+    {
+        pg::Transaction transaction;
+        ForgetPartErrors(migration_.id);
+        transaction.Commit();
+    }
     pool_.ForgetFinished(WorkerKind::kCopy);
     for (;;) {
         pg::Transaction transaction;
-        const int64_t left = CountUnfinishedParts(migration_.id);
+        const PartCounts parts = CountUnfinishedParts(migration_.id);
         const pg::SqlResult done = pg::Query(
             "SELECT pg_catalog.count(*) FILTER (WHERE state = 'done'), pg_catalog.count(*), "
             "COALESCE(pg_catalog.sum(bytes_done), 0)::bigint "
@@ -232,18 +257,50 @@ Coordinator::RunDataStage() {
             {std::to_string(migration_.id)});
         transaction.Commit();
         copied_bytes_ = pg::Number<uint64_t>(done.rows[0], 2);
-        if (left == 0) {
+        if (parts.left == 0 || parts.failed >= kMostFailedParts) {
+            ThrowPartError(migration_.id, parts.failed);
             break;
         }
-        pool_.Ensure(WorkerKind::kCopy,
-                     static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, left)));
-        const int workers = pool_.Running(WorkerKind::kCopy);
-        Tick("copying: " + pg::Text(done.rows[0], 0) + " of " + pg::Text(done.rows[0], 1) +
-             " tables done, " + std::to_string(workers) +
-             (workers == 1 ? " copy worker" : " copy workers"));
+        EnsureCopying(parts.left);
+        const int indexing = pool_.Running(WorkerKind::kIndex);
+        Tick(
+            "copying: " + pg::Text(done.rows[0], 0) + " of " + pg::Text(done.rows[0], 1) +
+            " tables done, " +
+            Counted(static_cast<uint64_t>(pool_.Running(WorkerKind::kCopy)), "copy worker") +
+            (indexing == 0 ? "" : ", " + Counted(static_cast<uint64_t>(indexing), "index worker")) +
+            (parts.failed == 0 ? ""
+                               : "; " + Counted(static_cast<uint64_t>(parts.failed), "table part") +
+                                     " failed, see livemigrate.table_progress"));
     }
     pool_.Stop(WorkerKind::kCopy);
+    if (PausesAfter(Stage::kData)) {
+        pool_.Stop(WorkerKind::kIndex);
+    }
     ReleaseSnapshot();
+}
+
+bool
+Coordinator::PausesAfter(Stage stage) const {
+    const std::vector<Stage> &pauses = migration_.settings.pause_after;
+    return std::find(pauses.begin(), pauses.end(), stage) != pauses.end();
+}
+
+// Indexes of complete tables are built beside the copy; but where worker slots are short, only with
+// what the copy leaves.
+void
+Coordinator::EnsureCopying(int64_t parts_left) {
+    pool_.Ensure(WorkerKind::kCopy,
+                 static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, parts_left)));
+    if (pool_.short_of_slots() || PausesAfter(Stage::kData)) {
+        return;
+    }
+    pg::Transaction transaction;
+    const int64_t ready = CountReadyJobs(migration_.id);
+    transaction.Commit();
+    if (ready > 0) {
+        pool_.Ensure(WorkerKind::kIndex,
+                     static_cast<int>(std::min<int64_t>(migration_.settings.index_jobs, ready)));
+    }
 }
 
 void
@@ -255,8 +312,41 @@ Coordinator::ReleaseSnapshot() {
     transaction.Commit();
 }
 
+// Tables whose rows are all there when their own copy is complete, by name: not partitions that get
+// rows from others, too, nor partitioned tables, whose statements lock out the copy of partitions.
+std::map<std::pair<std::string, std::string>, int32_t>
+Coordinator::TablesIndexedAhead() {
+    std::vector<CopyTable> tables;
+    {
+        pg::Transaction transaction;
+        tables = LoadTables(migration_.id);
+        transaction.Commit();
+    }
+    std::map<std::pair<std::string, std::string>, int32_t> ahead;
+    for (const CopyTable &table : tables) {
+        if (table.relkind == 'r' && !IsRouted(table)) {
+            ahead[{table.schema, table.name}] = table.id;
+        }
+    }
+    return ahead;
+}
+
+// Before a pause behind the data, which people use to change tables, nothing is built.
+void
+Coordinator::PlanIndexesAhead() {
+    state_.job_phase.store(static_cast<uint32_t>(JobPhase::kIndexes));
+    pg::Transaction transaction;
+    const bool planned = HasJobs(migration_.id);
+    transaction.Commit();
+    if (!planned && !PausesAfter(Stage::kData)) {
+        SetMessage("planning indexes and constraints");
+        PlanIndexes();
+    }
+}
+
 void
 Coordinator::PlanIndexes() {
+    const auto ahead = TablesIndexedAhead();
     std::string sql;
     if (migration_.settings.on_existing == OnExisting::kError) {
         sql = stage::RestoreText(migration_.settings, migration_.source_version, directory_.dump(),
@@ -281,6 +371,22 @@ Coordinator::PlanIndexes() {
             return filter.Selects(schema, table);
         },
         migration_.publications, analyze);
+    for (SchemaJob &job : plan.jobs) {
+        const auto table = ahead.find({job.schema, job.table});
+        if (job.phase == static_cast<int>(JobPhase::kIndexes) && table != ahead.end()) {
+            job.table_id = table->second;
+        }
+    }
+    InsertJobs(migration_.id, plan.jobs);
+    for (const std::string &note : plan.notes) {
+        RecordEvent(migration_.id, "notice", migration_.stage, note);
+    }
+    transaction.Commit();
+}
+
+void
+Coordinator::ReleaseIndexes() {
+    pg::Transaction transaction;
     // Rows of tables copied under different snapshots only fit together once apply has passed the
     // last of these.
     const bool several_snapshots =
@@ -288,16 +394,7 @@ Coordinator::PlanIndexes() {
                   "WHERE migration = $1::int AND snapshot_lsn IS NOT NULL",
                   {std::to_string(migration_.id)})
             .Scalar() == "t";
-    for (SchemaJob &job : plan.jobs) {
-        if (several_snapshots && (job.phase == static_cast<int>(JobPhase::kForeignKeys) ||
-                                  job.phase == static_cast<int>(JobPhase::kValidation))) {
-            job.phase += kDeferredPhase;
-        }
-    }
-    InsertJobs(migration_.id, plan.jobs);
-    for (const std::string &note : plan.notes) {
-        RecordEvent(migration_.id, "notice", migration_.stage, note);
-    }
+    ReleaseJobs(migration_.id, several_snapshots);
     transaction.Commit();
 }
 
@@ -341,6 +438,7 @@ Coordinator::RunIndexStage() {
         SetMessage("planning indexes and constraints");
         PlanIndexes();
     }
+    ReleaseIndexes();
     RunJobs(static_cast<int>(JobPhase::kAnalyze), "building indexes and constraints");
 }
 

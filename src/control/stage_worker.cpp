@@ -309,6 +309,30 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
     transaction.Commit();
 }
 
+// False when a permanent error met the part: it is kept for the end of the stage, so that other
+// tables are completed first. The session on the source is then in the middle of a COPY.
+bool
+CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
+    try {
+        if (task.table_id) {
+            CopyTablePart(context, source, task);
+        } else {
+            CopyLargeObjectRange(context, source, task);
+        }
+        return true;
+    } catch (const Error &error) {
+        if (IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kDiskFull) {
+            throw; // would meet all others, too
+        }
+        pg::Transaction transaction;
+        FailPart(task, error);
+        RecordEvent(context.migration.id, "error", Stage::kData, error.message(),
+                    error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        transaction.Commit();
+        return false;
+    }
+}
+
 void
 RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
@@ -330,10 +354,8 @@ RunCopy(WorkerContext &context) {
         context.slot.task_bytes.store(0);
         context.slot.task_rows.store(0);
         context.slot.task.store(task->id);
-        if (task->table_id) {
-            CopyTablePart(context, source, *task);
-        } else {
-            CopyLargeObjectRange(context, source, *task);
+        if (!CopyOnePart(context, source, *task)) {
+            return;
         }
         context.slot.task.store(0);
     }
@@ -352,6 +374,12 @@ SkipAnalyze(const SchemaJob &job, const Error &error) {
     transaction.Commit();
 }
 
+// While the data stage runs, whose job_phase ends with the indexes.
+bool
+IsBesideCopy(const SharedState &state) {
+    return state.job_phase.load() == static_cast<uint32_t>(JobPhase::kIndexes);
+}
+
 void
 RunOneJob(WorkerContext &context, const SchemaJob &job) {
     context.slot.task.store(job.id);
@@ -367,14 +395,16 @@ RunOneJob(WorkerContext &context, const SchemaJob &job) {
             SkipAnalyze(job, error);
             return;
         }
-        if (!IsTransient(error.sqlstate())) {
-            pg::Transaction transaction;
-            pg::Query("UPDATE livemigrate.schema_job SET error = $3 WHERE migration = $1::int "
-                      "AND id = $2::int",
-                      {std::to_string(job.migration), std::to_string(job.id), error.message()});
-            transaction.Commit();
+        if (IsTransient(error.sqlstate())) {
+            throw;
         }
-        throw;
+        pg::Transaction transaction;
+        FailJob(job, error);
+        transaction.Commit();
+        // While tables are still copied, these come first: the next stage tries again, and fails.
+        if (!IsBesideCopy(context.state)) {
+            throw;
+        }
     }
     context.slot.task.store(0);
 }
@@ -382,10 +412,13 @@ RunOneJob(WorkerContext &context, const SchemaJob &job) {
 void
 RunIndex(WorkerContext &context) {
     pg::SetConfig("synchronous_commit", "off");
-    const auto last_phase = static_cast<int>(context.state.job_phase.load());
+    const std::string memory = std::to_string(pg::IndexMemory(
+        static_cast<int>(context.migration.settings.index_jobs), maintenance_work_mem));
+    pg::SetConfig("maintenance_work_mem", memory.c_str());
     milliseconds pause = kShortestJobPause;
     for (;;) {
         CheckCoordinator(context.state);
+        const auto last_phase = static_cast<int>(context.state.job_phase.load());
         std::optional<SchemaJob> job;
         int64_t unfinished = 0;
         {
@@ -400,11 +433,13 @@ RunIndex(WorkerContext &context) {
         if (job) {
             RunOneJob(context, *job);
             pause = kShortestJobPause;
-        } else if (unfinished == 0) {
-            return;
+        } else if (unfinished == 0 || (IsBesideCopy(context.state) && pause >= kLongestJobPause)) {
+            return; // the coordinator starts another one when a table is complete
         } else {
             // Another worker has a phase to itself, or the last jobs of one are running.
-            SetDoing(context.slot, "waiting for jobs of an earlier phase");
+            SetDoing(context.slot, IsBesideCopy(context.state)
+                                       ? "waiting for a table to be complete"
+                                       : "waiting for jobs of an earlier phase");
             pg::SleepOnLatch(pause);
             pause = std::min(pause * 2, kLongestJobPause);
         }

@@ -52,11 +52,13 @@ struct CopyTask {
 
 // A statement of the dump's post-data section: livemigrate.schema_job.
 enum class JobPhase : int {
-    kIndexes = 1,     // indexes, primary keys, unique and exclusion constraints
+    // Indexes, primary keys, unique and exclusion constraints, statistics objects, each as soon as
+    // its table is complete; ANALYZE of a table behind all of its own.
+    kIndexes = 1,
     kConstraints = 2, // constraints on top of those indexes, and all that stays in dump order
     kForeignKeys = 3, // NOT VALID
     kValidation = 4,  // of foreign keys
-    kAnalyze = 5,     // and comments
+    kAnalyze = 5,     // of what could not be analyzed before; and comments
     kLast = 20,       // event triggers: at cutover, so that they do not fire at what we do before
 };
 
@@ -70,6 +72,7 @@ struct SchemaJob {
     std::string object;
     std::string sql;
     uint64_t bytes = 0;
+    std::optional<int32_t> table_id; // as soon as this table is complete; nullopt: after all data
 };
 
 } // namespace livemigrate

@@ -2,6 +2,8 @@
 
 #include "pg/prelude.hpp"
 
+#include <algorithm>
+
 namespace livemigrate::pg {
 
 namespace {
@@ -15,6 +17,7 @@ const config_enum_entry kCompressions[] = {
     {"off", kCompressionOff, false}, {"lz4", kCompressionLz4, false}, {nullptr, 0, false}};
 
 int cutover_check_limit_ms = 10'000;
+int index_memory_mb = 1024;
 int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
@@ -42,6 +45,11 @@ DefineSettings() {
         "livemigrate.cutover_check_limit",
         "Longest time that the checks at cutover read tables; 0 means no limit.", nullptr,
         &cutover_check_limit_ms, 10'000, 0, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
+        nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.index_memory",
+        "Memory that all index workers of a migration share; 0 gives each maintenance_work_mem.",
+        nullptr, &index_memory_mb, 1024, 0, INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
         nullptr, nullptr);
     DefineCustomEnumVariable("livemigrate.spool_compression",
                              "Whether changes buffered on the target are compressed.", nullptr,
@@ -78,6 +86,11 @@ CutoverCheckLimit() {
     return cutover_check_limit_ms == 0
                ? std::nullopt
                : std::optional(std::chrono::milliseconds(cutover_check_limit_ms));
+}
+
+int
+IndexMemory(int workers, int floor_kb) {
+    return std::max(floor_kb, index_memory_mb * 1024 / std::max(workers, 1));
 }
 
 bool

@@ -14,6 +14,8 @@ void DefineSettings();
 std::chrono::milliseconds CaughtUpLag();
 std::string ClientBinaryDirectory();                          // empty: the server's own
 std::optional<std::chrono::milliseconds> CutoverCheckLimit(); // of all its checks together
+// Kilobytes for each of `workers` index workers, at least `floor_kb`.
+int IndexMemory(int workers, int floor_kb);
 bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();

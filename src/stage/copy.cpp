@@ -16,11 +16,15 @@
 
 extern "C" {
 #include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
 }
 
 namespace livemigrate::stage {
 
 namespace {
+
+// Bytes of a table below which TRUNCATE and freezing are left out when it is empty.
+constexpr uint64_t kWorthFreezing = 1 << 20;
 
 // Where ReadCopyData takes its bytes from. PostgreSQL's callback has no argument, hence the
 // pointer; a process runs one COPY at a time.
@@ -156,6 +160,17 @@ BeginCopy(Relation relation, const char *const *columns, size_t count, bool bina
     return BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
 }
 
+// Nothing was ever written to it.
+bool
+HasNoPages(Oid relid) {
+    return pg::Call([&] {
+        Relation relation = table_open(relid, AccessShareLock);
+        const bool empty = RelationGetNumberOfBlocks(relation) == 0;
+        table_close(relation, NoLock);
+        return empty;
+    });
+}
+
 // With nobody's rows in it: a hypertable's chunks may go, but not only the table that has none.
 void
 EmptyManagedTable(const std::string &table) {
@@ -198,7 +213,9 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     if (freeze && managed) {
         EmptyManagedTable(QualifiedName(task.schema, task.name));
     }
-    freeze = freeze && relid == named && !managed;
+    // A new file costs more than a small table is worth, and its rows are frozen as well later.
+    freeze = freeze && relid == named && !managed &&
+             (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }

@@ -25,8 +25,8 @@ struct CopiedPart {
 source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot);
 
 // Copies the part inside the caller's open target transaction. `freeze` empties the table first
-// and writes its rows frozen: only for a table of one part that this migration made.
-// Throws Error; the caller's transaction must then be aborted.
+// and, unless it is small, writes its rows frozen: only for a table of one part that this migration
+// made. Throws Error; the caller's transaction must then be aborted.
 CopiedPart CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
                         const CopyProgress &progress);
 

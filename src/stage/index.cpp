@@ -59,6 +59,17 @@ AddedConstraint(const AlterTableStmt *alter) {
 }
 
 bool
+SetsStatisticsTarget(const AlterTableStmt *alter) {
+    const ListCell *cell = nullptr;
+    foreach (cell, alter->cmds) {
+        if (static_cast<const AlterTableCmd *>(lfirst(cell))->subtype == AT_SetStatistics) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
 Exists(const RangeVar *relation) {
     return pg::Call([&] { return OidIsValid(RangeVarGetRelid(relation, NoLock, true)); });
 }
@@ -153,6 +164,13 @@ class Planner {
         case T_AlterOwnerStmt:
             AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
             return;
+        case T_CreateStatsStmt:
+            AddStatistics(reinterpret_cast<const CreateStatsStmt *>(statement.node), text);
+            return;
+        case T_AlterStatsStmt:
+            analyze_last_ = true;
+            Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
+            return;
         case T_CommentStmt:
             AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
             return;
@@ -179,6 +197,17 @@ class Planner {
     Push(SchemaJob job) {
         job.id = static_cast<int32_t>(plan_.jobs.size()) + 1;
         plan_.jobs.push_back(std::move(job));
+    }
+
+    void
+    AddAnalyze(const std::string &schema, const std::string &table) {
+        SchemaJob job;
+        job.phase = static_cast<int>(analyze_last_ ? JobPhase::kAnalyze : JobPhase::kIndexes);
+        job.kind = "analyze";
+        job.schema = schema;
+        job.table = table;
+        job.sql = "ANALYZE " + QualifiedName(schema, table);
+        Push(std::move(job));
     }
 
     JobPlan
@@ -221,10 +250,21 @@ class Planner {
         AddAlter(alter, "ALTER TABLE " + std::string(sql_.data() + relation->location, end));
     }
 
+    // What it says is gathered by the table's ANALYZE, which comes behind the table's indexes.
+    void
+    AddStatistics(const CreateStatsStmt *statistics, const std::string &text) {
+        const auto *relation = static_cast<const RangeVar *>(linitial(statistics->relations));
+        const bool known = IsA(relation, RangeVar) && Exists(relation);
+        analyze_last_ = analyze_last_ || !known;
+        Push(MakeJob(known ? JobPhase::kIndexes : JobPhase::kConstraints, "statistics",
+                     known ? relation : nullptr, "", text));
+    }
+
     void
     AddAlter(const AlterTableStmt *alter, const std::string &text) {
         const Constraint *constraint = AddedConstraint(alter);
         if (constraint == nullptr) {
+            analyze_last_ = analyze_last_ || SetsStatisticsTarget(alter);
             Push(MakeJob(JobPhase::kConstraints, "alter", alter->relation, "", text));
             return;
         }
@@ -317,6 +357,8 @@ class Planner {
     const std::string &sql_;
     const std::function<bool(const std::string &, const std::string &)> &selects_;
     const std::vector<std::string> &publications_;
+    // Something that ANALYZE heeds comes in a later phase than the indexes.
+    bool analyze_last_ = false;
     JobPlan plan_;
 };
 
@@ -332,13 +374,7 @@ PlanJobs(const std::string &sql,
         planner.Add(statement);
     }
     for (const auto &[schema, table] : analyze) {
-        SchemaJob job;
-        job.phase = static_cast<int>(JobPhase::kAnalyze);
-        job.kind = "analyze";
-        job.schema = schema;
-        job.table = table;
-        job.sql = "ANALYZE " + QualifiedName(schema, table);
-        planner.Push(std::move(job));
+        planner.AddAnalyze(schema, table);
     }
     return planner.Take();
 }

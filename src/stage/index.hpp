@@ -1,9 +1,10 @@
 // The indexes stage: the dump's post-data section as jobs that several workers run side by side.
 //
-// Phases (core/copy_task.hpp): indexes first, largest table first, several at a time, where primary
-// keys and unique constraints are built as plain unique indexes, whose lock lets other indexes of
-// the table be built meanwhile; then everything else in dump order, the constraints taking over
-// those indexes; then foreign keys NOT VALID, and their validation; then ANALYZE.
+// Phases (core/copy_task.hpp): indexes first, of each table as soon as it is complete, largest
+// table first, several at a time, where primary keys and unique constraints are built as plain
+// unique indexes, whose lock lets other indexes of the table be built meanwhile, and ANALYZE behind
+// them; then everything else in dump order, the constraints taking over those indexes; then foreign
+// keys NOT VALID, and their validation.
 #pragma once
 
 #include "core/copy_task.hpp"
