@@ -79,6 +79,7 @@ class Coordinator {
     // coordinator_data.cpp: data and indexes.
     void EnsureSnapshot();
     void AcquireNewSnapshot();
+    void CheckDistributedTables();
     void RunDataStage();
     void CheckHypertables();
     void PlanData();

@@ -171,10 +171,23 @@ HasNoPages(Oid relid) {
     });
 }
 
+// Citus's planner knows no tables but relations, so rows for it go through one of the session: COPY
+// fills it as any heap, and one INSERT sends its rows to the shards by Citus's own COPY.
+constexpr char kPartTable[] = "pg_temp.livemigrate_part";
+
+Oid
+MakePartTable(const std::string &table, const std::string &columns) {
+    pg::Execute(std::string("DROP TABLE IF EXISTS ") + kPartTable);
+    pg::Execute(std::string("CREATE TEMPORARY TABLE livemigrate_part ON COMMIT DROP AS SELECT ") +
+                columns + " FROM " + table + " WITH NO DATA");
+    return pg::Number<Oid>(
+        pg::Query("SELECT $1::pg_catalog.regclass::pg_catalog.oid", {kPartTable}).rows.at(0), 0);
+}
+
 // With nobody's rows in it: a hypertable's chunks may go, but not only the table that has none.
 void
 EmptyManagedTable(const std::string &table) {
-    if (pg::Query("SELECT EXISTS (SELECT FROM " + table + ")").Scalar() == "t") {
+    if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)").Scalar() == "t") {
         pg::Execute("TRUNCATE TABLE " + table);
     }
 }
@@ -209,7 +222,8 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
              const CopyProgress &progress) {
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
-    const bool managed = pg::ManagerOf(relid) != pg::TableManager::kNone;
+    const pg::TableManager manager = pg::ManagerOf(relid);
+    const bool managed = manager != pg::TableManager::kNone;
     if (freeze && managed) {
         EmptyManagedTable(QualifiedName(task.schema, task.name));
     }
@@ -219,12 +233,17 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }
-    const std::string insert = managed ? InsertOfRowSet(relid) : "";
     const std::vector<CopyColumn> columns = ListCopyColumns(source, task.source_oid);
     std::vector<const char *> names;
+    std::string list;
     for (const CopyColumn &column : columns) {
         names.push_back(column.name.c_str());
+        list += (list.empty() ? "" : ", ") + QuoteIdentifier(column.name);
     }
+    const bool through_part = manager == pg::TableManager::kCitus && !columns.empty();
+    const std::string table = QualifiedName(task.schema, task.name);
+    const Oid filled = through_part ? MakePartTable(table, list) : relid;
+    const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid);
     source.StartCopy(CopyToCommand(task, columns, binary), PGRES_COPY_OUT);
     CopyStream stream = {source.raw(), nullptr, 0, 0, 0, progress.bytes, false};
@@ -233,10 +252,11 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
         copied.rows = pg::Call([&] {
-            Relation relation = table_open(relid, RowExclusiveLock);
+            Relation relation = table_open(filled, RowExclusiveLock);
             CopyFromState copy = BeginCopy(relation, names.data(), names.size(), binary, freeze);
-            const uint64 rows =
-                managed ? InsertRows(copy, relation, insert.c_str(), stream.bytes) : CopyFrom(copy);
+            const uint64 rows = insert.empty()
+                                    ? CopyFrom(copy)
+                                    : InsertRows(copy, relation, insert.c_str(), stream.bytes);
             EndCopyFrom(copy);
             table_close(relation, NoLock);
             return rows;
@@ -245,6 +265,11 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     }
     // Only the command's own end says that the source sent everything.
     source.FinishCopy();
+    if (through_part) {
+        pg::Execute("INSERT INTO " + table + " (" + list + ") OVERRIDING SYSTEM VALUE SELECT " +
+                    list + " FROM " + kPartTable);
+        pg::Execute(std::string("DROP TABLE ") + kPartTable);
+    }
     if (progress.rows != nullptr) {
         progress.rows->store(copied.rows, std::memory_order_relaxed);
     }

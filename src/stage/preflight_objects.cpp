@@ -215,7 +215,7 @@ void
 CheckTablesEmpty(PreflightRun &run) {
     std::vector<std::string> filled;
     for (const std::string &table : ListMaybeFilled(run)) {
-        if (pg::Query("SELECT EXISTS (SELECT FROM " + table + ")").Scalar() == "t") {
+        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)").Scalar() == "t") {
             filled.push_back(table);
         }
         if (filled.size() > kObjectsInFix) {

@@ -147,6 +147,7 @@ TargetRelation::Resolve() {
     const pg::TableManager manager = pg::ManagerOf(relid_);
     managed_ = manager != pg::TableManager::kNone;
     is_hypertable_ = manager == pg::TableManager::kTimescaledb;
+    distributed_ = manager == pg::TableManager::kCitus;
     target_name_ = (is_table && !managed_ ? "ONLY " : "") + target;
     FixColumns(pg::PlacementColumns(relid_, manager));
     invalidations_seen_ = invalidations;
@@ -397,7 +398,7 @@ TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &param
     const std::string condition = RowCondition(change, parameters) + kept;
     if (assignments.empty()) {
         // Nothing that may be written changed; the row must be there all the same.
-        return "SELECT FROM " + target_name_ + " WHERE " + condition;
+        return "SELECT 1 FROM " + target_name_ + " WHERE " + condition;
     }
     return "UPDATE " + target_name_ + " SET " + assignments + " WHERE " + condition;
 }
@@ -438,22 +439,33 @@ TargetRelation::DeleteSql(const RowChange &change, std::vector<Parameter> &param
                : "WITH gone AS (" + sql + " RETURNING *)" + keep + " SELECT FROM gone LIMIT 1";
 }
 
-TargetRelation::Plan
-TargetRelation::Prepare(const RowChange &change, bool replace) const {
-    Plan plan;
-    std::string sql;
-    switch (change.kind) {
-    case ChangeKind::kInsert:
-        sql = InsertSql(change, plan.parameters);
-        break;
-    case ChangeKind::kUpdate:
-        replace = replace || (is_hypertable_ && NamesWholeRow(change));
-        sql = replace ? ReplaceSql(change, plan.parameters) : UpdateSql(change, plan.parameters);
-        break;
-    default:
-        sql = DeleteSql(change, plan.parameters);
+std::string
+TargetRelation::Sql(const RowChange &change, Way way, std::vector<Parameter> &parameters) const {
+    switch (way) {
+    case Way::kReplace:
+        return ReplaceSql(change, parameters);
+    case Way::kDelete:
+        return DeleteSql(change, parameters);
+    case Way::kInsert:
+        return InsertSql(change, parameters);
+    case Way::kPlain:
         break;
     }
+    switch (change.kind) {
+    case ChangeKind::kInsert:
+        return InsertSql(change, parameters);
+    case ChangeKind::kUpdate:
+        return is_hypertable_ && NamesWholeRow(change) ? ReplaceSql(change, parameters)
+                                                       : UpdateSql(change, parameters);
+    default:
+        return DeleteSql(change, parameters);
+    }
+}
+
+TargetRelation::Plan
+TargetRelation::Prepare(const RowChange &change, Way way) const {
+    Plan plan;
+    const std::string sql = Sql(change, way, plan.parameters);
     std::vector<Oid> types;
     for (const Parameter &parameter : plan.parameters) {
         types.push_back(columns_[parameter.column].type);
@@ -471,11 +483,11 @@ TargetRelation::Prepare(const RowChange &change, bool replace) const {
 }
 
 const TargetRelation::Plan &
-TargetRelation::PlanFor(const RowChange &change, bool replace) {
+TargetRelation::PlanFor(const RowChange &change, Way way) {
     plan_key_.clear();
     plan_key_ += static_cast<char>('0' + static_cast<int>(change.kind));
     plan_key_ += change.old_tuple_is_full ? 'f' : 'k';
-    plan_key_ += replace ? 'r' : '-';
+    plan_key_ += static_cast<char>(way);
     // A NULL in a condition makes another statement; elsewhere it is a parameter like any value.
     const bool by_new = change.old_tuple.empty();
     for (const ColumnValue &value : change.old_tuple) {
@@ -497,7 +509,7 @@ TargetRelation::PlanFor(const RowChange &change, bool replace) {
         if (plans_.size() >= kMaxPlans) {
             ForgetPlans();
         }
-        found = plans_.emplace(plan_key_, Prepare(change, replace)).first;
+        found = plans_.emplace(plan_key_, Prepare(change, way)).first;
     }
     last_plan_ = &found->second;
     last_plan_key_ = plan_key_;
@@ -505,8 +517,8 @@ TargetRelation::PlanFor(const RowChange &change, bool replace) {
 }
 
 uint64
-TargetRelation::Run(const RowChange &change, bool replace) {
-    const Plan &plan = PlanFor(change, replace);
+TargetRelation::Run(const RowChange &change, Way way) {
+    const Plan &plan = PlanFor(change, way);
     return pg::Call([&]() -> uint64 {
         const MemoryContext outer = MemoryContextSwitchTo(row_context_);
         const size_t count = plan.parameters.size();
@@ -553,10 +565,28 @@ ThrowMissingRow(const RemoteRelation &remote, const char *command) {
 
 } // namespace
 
+bool
+TargetRelation::Replace(const RowChange &change) {
+    if (!distributed_) {
+        return Run(change, Way::kReplace) > 0;
+    }
+    // Citus inserts nothing that another statement returns, so the whole row must be in the stream.
+    if (!other_columns_.empty() || !IsWholeRow(change.new_tuple)) {
+        const std::string table = QualifiedName(remote_->schema, remote_->name);
+        throw Error(sqlstate::kFeatureNotSupported,
+                    "a row of distributed table " + table + " cannot be moved to another shard")
+            .Detail("The change stream does not have all of its columns: a value that is stored "
+                    "out of line and did not change, or a column that only the target has.")
+            .Hint("SELECT pg_catalog.undistribute_table(" + QuoteLiteral(table) +
+                  ", cascade_via_foreign_keys => true); SELECT livemigrate.migration_resume();");
+    }
+    return Run(change, Way::kDelete) > 0 && Run(change, Way::kInsert) > 0;
+}
+
 void
 TargetRelation::Update(const RowChange &change) {
     const bool done =
-        (!MustReplace(change) && Run(change) > 0) || (has_fixed_columns_ && Run(change, true) > 0);
+        (!MustReplace(change) && Run(change) > 0) || (has_fixed_columns_ && Replace(change));
     if (!done) {
         ThrowMissingRow(*remote_, "update");
     }

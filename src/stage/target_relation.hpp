@@ -91,8 +91,13 @@ class TargetRelation {
     void Resolve();
     void ReadColumns(Relation relation);
     void FixColumns(const std::vector<std::string> &placement);
-    const Plan &PlanFor(const RowChange &change, bool replace);
-    Plan Prepare(const RowChange &change, bool replace) const;
+    // How a change is written: by the statement of its kind; or an update as a replacement, in one
+    // statement, or by these two.
+    enum class Way : char { kPlain = '-', kReplace = 'r', kDelete = 'd', kInsert = 'i' };
+
+    const Plan &PlanFor(const RowChange &change, Way way);
+    Plan Prepare(const RowChange &change, Way way) const;
+    std::string Sql(const RowChange &change, Way way, std::vector<Parameter> &parameters) const;
     void ForgetPlans();
     std::string InsertSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string UpdateSql(const RowChange &change, std::vector<Parameter> &parameters) const;
@@ -108,8 +113,9 @@ class TargetRelation {
     std::vector<std::string> WrittenColumns() const;
     Fixed StateOf(const RowChange &change, size_t column) const;
     bool MustReplace(const RowChange &change) const;
-    // Returns the number of rows. `replace`: an update by ReplaceSql().
-    uint64 Run(const RowChange &change, bool replace = false);
+    bool Replace(const RowChange &change);
+    // Returns the number of rows.
+    uint64 Run(const RowChange &change, Way way = Way::kPlain);
 
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;
@@ -118,6 +124,7 @@ class TargetRelation {
     bool routed_ = false;
     bool managed_ = false;
     bool is_hypertable_ = false;
+    bool distributed_ = false; // by Citus, which writes no row by what another statement returns
     bool fires_triggers_ = false;
     std::string sql_name_; // without ONLY
     std::string target_name_;

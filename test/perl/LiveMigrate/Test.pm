@@ -28,6 +28,7 @@ BEGIN {
 
 use parent qw(LiveMigrate::Compare LiveMigrate::Ledger);
 
+use FindBin  ();
 use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
@@ -179,6 +180,12 @@ sub target_error {
     $error{detail}               = $1       if $err =~ /\nDETAIL:  (.*?)$end/s;
     $error{hint}                 = $1       if $err =~ /\nHINT:  (.*?)$end/s;
     return \%error;
+}
+
+# The SQL blocks of a page of doc/ by the name in the comment above each: <!-- name -->.
+sub page_commands {
+    my ($page) = @_;
+    return slurp_file("$FindBin::RealBin/../../doc/$page") =~ /^<!-- (\w+) -->\n+```sql\n(.*?)^```/msg;
 }
 
 # A good error: the expected SQLSTATE, and a detail and a hint for the person who meets it.
