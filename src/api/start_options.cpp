@@ -97,11 +97,8 @@ OptionRules() {
           }}},
         {"database_settings",
          {"boolean",
-          [](MigrationSettings &, const std::string &value) {
-              if (value == "true") {
-                  ThrowNotThereYet("database_settings", "Run the ALTER DATABASE ... SET commands "
-                                                        "on the target by hand.");
-              }
+          [](MigrationSettings &settings, const std::string &value) {
+              settings.database_settings = value == "true";
           }}},
         {"existing_slot",
          {"string",

@@ -74,6 +74,7 @@ class Coordinator {
     std::vector<CopyTable> ListTables(source::Connection &source);
     void RunRolesStage();
     void RunSchemaStage();
+    void CopyDatabaseSettings();
     std::vector<std::pair<std::string, std::string>> ExcludedRelations();
 
     // coordinator_data.cpp: data and indexes.

@@ -16,6 +16,7 @@
 #include "pg/wait.hpp"
 #include "source/catalog_query.hpp"
 #include "stage/copy.hpp"
+#include "stage/database_settings.hpp"
 #include "stage/hypertable.hpp"
 #include "stage/preflight.hpp"
 #include "stage/roles.hpp"
@@ -310,6 +311,10 @@ Coordinator::HoldSnapshot(const std::string &exported) {
     snapshot_session_.emplace(stage::OpenSnapshotSession(migration_.settings.source, exported));
     const pg::SqlResult again = snapshot_session_->Query("SELECT pg_catalog.pg_export_snapshot()");
     migration_.snapshot_name = again.Scalar().value_or("");
+    // At once: whoever waits from here on reads the migration's row again.
+    pg::Transaction transaction;
+    control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
+    transaction.Commit();
 }
 
 // Keeps tables from being rewritten while they are copied, and finds those that already were: to
@@ -401,8 +406,27 @@ Coordinator::ExcludedRelations() {
     return excluded;
 }
 
+// As they are now, before anybody makes the source read-only for the cutover.
+void
+Coordinator::CopyDatabaseSettings() {
+    SetMessage("copying settings of the database");
+    source::Connection source =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    pg::Transaction transaction;
+    const stage::DatabaseSettingsReport report = stage::CopyDatabaseSettings(source);
+    RecordEvent(migration_.id, "info", migration_.stage,
+                Counted(static_cast<uint64_t>(report.set), "setting") + " of the database set");
+    for (const std::string &note : report.notes) {
+        RecordEvent(migration_.id, "warning", migration_.stage, note);
+    }
+    transaction.Commit();
+}
+
 void
 Coordinator::RunSchemaStage() {
+    if (migration_.settings.database_settings) {
+        CopyDatabaseSettings();
+    }
     // It was restored in one transaction with the mark that says so: a crash behind that must not
     // restore it again.
     if (migration_.settings.on_existing != OnExisting::kError || migration_.schema_restored) {
