@@ -2,6 +2,7 @@
 
 #include "stage/copy.hpp"
 
+#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
@@ -34,6 +35,7 @@ struct CopyStream {
     int length;   // of row
     int position; // used of row
     uint64 bytes;
+    uint64 rows; // received; the end of a binary COPY counts as one
     std::atomic<uint64_t> *progress;
     bool ended;
 };
@@ -57,6 +59,9 @@ NextRow(CopyStream *stream) {
         ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
                         errmsg("lost the connection to the source during COPY"),
                         errdetail("%s", PQerrorMessage(stream->connection))));
+    }
+    if (stream->length > 0) {
+        stream->rows++;
     }
     return stream->length > 0;
 }
@@ -213,13 +218,41 @@ source::Connection
 OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot) {
     source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
     source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-    source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));
+    try {
+        source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));
+    } catch (const Error &error) {
+        // Its session may end at any moment; a new snapshot is then taken.
+        if (IsTransient(error.sqlstate())) {
+            throw;
+        }
+        throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
+            .Detail(error.message());
+    }
     return source;
 }
 
+namespace {
+
+// For the error's reader: what was asked of the source, and how far it came.
+struct CopyTrace {
+    std::string command;
+    uint64_t rows = 0;
+    bool source_failed = false;
+};
+
+// Only the command's own end says that the source sent everything; and if it ended early, its error
+// is the one to show, not that the data is incomplete.
+void
+FinishSource(source::Connection &source, const CopyStream &stream, CopyTrace &trace) {
+    trace.rows = stream.rows;
+    trace.source_failed = true;
+    source.FinishCopy();
+    trace.source_failed = false;
+}
+
 CopiedPart
-CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
-             const CopyProgress &progress) {
+CopyRows(source::Connection &source, const CopyTask &task, bool freeze,
+         const CopyProgress &progress, CopyTrace &trace) {
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
     const pg::TableManager manager = pg::ManagerOf(relid);
@@ -245,26 +278,34 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
     const Oid filled = through_part ? MakePartTable(table, list) : relid;
     const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid);
-    source.StartCopy(CopyToCommand(task, columns, binary), PGRES_COPY_OUT);
-    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, progress.bytes, false};
+    trace.command = CopyToCommand(task, columns, binary);
+    source.StartCopy(trace.command, PGRES_COPY_OUT);
+    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress.bytes, false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
-        copied.rows = pg::Call([&] {
-            Relation relation = table_open(filled, RowExclusiveLock);
-            CopyFromState copy = BeginCopy(relation, names.data(), names.size(), binary, freeze);
-            const uint64 rows = insert.empty()
-                                    ? CopyFrom(copy)
-                                    : InsertRows(copy, relation, insert.c_str(), stream.bytes);
-            EndCopyFrom(copy);
-            table_close(relation, NoLock);
-            return rows;
-        });
+        try {
+            copied.rows = pg::Call([&] {
+                Relation relation = table_open(filled, RowExclusiveLock);
+                CopyFromState copy =
+                    BeginCopy(relation, names.data(), names.size(), binary, freeze);
+                const uint64 rows = insert.empty()
+                                        ? CopyFrom(copy)
+                                        : InsertRows(copy, relation, insert.c_str(), stream.bytes);
+                EndCopyFrom(copy);
+                table_close(relation, NoLock);
+                return rows;
+            });
+        } catch (const Error &) {
+            if (stream.ended) {
+                FinishSource(source, stream, trace);
+            }
+            throw;
+        }
         copied.bytes = stream.bytes;
     }
-    // Only the command's own end says that the source sent everything.
-    source.FinishCopy();
+    FinishSource(source, stream, trace);
     if (through_part) {
         pg::Execute("INSERT INTO " + table + " (" + list + ") OVERRIDING SYSTEM VALUE SELECT " +
                     list + " FROM " + kPartTable);
@@ -274,6 +315,35 @@ CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
         progress.rows->store(copied.rows, std::memory_order_relaxed);
     }
     return copied;
+}
+
+} // namespace
+
+CopiedPart
+CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
+             const CopyProgress &progress) {
+    CopyTrace trace;
+    try {
+        return CopyRows(source, task, freeze, progress, trace);
+    } catch (const Error &error) {
+        if (!ConcernsOneTable(error.sqlstate())) {
+            throw;
+        }
+        // Which row, which statement: of the target's errors the context says so.
+        std::string where = error.detail();
+        const std::string lines[] = {
+            error.context(),
+            trace.source_failed ? "The source had sent " + std::to_string(trace.rows) + " rows."
+                                : "",
+            trace.command.empty() ? "" : "Statement on the source: " + trace.command};
+        for (const std::string &line : lines) {
+            where += (where.empty() || line.empty() ? "" : "\n") + line;
+        }
+        throw Error(error.sqlstate(), "table " + QualifiedName(task.schema, task.name) +
+                                          " could not be copied: " + error.message())
+            .Detail(where)
+            .Hint(error.hint());
+    }
 }
 
 } // namespace livemigrate::stage

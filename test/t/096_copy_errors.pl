@@ -1,0 +1,112 @@
+# Permanent errors of single tables during the copy: the other tables are copied, the message names
+# table, row and statement, and migration_resume copies only what is missing.  The source's own error
+# is shown, not that its data ended early.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+my ($source, $target) = ($pair->source, $pair->target);
+
+sub paused_after {
+    my ($one, $stage) = @_;
+    $one->wait_stage($stage);
+    $one->wait_state('paused');
+}
+
+sub copied {
+    my ($one) = @_;
+    return $one->target_sql(q{SELECT string_agg(format('%s %s %s', t.table_name, t.finished_at,
+            pg_relation_filenode(t.table_name::regclass)), E'\n' ORDER BY t.table_name)
+        FROM livemigrate.table_copy t WHERE t.state = 'done'});
+}
+
+# Everything a person is told.
+sub told {
+    my ($one) = @_;
+    return $one->target_sql("SELECT concat_ws(' ', message, last_error_detail, hint)
+        FROM livemigrate.migrations ORDER BY started_at DESC LIMIT 1");
+}
+
+# --- errors of the target: a row that its table does not take, as a whole and in one of its parts
+$pair->source_sql(<<'SQL');
+CREATE TABLE checked (id int PRIMARY KEY, v text);
+INSERT INTO checked SELECT g, 'v' || g FROM generate_series(1, 1000) g;
+CREATE TABLE doubled (id int PRIMARY KEY, v int);
+INSERT INTO doubled SELECT g, g / 2 FROM generate_series(1, 1000) g;
+CREATE TABLE parts (id int PRIMARY KEY, filler text);
+INSERT INTO parts SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 20000) g;
+CREATE TABLE narrow (id int PRIMARY KEY, v text);
+INSERT INTO narrow VALUES (1, 'short'), (2, 'much too long');
+SQL
+$pair->source_sql("CREATE TABLE good_$_ (id int PRIMARY KEY, v text);
+    INSERT INTO good_$_ SELECT g, md5(g::text) FROM generate_series(1, 3000) g") for 1 .. 5;
+$pair->start(pause_after => ['schema'], table_jobs => 2, split_tables_larger_than => '1 MB');
+paused_after($pair, 'schema');
+$pair->target_sql('ALTER TABLE checked ADD CONSTRAINT small CHECK (id <> 700);
+    CREATE UNIQUE INDEX once ON doubled (v); ALTER TABLE narrow ALTER v TYPE varchar(5);
+    ALTER TABLE parts ADD CONSTRAINT no_part CHECK (id <> 15000)');
+$pair->resume(['data']);
+$pair->wait_state('failed');
+is($pair->status_row->{stage}, 'data', 'it stops in the stage');
+is( $pair->target_sql(
+        "SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM livemigrate.table_copy
+            WHERE state = 'done'"),
+    'good_1 good_2 good_3 good_4 good_5', 'every other table is copied');
+my %row = (
+    checked => qr/line 700/,
+    doubled => qr/\(v\)=\(\d+\)/,
+    narrow  => qr/line 2/,
+    parts   => qr/\(15000, /);
+for my $table (sort keys %row) {
+    my $events = $pair->target_sql(qq{SELECT message || ' ' || detail FROM livemigrate.events
+        WHERE severity = 'error' AND message ~ 'table "public"."$table" could not be copied'});
+    like($events, $row{$table}, "an event says which row of $table");
+    like($events, qr/COPY .*\b$table\b.* TO STDOUT/, "and which statement");
+    isnt(
+        $pair->target_sql("SELECT error FROM livemigrate.table_progress WHERE table_name = '$table'"),
+        '', "table_progress has the error of $table");
+}
+like(told($pair), qr/table "public"\."\w+" could not be copied: .*COPY .* TO STDOUT.*migration_resume/s,
+    'the status says what to do');
+is( $pair->target_sql("SELECT parts - parts_done FROM livemigrate.table_progress
+        WHERE table_name = 'parts'"),
+    '1', 'one part of a table in parts is missing');
+
+my $before = copied($pair);
+$pair->target_sql('ALTER TABLE checked DROP CONSTRAINT small; DROP INDEX once;
+    ALTER TABLE narrow ALTER v TYPE text; ALTER TABLE parts DROP CONSTRAINT no_part');
+$pair->resume(['data']);
+paused_after($pair, 'data');
+my $after = copied($pair);
+like($after, qr/\Q$_\E/, 'copied once: ' . substr $_, 0, 6) for split /\n/, $before;
+is($pair->target_sql('SELECT count(*) FROM livemigrate.table_progress WHERE error IS NOT NULL'),
+    '0', 'no error is left');
+is( $pair->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ 'new snapshot'"),
+    '0', 'under the same snapshot');
+$pair->resume([]);
+$pair->wait_stage('streaming');
+$pair->finish('errors of the target');
+
+# --- errors of the source, met when some rows have been sent: text without an equivalent in the
+# target's encoding
+my $latin = $pair->database('latin', target_encoding => 'LATIN1');
+$latin->source_sql(<<'SQL');
+CREATE TABLE euro (id int PRIMARY KEY, v text);
+INSERT INTO euro SELECT g, 'plain' FROM generate_series(1, 500) g;
+INSERT INTO euro VALUES (501, U&'\20AC');
+CREATE TABLE good (id int PRIMARY KEY, v text);
+INSERT INTO good SELECT g, U&'\00E9' || g FROM generate_series(1, 2000) g;
+SQL
+$latin->start;
+$latin->wait_state('failed');
+like(told($latin), qr/table "public"\."euro" could not be copied: .*has no equivalent.*sent 500 rows.*COPY/s,
+    'an encoding that has no such character');
+is($latin->target_sql("SELECT count(*) FROM good"), '2000', 'the other table is copied');
+$latin->abort;
+
+done_testing();
