@@ -194,6 +194,7 @@ SELECT livemigrate.set_endpos('0/0');
 \echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.set_endpos('nonsense');
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.compare_rows(max_rows => 0);
 SELECT * FROM livemigrate.compare_data(tables => '{orders}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM livemigrate.compare_data(tables => '{NULL}');

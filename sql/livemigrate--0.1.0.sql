@@ -216,6 +216,30 @@ CREATE TABLE comparison (
   PRIMARY KEY (migration, relation)
 );
 
+-- The units of the latest run of compare_data, as its workers write them.
+CREATE TABLE comparison_range (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  run bigint NOT NULL,
+  schema_name name NOT NULL,
+  table_name name NOT NULL,
+  part int NOT NULL,
+  condition text NOT NULL,           -- on alias t; empty: the whole table
+  bytes bigint NOT NULL,
+  state text NOT NULL DEFAULT 'pending', -- pending, running, done
+  pid int,
+  started_at timestamptz,
+  finished_at timestamptz,
+  source_rows bigint,
+  target_rows bigint,
+  source_checksum text,
+  target_checksum text,
+  equal boolean,
+  detail text,
+  lsn pg_lsn,
+  ended boolean NOT NULL DEFAULT false, -- the run came to its end
+  PRIMARY KEY (migration, run, schema_name, table_name, part)
+);
+
 -- Written every few seconds by the coordinator, thinned as it ages.
 CREATE TABLE lag_sample (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
@@ -315,12 +339,20 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_compare_schema';
 
 CREATE FUNCTION compare_data(
-  migration name DEFAULT NULL, tables text[] DEFAULT NULL,
+  migration name DEFAULT NULL, tables text[] DEFAULT NULL, resume boolean DEFAULT false,
   OUT relation text, OUT source_rows bigint, OUT target_rows bigint,
-  OUT source_checksum text, OUT target_checksum text, OUT equal boolean)
+  OUT source_checksum text, OUT target_checksum text, OUT equal boolean,
+  OUT differing_keys text[], OUT detail text, OUT lsn pg_lsn)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_compare_data';
+
+CREATE FUNCTION compare_rows(
+  migration name DEFAULT NULL, tables text[] DEFAULT NULL, max_rows int DEFAULT 100,
+  OUT relation text, OUT key text, OUT difference text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'livemigrate_compare_rows';
 
 CREATE FUNCTION migration_abort(migration name DEFAULT NULL)
 RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -377,7 +409,35 @@ CREATE VIEW workers AS
 SELECT m.name AS migration, w.kind, w.pid, w.what, w.since
 FROM livemigrate.migration m
 CROSS JOIN LATERAL livemigrate.live_workers(m.id) w
-WHERE m.dsm_handle IS NOT NULL;
+WHERE m.dsm_handle IS NOT NULL
+UNION ALL
+SELECT m.name, 'compare', r.pid,
+       'comparing ' OPERATOR(pg_catalog.||) pg_catalog.format('%I.%I', r.schema_name, r.table_name)
+         OPERATOR(pg_catalog.||) CASE WHEN r.condition OPERATOR(pg_catalog.=) '' THEN ''
+                                      ELSE ' where ' OPERATOR(pg_catalog.||) r.condition END,
+       r.started_at
+FROM livemigrate.comparison_range r
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) r.migration
+JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) r.pid
+ AND a.backend_type OPERATOR(pg_catalog.=) 'livemigrate compare worker'
+WHERE r.state OPERATOR(pg_catalog.=) 'running';
+
+-- The latest run of compare_data, table by table, also while it goes on.
+CREATE VIEW compare_progress AS
+SELECT m.name AS migration, r.schema_name, r.table_name, pg_catalog.count(*)::int AS ranges,
+       pg_catalog.count(r.finished_at)::int AS ranges_done,
+       (pg_catalog.count(*) FILTER (WHERE NOT r.equal))::int AS ranges_different,
+       pg_catalog.sum(r.bytes)::bigint AS bytes_total,
+       COALESCE(pg_catalog.sum(r.bytes) FILTER (WHERE r.finished_at IS NOT NULL), 0)::bigint
+         AS bytes_done,
+       COALESCE(pg_catalog.sum(r.source_rows), 0)::bigint AS rows_compared,
+       pg_catalog.min(r.started_at) AS started_at, pg_catalog.max(r.finished_at) AS finished_at,
+       pg_catalog.bool_and(r.ended) AS ended
+FROM livemigrate.comparison_range r
+JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) r.migration
+WHERE r.run OPERATOR(pg_catalog.=) (SELECT pg_catalog.max(l.run) FROM livemigrate.comparison_range l
+                                    WHERE l.migration OPERATOR(pg_catalog.=) r.migration)
+GROUP BY m.name, r.schema_name, r.table_name;
 
 CREATE VIEW table_progress AS
 WITH running AS (

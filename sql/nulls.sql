@@ -77,6 +77,9 @@ SELECT livemigrate.copy_large_objects(migration => NULL);
 SELECT * FROM livemigrate.cutover_check(migration => NULL);
 SELECT * FROM livemigrate.compare_schema(migration => NULL);
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => NULL);
+SELECT * FROM livemigrate.compare_data(resume => NULL);
+SELECT * FROM livemigrate.compare_rows(migration => NULL, tables => NULL);
+SELECT * FROM livemigrate.compare_rows(max_rows => NULL);
 \set VERBOSITY default
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => '{NULL}');
 \echo :LAST_ERROR_SQLSTATE

@@ -1,17 +1,17 @@
-// compare_schema and compare_data.
+// compare_schema, compare_data and compare_rows.
 
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
 #include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
+#include "control/comparison.hpp"
 #include "control/table_selection.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
-#include "stage/compare.hpp"
 #include "stage/compare_schema.hpp"
 
 #include <algorithm>
@@ -87,32 +87,68 @@ CheckHasTables(const Migration &migration) {
     }
 }
 
+pg::SqlValue
+TextOrNull(const std::string &value) {
+    return value.empty() ? std::nullopt : pg::SqlValue(value);
+}
+
+// Keys only of those; compare_rows tells more.
+pg::SqlValue
+DifferingKeys(const control::TableComparison &result) {
+    std::vector<std::string> keys;
+    for (const stage::DifferingRow &row : result.rows) {
+        keys.push_back(row.key);
+    }
+    return keys.empty() ? std::nullopt : pg::SqlValue(TextArrayLiteral(keys));
+}
+
+void
+NoticeInterrupted(const Migration &migration) {
+    const std::string done =
+        pg::Query("SELECT pg_catalog.count(*) FROM livemigrate.comparison_range WHERE "
+                  "migration = $1::int AND NOT ended AND equal",
+                  {std::to_string(migration.id)})
+            .Scalar()
+            .value_or("0");
+    if (done != "0") {
+        Notice("a comparison that was interrupted had found " + done +
+                   " tables or ranges equal, which are compared anew",
+               "SELECT * FROM livemigrate.compare_data(" + QuoteLiteral(migration.settings.name) +
+                   ", resume => true);");
+    }
+}
+
 Datum
 CompareDataRows(FunctionCallInfo fcinfo) {
-    const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    control::ComparisonSettings settings;
+    settings.resume = RequiredBool(fcinfo, 2, "resume");
+    const Migration migration = FindNamed(TextArgument(fcinfo, 0));
     CheckHasTables(migration);
     const std::vector<stage::ComparedTable> tables =
         TablesToCompare(migration, TextArrayArgument(fcinfo, 1));
+    if (!settings.resume) {
+        NoticeInterrupted(migration);
+    }
     std::vector<std::vector<pg::SqlValue>> rows;
     std::vector<std::vector<std::string>> kept;
-    for (const stage::TableComparison &result :
-         stage::CompareData(migration.settings.source, tables)) {
+    for (const control::TableComparison &result : control::Compare(migration, tables, settings)) {
         if (!result.detail.empty()) {
             Notice(result.relation + ": " + result.detail);
         }
         auto count = [](int64_t number) {
             return number < 0 ? std::nullopt : pg::SqlValue(std::to_string(number));
         };
-        auto text = [](const std::string &value) {
-            return value.empty() ? std::nullopt : pg::SqlValue(value);
-        };
         rows.push_back({result.relation, count(result.source_rows), count(result.target_rows),
-                        text(result.source_checksum), text(result.target_checksum),
+                        TextOrNull(result.source_checksum), TextOrNull(result.target_checksum),
                         pg::BoolText(result.equal)});
         std::vector<std::string> &texts = kept.emplace_back();
         for (const pg::SqlValue &value : rows.back()) {
             texts.push_back(value.value_or(""));
         }
+        rows.back().push_back(DifferingKeys(result));
+        rows.back().push_back(TextOrNull(result.detail));
+        rows.back().push_back(result.lsn.valid() ? pg::SqlValue(result.lsn.ToString())
+                                                 : std::nullopt);
     }
     if (!XactReadOnly) {
         control::KeepComparisons(migration.id, kept);
@@ -121,15 +157,45 @@ CompareDataRows(FunctionCallInfo fcinfo) {
 }
 
 Datum
+CompareRows(FunctionCallInfo fcinfo) {
+    constexpr int kMostRows = 10'000;
+    const int max_rows = RequiredInt(fcinfo, 2, "max_rows");
+    if (max_rows < 1 || max_rows > kMostRows) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "max_rows must be between 1 and " + std::to_string(kMostRows));
+    }
+    const Migration migration = FindNamed(TextArgument(fcinfo, 0));
+    CheckHasTables(migration);
+    const std::vector<stage::ComparedTable> tables =
+        TablesToCompare(migration, TextArrayArgument(fcinfo, 1));
+    std::vector<std::vector<pg::SqlValue>> rows;
+    for (const control::TableComparison &result : control::Compare(
+             migration, tables, {.max_rows = static_cast<size_t>(max_rows), .resume = false})) {
+        if (!result.detail.empty()) {
+            Notice(result.relation + ": " + result.detail);
+        }
+        for (const stage::DifferingRow &row : result.rows) {
+            const char *difference = !row.on_target   ? "only on the source"
+                                     : !row.on_source ? "only on the target"
+                                                      : "differs";
+            rows.push_back({result.relation, row.key, std::string(difference)});
+        }
+    }
+    return ReturnRows(fcinfo, rows);
+}
+
+Datum
 CompareSchemaRows(FunctionCallInfo fcinfo) {
-    const Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    const Migration migration = FindNamed(TextArgument(fcinfo, 0));
     CheckHasTables(migration);
     const TableFilter filter = control::FilterOf(migration.settings);
     std::vector<std::vector<pg::SqlValue>> rows;
-    for (const stage::SchemaDifference &difference : stage::CompareSchema(
-             migration.settings.source, [&](const std::string &schema, const std::string &name) {
-                 return filter.Selects(schema, name);
-             })) {
+    const auto selects = [&](const std::string &schema, const std::string &name) {
+        return filter.Selects(schema, name);
+    };
+    const stage::SchemaExtent extent{migration.settings.owner, migration.settings.privileges};
+    for (const stage::SchemaDifference &difference :
+         stage::CompareSchema(migration.settings.source, selects, extent)) {
         auto text = [](const std::string &value) {
             return value.empty() ? std::nullopt : pg::SqlValue(value);
         };
@@ -143,4 +209,5 @@ CompareSchemaRows(FunctionCallInfo fcinfo) {
 } // namespace livemigrate::api
 
 LIVEMIGRATE_FUNCTION(livemigrate_compare_data, CompareDataRows)
+LIVEMIGRATE_FUNCTION(livemigrate_compare_rows, CompareRows)
 LIVEMIGRATE_FUNCTION(livemigrate_compare_schema, CompareSchemaRows)

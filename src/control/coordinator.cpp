@@ -370,6 +370,9 @@ Coordinator::Reload() {
         throw StopRequested();
     }
     now->attempts = migration_.attempts;
+    if (SnapshotIsHeld()) {
+        now->snapshot_name = migration_.snapshot_name; // perhaps not in the catalog yet
+    }
     migration_ = std::move(*now);
     if (migration_.stage > Stage::kPreflight && migration_.stage < Stage::kDone) {
         jobs_paused_ = PausePolicyJobs(migration_.id, !jobs_paused_);
@@ -424,6 +427,10 @@ Coordinator::Tick(const std::string &message) {
         }
         if (!spool.message.empty()) {
             shown += "; " + spool.message;
+        }
+        if (state_.hold.lsn.load() != 0) {
+            shown += "; apply is held for a comparison by process " +
+                     std::to_string(state_.hold.holder_pid.load());
         }
         SetMessage(shown, spool.hint);
     }

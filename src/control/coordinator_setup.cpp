@@ -71,6 +71,23 @@ DescribeBlockers(source::Connection &monitor) {
     return text;
 }
 
+// Who keeps a session of the source waiting for its locks.
+std::string
+DescribeLockHolders(const std::string &conninfo, int waiting_pid) {
+    source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    const pg::SqlResult holders = monitor.Query(
+        "SELECT b.pid, a.usename, pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start) "
+        "FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(" +
+        std::to_string(waiting_pid) +
+        ")) AS b(pid) LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 3");
+    std::string text;
+    for (const pg::SqlRow &row : holders.rows) {
+        text += (text.empty() ? ": held by process " : ", ") + pg::Text(row, 0) + " (" +
+                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
+    }
+    return text;
+}
+
 } // namespace
 
 void
@@ -336,7 +353,9 @@ Coordinator::LockTables(const std::vector<CopyTable> &tables) {
             oids += (oids.empty() ? "" : ",") + std::to_string(wanted[i]->source_oid);
         }
         snapshot_session_->Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE", [&] {
-            SetMessage("waiting for locks on the source's tables",
+            SetMessage("waiting for locks on the source's tables" +
+                           DescribeLockHolders(migration_.settings.source,
+                                               PQbackendPID(snapshot_session_->raw())),
                        "A session there holds an ACCESS EXCLUSIVE lock: see pg_locks.");
             CheckRequests();
         });

@@ -16,6 +16,12 @@ constexpr int kCompressionLz4 = 1;
 const config_enum_entry kCompressions[] = {
     {"off", kCompressionOff, false}, {"lz4", kCompressionLz4, false}, {nullptr, 0, false}};
 
+constexpr int kMaxCompareJobs = 16;
+int compare_hold_limit_ms = 60'000;
+bool compare_holds_apply = false;
+int compare_jobs = 2;
+int compare_range_size_mb = 1024;
+int compare_rate_limit_kb = 0;
 int cutover_check_limit_ms = 10'000;
 int index_memory_mb = 1024;
 int spool_compression = kCompressionOff;
@@ -41,6 +47,26 @@ DefineSettings() {
         "livemigrate.client_bin_dir",
         "Directory of pg_dump and pg_restore; empty means the server's own programs.", nullptr,
         &client_bin_dir, "", PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.compare_hold_limit",
+        "Longest time that compare_data holds apply until both sides have a common snapshot.",
+        nullptr, &compare_hold_limit_ms, 60'000, 100, 24 * 3600 * 1000, PGC_USERSET, GUC_UNIT_MS,
+        nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("livemigrate.compare_holds_apply",
+                             "Whether compare_data holds apply until it has compared everything.",
+                             nullptr, &compare_holds_apply, false, PGC_USERSET, 0, nullptr, nullptr,
+                             nullptr);
+    DefineCustomIntVariable("livemigrate.compare_jobs", "Workers that compare at a time.", nullptr,
+                            &compare_jobs, 2, 1, kMaxCompareJobs, PGC_USERSET, 0, nullptr, nullptr,
+                            nullptr);
+    DefineCustomIntVariable("livemigrate.compare_range_size",
+                            "Larger tables are compared in ranges of about this size.", nullptr,
+                            &compare_range_size_mb, 1024, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MB,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.compare_rate_limit",
+        "How much compare_data reads on the source in a second; 0 means no limit.", nullptr,
+        &compare_rate_limit_kb, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "livemigrate.cutover_check_limit",
         "Longest time that the checks at cutover read tables; 0 means no limit.", nullptr,
@@ -79,6 +105,31 @@ CaughtUpLag() {
 std::string
 ClientBinaryDirectory() {
     return client_bin_dir == nullptr ? "" : client_bin_dir;
+}
+
+std::chrono::milliseconds
+CompareHoldLimit() {
+    return std::chrono::milliseconds(compare_hold_limit_ms);
+}
+
+bool
+CompareHoldsApply() {
+    return compare_holds_apply;
+}
+
+size_t
+CompareJobs() {
+    return static_cast<size_t>(compare_jobs);
+}
+
+uint64_t
+CompareRangeSize() {
+    return Bytes(compare_range_size_mb);
+}
+
+uint64_t
+CompareRateLimit() {
+    return static_cast<uint64_t>(compare_rate_limit_kb) << 10;
 }
 
 std::optional<std::chrono::milliseconds>

@@ -12,7 +12,12 @@ namespace livemigrate::pg {
 void DefineSettings();
 
 std::chrono::milliseconds CaughtUpLag();
-std::string ClientBinaryDirectory();                          // empty: the server's own
+std::string ClientBinaryDirectory(); // empty: the server's own
+std::chrono::milliseconds CompareHoldLimit();
+bool CompareHoldsApply();
+size_t CompareJobs();
+uint64_t CompareRangeSize();
+uint64_t CompareRateLimit();                                  // bytes a second; 0: none
 std::optional<std::chrono::milliseconds> CutoverCheckLimit(); // of all its checks together
 // Kilobytes for each of `workers` index workers, at least `floor_kb`.
 int IndexMemory(int workers, int floor_kb);

@@ -252,9 +252,60 @@ WHERE d.objoid >= 16384
   AND (d.classoid <> 'pg_catalog.pg_class'::pg_catalog.regclass OR c.relid IS NOT NULL)
   AND NOT EXISTS (SELECT FROM member m WHERE m.objid = d.objoid AND m.classid = d.classoid))";
 
-constexpr std::array<const char *, 11> kQueries = {
+constexpr char kEventTriggers[] = R"(
+SELECT 'event trigger ' || pg_catalog.quote_ident(e.evtname),
+       pg_catalog.concat_ws(' ', 'on ' || e.evtevent,
+         'when tag in (' || (SELECT pg_catalog.string_agg(t.tag, ', ' ORDER BY t.tag)
+                             FROM pg_catalog.unnest(e.evttags) AS t(tag)) || ')',
+         'execute ' || e.evtfoid::pg_catalog.regprocedure::pg_catalog.text,
+         CASE e.evtenabled WHEN 'O' THEN NULL WHEN 'D' THEN '(disabled)'
+                           WHEN 'R' THEN '(enabled replica)' ELSE '(enabled always)' END),
+       NULL, NULL
+FROM pg_catalog.pg_event_trigger e
+WHERE NOT EXISTS (SELECT FROM member m WHERE m.objid = e.oid
+                  AND m.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass))";
+
+constexpr char kOwners[] = R"(
+SELECT 'owner of ' || c.name, pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text,
+       c.nspname, c.relname
+FROM rel c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+UNION ALL
+SELECT 'owner of schema ' || pg_catalog.quote_ident(ns.nspname),
+       pg_catalog.pg_get_userbyid(s.nspowner)::pg_catalog.text, NULL, NULL
+FROM ns JOIN pg_catalog.pg_namespace s ON s.oid = ns.oid)";
+
+// Beyond what an owner has by itself. Functions may be executed by all unless it was revoked.
+constexpr char kPrivileges[] = R"(
+, granted AS (
+  SELECT 'table ' || c.name AS object, c.relowner AS owner, c.relacl AS acl, c.nspname, c.relname
+  FROM rel c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  UNION ALL
+  SELECT 'column ' || c.name || '.' || pg_catalog.quote_ident(a.attname), c.relowner, a.attacl,
+         c.nspname, c.relname
+  FROM rel c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relid AND a.attacl IS NOT NULL
+  UNION ALL
+  SELECT 'schema ' || pg_catalog.quote_ident(ns.nspname), s.nspowner, s.nspacl, NULL, NULL
+  FROM ns JOIN pg_catalog.pg_namespace s ON s.oid = ns.oid
+  UNION ALL
+  SELECT 'function ' || pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
+                                          pg_catalog.oidvectortypes(p.proargtypes)),
+         p.proowner, COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)), NULL, NULL
+  FROM pg_catalog.pg_proc p JOIN ns n ON n.oid = p.pronamespace
+  WHERE NOT EXISTS (SELECT FROM member m WHERE m.objid = p.oid
+                    AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass))
+SELECT 'privileges on ' || g.object || ' of '
+         || COALESCE(pg_catalog.quote_ident(r.rolname), 'public'),
+       pg_catalog.string_agg(x.privilege_type
+         || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END, ', '
+         ORDER BY x.privilege_type),
+       g.nspname, g.relname
+FROM granted g CROSS JOIN LATERAL pg_catalog.aclexplode(g.acl) x
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee
+WHERE x.grantee <> g.owner GROUP BY g.object, r.rolname, g.nspname, g.relname)";
+
+constexpr std::array<const char *, 12> kQueries = {
     kSchemas,   kExtensions, kRelations, kColumns, kConstraints, kIndexes,
-    kSequences, kFunctions,  kTriggers,  kTypes,   kComments};
+    kSequences, kFunctions,  kTriggers,  kTypes,   kComments,    kEventTriggers};
 
 using Definitions = std::map<std::string, std::string>;
 
@@ -358,7 +409,8 @@ AddDifferences(const Definitions &source, const Definitions &target, const Versi
 } // namespace
 
 std::vector<SchemaDifference>
-CompareSchema(const std::string &conninfo, const SchemaFilter &selects) {
+CompareSchema(const std::string &conninfo, const SchemaFilter &selects,
+              const SchemaExtent &extent) {
     source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
     source.Query("SET quote_all_identifiers = off");
     const pg::LocalSettings settings({{"search_path", ""},
@@ -372,7 +424,14 @@ CompareSchema(const std::string &conninfo, const SchemaFilter &selects) {
     const Versions versions{source.server_version(),
                             std::stoi(pg::Query("SHOW server_version_num").Scalar().value())};
     std::vector<SchemaDifference> differences;
-    for (const char *query : kQueries) {
+    std::vector<const char *> queries(kQueries.begin(), kQueries.end());
+    if (extent.owners) {
+        queries.push_back(kOwners);
+    }
+    if (extent.privileges) {
+        queries.push_back(kPrivileges);
+    }
+    for (const char *query : queries) {
         source.SendQuery(BuildQuery(query, versions.source, versions));
         const Definitions target =
             ToDefinitions(QueryTarget(BuildQuery(query, versions.target, versions)), selects);

@@ -16,11 +16,18 @@ struct SchemaDifference {
 // Says whether a table (view, sequence ...) takes part, with all that hangs on it.
 using SchemaFilter = std::function<bool(const std::string &schema, const std::string &name)>;
 
-// What differs, ordered by object; empty when the schemas are the same. Owners, privileges and
-// tablespaces are not compared, nor is anything of the system, of extensions or of livemigrate.
+// What is compared on request: a migration may have left it out.
+struct SchemaExtent {
+    bool owners = false;
+    bool privileges = false; // beyond the owner's own
+};
+
+// What differs, ordered by object; empty when the schemas are the same. Tablespaces are not
+// compared, nor is anything of the system, of extensions or of livemigrate.
 // Settings of the session are the same afterwards.
 // REQUIRES: an open transaction.
 std::vector<SchemaDifference> CompareSchema(const std::string &conninfo,
-                                            const SchemaFilter &selects = {});
+                                            const SchemaFilter &selects = {},
+                                            const SchemaExtent &extent = {});
 
 } // namespace livemigrate::stage

@@ -189,6 +189,16 @@ for my $plugin (qw(pgoutput wal2json)) {
         "$plugin: D15 D16 identity and generated");
     is($one->target_sql("SELECT relispopulated FROM pg_class WHERE relname = 'mv_empty'"),
         'f', "$plugin: C20 an unpopulated materialized view stays so");
+    is($one->target_sql("SELECT string_agg(object || ': ' || coalesce(source, '') || ' / ' || coalesce(target, ''), E'\n')
+            FROM livemigrate.compare_schema()"), '', "$plugin: V08 compare_schema agrees");
+    next if !%with;
+    $one->target_sql("REVOKE UPDATE (body) ON s.search FROM so_pgoutput_reader; ALTER TABLE s.search OWNER TO postgres;
+        CREATE FUNCTION s.noticed() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE EVENT TRIGGER noticed ON ddl_command_end EXECUTE FUNCTION s.noticed()");
+    is($one->target_sql("SELECT string_agg(object, ',' ORDER BY object) FROM livemigrate.compare_schema()
+            WHERE object ~ 'privileges|owner|event'"), 'event trigger noticed,owner of s.search,'
+            . 'privileges on column s.search.body of so_pgoutput_reader,privileges on function s.noticed() of public',
+        "$plugin: V08 privileges, owners, event triggers");
 }
 is( $servers->target->safe_psql(
         'postgres',

@@ -1,0 +1,436 @@
+#include "pg/prelude.hpp"
+
+#include "control/comparison.hpp"
+
+#include "control/apply_hold.hpp"
+#include "control/comparison_shared.hpp"
+#include "control/shared_memory.hpp"
+#include "core/error.hpp"
+#include "core/operator_text.hpp"
+#include "core/sql_text.hpp"
+#include "pg/background_worker.hpp"
+#include "pg/guard.hpp"
+#include "pg/guc.hpp"
+#include "pg/local_settings.hpp"
+#include "pg/sql_row.hpp"
+#include "pg/stop_request.hpp"
+#include "pg/wait.hpp"
+#include "source/replication_stream.hpp"
+#include "stage/compare_plan.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <new>
+#include <optional>
+
+namespace livemigrate::control {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// Room for each row that is named, and for those of all units.
+constexpr size_t kRowBytes = 300;
+constexpr size_t kAllRowAreas = 64 << 20;
+constexpr milliseconds kLookInterval{500};
+
+// Who keeps the source from giving a consistent point.
+std::string
+OldestWriters(const std::string &conninfo) {
+    source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    const pg::SqlResult running = monitor.Query(
+        "SELECT pid, usename, pg_catalog.date_trunc('second', pg_catalog.now() - xact_start) "
+        "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
+        "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3");
+    std::string text;
+    for (const pg::SqlRow &row : running.rows) {
+        text += (text.empty() ? "" : ", ") + std::string("process ") + pg::Text(row, 0) + " (" +
+                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
+    }
+    return text.empty() ? "" : " The source waits for: " + text + ".";
+}
+
+// Snapshots of source and target that see the same moment, for as long as this lives and the
+// transaction is open.
+class ConsistentPoint {
+  public:
+    ConsistentPoint(const Migration &migration, const SharedSegment &segment)
+        : held_(std::in_place, segment, pg::CompareHoldLimit()) {
+        const Clock::time_point deadline = Clock::now() + pg::CompareHoldLimit();
+        source::ReplicationStream stream(source::Connection::Open(
+            migration.settings.source, source::ConnectionKind::kReplication));
+        const source::CreatedSlot slot = stream.CreateSlot(
+            "livemigrate_compare_" + std::to_string(MyProcPid), *migration.plugin, true, [&] {
+                if (Clock::now() > deadline) {
+                    ThrowNoPoint(migration);
+                }
+            });
+        // The slot's session is not needed once another one has its snapshot.
+        session_.emplace(stage::OpenComparingSession(migration.settings.source, slot.snapshot));
+        source_snapshot_ =
+            session_->Query("SELECT pg_catalog.pg_export_snapshot()").Scalar().value();
+        lsn_ = slot.consistent_point;
+        // So that an idle source's stream gets beyond the point.
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql)
+            .Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', 'compare')");
+        held_->MoveTo(lsn_);
+        target_snapshot_ = pg::Call([] { return ExportSnapshot(GetTransactionSnapshot()); });
+        if (!held_->IsValid()) {
+            ThrowNoPoint(migration);
+        }
+        if (pg::CompareHoldsApply()) {
+            held_->Extend();
+        } else {
+            held_.reset();
+        }
+    }
+
+    Lsn
+    lsn() const {
+        return lsn_;
+    }
+    const std::string &
+    source_snapshot() const {
+        return source_snapshot_;
+    }
+    const std::string &
+    target_snapshot() const {
+        return target_snapshot_;
+    }
+
+  private:
+    [[noreturn]] static void
+    ThrowNoPoint(const Migration &migration) {
+        throw Error(sqlstate::kQueryCanceled,
+                    "source and target did not come to a common position in time")
+            .Detail("The limit is " +
+                    FormatSeconds(static_cast<double>(pg::CompareHoldLimit().count()) / 1000) +
+                    "; apply goes on." + OldestWriters(migration.settings.source))
+            .Hint("Compare when no long transactions write to the source, or raise the limit: SET "
+                  "livemigrate.compare_hold_limit = '10min';");
+    }
+
+    std::optional<HeldApply> held_;
+    std::optional<source::Connection> session_; // keeps the snapshot
+    std::string source_snapshot_;
+    std::string target_snapshot_;
+    Lsn lsn_;
+};
+
+// The segment, and the workers that use it. The destructor stops them.
+class Workers {
+  public:
+    Workers(const Migration &migration, size_t size) : migration_(migration) {
+        segment_ = pg::Call([&] { return dsm_create(size, 0); });
+        memset(dsm_segment_address(segment_), 0, size);
+        pg::Call([&] { on_dsm_detach(segment_, StopWorkers, PointerGetDatum(&shared())); });
+    }
+    ~Workers() { dsm_detach(segment_); }
+    Workers(const Workers &) = delete;
+    Workers &operator=(const Workers &) = delete;
+
+    SharedComparison &
+    shared() {
+        return *static_cast<SharedComparison *>(dsm_segment_address(segment_));
+    }
+
+    // Returns how many could be started.
+    size_t
+    Start(size_t count) {
+        while (handles_.size() < count) {
+            pg::WorkerSpec spec;
+            spec.type = "livemigrate compare worker";
+            spec.name = spec.type + " for " + migration_.settings.name;
+            spec.function = "livemigrate_compare_main";
+            spec.arguments = {MyDatabaseId,
+                              GetUserId(),
+                              migration_.id,
+                              static_cast<uint32_t>(handles_.size()),
+                              0,
+                              dsm_segment_handle(segment_),
+                              InvalidTransactionId};
+            BackgroundWorkerHandle *handle = nullptr;
+            if (!pg::StartWorker(spec, &handle)) {
+                break;
+            }
+            handles_.push_back(handle);
+        }
+        return handles_.size();
+    }
+
+    // Until all have ended. Throws the error of the first that failed.
+    void
+    WaitForAll() {
+        while (Running()) {
+            pg::SleepOnLatch(kLookInterval);
+        }
+        if (shared().failed.load() == 2) {
+            throw LoadError(shared().error);
+        }
+    }
+
+  private:
+    // Also when the session is terminated: workers in the middle of a unit do not look.
+    static void
+    StopWorkers(dsm_segment *, Datum argument) {
+        auto *shared = reinterpret_cast<SharedComparison *>(DatumGetPointer(argument));
+        shared->stop.store(1);
+        for (const std::atomic<int32_t> &worker : shared->worker_pids) {
+            const pid_t pid = worker.load();
+            if (pid != 0 && BackendPidGetProc(pid) != nullptr) {
+                pg::RequestStop(pid);
+            }
+        }
+    }
+
+    bool
+    Running() const {
+        return std::any_of(handles_.begin(), handles_.end(), [](BackgroundWorkerHandle *handle) {
+            pid_t pid = 0;
+            const BgwHandleStatus status =
+                pg::Call([&] { return GetBackgroundWorkerPid(handle, &pid); });
+            return status == BGWH_STARTED || status == BGWH_NOT_YET_STARTED;
+        });
+    }
+
+    const Migration &migration_;
+    dsm_segment *segment_;
+    std::vector<BackgroundWorkerHandle *> handles_;
+};
+
+// An interrupted comparison: its units, and the results of those that were equal.
+struct Interrupted {
+    int64_t run = 0;
+    stage::KnownParts parts;
+    std::map<std::tuple<std::string, std::string, std::string>, stage::UnitResult> equal;
+};
+
+Interrupted
+LoadInterrupted(int32_t migration) {
+    Interrupted interrupted;
+    const pg::SqlResult rows = pg::Query(
+        "SELECT run, schema_name, table_name, condition, equal, source_rows, target_rows, "
+        "source_checksum, target_checksum FROM livemigrate.comparison_range WHERE migration = "
+        "$1::int AND NOT ended AND run = (SELECT pg_catalog.max(run) FROM "
+        "livemigrate.comparison_range WHERE migration = $1::int) ORDER BY part",
+        {std::to_string(migration)});
+    for (const pg::SqlRow &row : rows.rows) {
+        interrupted.run = pg::Number<int64_t>(row, 0);
+        const std::string schema = pg::Text(row, 1);
+        const std::string name = pg::Text(row, 2);
+        interrupted.parts[{schema, name}].push_back(pg::Text(row, 3));
+        if (pg::Flag(row, 4)) {
+            stage::UnitResult &result = interrupted.equal[{schema, name, pg::Text(row, 3)}];
+            result.source_rows = pg::Number<int64_t>(row, 5);
+            result.target_rows = pg::Number<int64_t>(row, 6);
+            result.source_checksum = pg::Text(row, 7);
+            result.target_checksum = pg::Text(row, 8);
+        }
+    }
+    return interrupted;
+}
+
+// Sums of 128 bits as decimal text.
+std::string
+AddSums(const std::string &a, const std::string &b) {
+    if (a.empty() || b.empty()) {
+        return a.empty() ? b : a;
+    }
+    const auto parse = [](const std::string &text) {
+        __extension__ using Wide = __int128;
+        Wide value = 0;
+        for (const char c : text) {
+            if (c != '-') {
+                value = value * 10 + (c - '0');
+            }
+        }
+        return text[0] == '-' ? -value : value;
+    };
+    auto sum = parse(a) + parse(b);
+    const bool negative = sum < 0;
+    std::string text;
+    do {
+        const auto digit = static_cast<int>(sum % 10);
+        text.insert(text.begin(), static_cast<char>('0' + (digit < 0 ? -digit : digit)));
+        sum /= 10;
+    } while (sum != 0);
+    return (negative ? "-" : "") + text;
+}
+
+void
+AddUnit(TableComparison &table, const stage::ComparisonUnit &unit, const stage::UnitResult &result,
+        size_t max_rows) {
+    const auto add_rows = [](int64_t &sum, int64_t rows) {
+        sum = rows < 0 ? sum : std::max<int64_t>(sum, 0) + rows;
+    };
+    add_rows(table.source_rows, result.source_rows);
+    add_rows(table.target_rows, result.target_rows);
+    table.source_checksum = AddSums(table.source_checksum, result.source_checksum);
+    table.target_checksum = AddSums(table.target_checksum, result.target_checksum);
+    table.equal = table.equal && result.IsEqual();
+    if (!result.detail.empty() && table.detail.empty()) {
+        table.detail = result.detail;
+    }
+    if (!result.IsEqual() && !unit.condition.empty()) {
+        const std::string range = unit.condition.substr(0, 200);
+        table.detail += (table.detail.empty() ? "Differs where " : "; ") + range;
+    }
+    for (const stage::DifferingRow &row : result.rows) {
+        if (table.rows.size() < max_rows) {
+            table.rows.push_back(row);
+        }
+    }
+}
+
+std::string
+DisplayName(const stage::ComparedTable &table) {
+    char *name = pg::Call(
+        [&] { return quote_qualified_identifier(table.schema.c_str(), table.name.c_str()); });
+    std::string result(name);
+    pfree(name);
+    return result;
+}
+
+bool
+ApplyRuns(const Migration &migration, const SharedState &state) {
+    return (migration.stage == Stage::kCatchup || migration.stage == Stage::kStreaming) &&
+           !migration.stage_ended && state.coordinator_pid.load() != 0 &&
+           state.endpos_reached.load() == 0 &&
+           pg::Call([&] { return BackendPidGetProc(state.apply_pid.load()) != nullptr; });
+}
+
+void
+CheckCanExport() {
+    if (IsolationUsesXactSnapshot() || IsSubTransaction()) {
+        throw Error("25001", "cannot compare while changes are applied in this transaction")
+            .Detail("A snapshot of the target must be taken and shared with the workers, which is "
+                    "possible in READ COMMITTED and outside subtransactions only.")
+            .Hint("Run the call by itself.");
+    }
+}
+
+void
+FillShared(SharedComparison &shared, const Migration &migration, const stage::ComparisonPlan &plan,
+           const std::string &packed, uint32_t row_area, const ComparisonSettings &settings,
+           size_t jobs) {
+    shared.migration = migration.id;
+    shared.leader_pid = MyProcPid;
+    shared.unit_count = static_cast<uint32_t>(plan.units.size());
+    shared.max_rows = static_cast<uint32_t>(settings.max_rows);
+    shared.row_area = row_area;
+    shared.units_size = static_cast<uint32_t>(packed.size());
+    shared.rate_limit = pg::CompareRateLimit() / jobs;
+    memcpy(shared.Units(), packed.data(), packed.size());
+    shared.magic = kComparisonMagic;
+}
+
+void
+UsePoint(SharedComparison &shared, const ConsistentPoint &point) {
+    shared.source_lsn = point.lsn().value;
+    strlcpy(shared.source_snapshot, point.source_snapshot().c_str(),
+            sizeof(shared.source_snapshot));
+    strlcpy(shared.target_snapshot, point.target_snapshot().c_str(),
+            sizeof(shared.target_snapshot));
+}
+
+// Alone, without workers.
+void
+CompareHere(SharedComparison &shared, const Migration &migration) {
+    const bool short_floats = migration.source_version < 120000;
+    const pg::LocalSettings settings({{"bytea_output", "hex"},
+                                      {"DateStyle", "ISO, MDY"},
+                                      {"IntervalStyle", "postgres"},
+                                      {"extra_float_digits", short_floats ? "0" : "3"},
+                                      {"TimeZone", "UTC"},
+                                      {"lc_monetary", "C"},
+                                      {"xmloption", "content"},
+                                      {"search_path", ""},
+                                      {"row_security", "off"},
+                                      {"quote_all_identifiers", "off"},
+                                      {"jit", "off"}});
+    CompareUnits(shared, migration.settings.source, false);
+}
+
+void
+UseKnown(SharedComparison &shared, const stage::ComparisonPlan &plan,
+         const Interrupted &interrupted) {
+    for (uint32_t unit = 0; unit < plan.units.size(); unit++) {
+        const stage::ComparisonUnit &what = plan.units[unit];
+        const auto known = interrupted.equal.find({what.schema, what.name, what.condition});
+        if (known != interrupted.equal.end()) {
+            StoreResult(shared, unit, known->second);
+        }
+    }
+}
+
+std::vector<TableComparison>
+Collect(SharedComparison &shared, const std::vector<stage::ComparedTable> &tables,
+        const stage::ComparisonPlan &plan, size_t max_rows) {
+    std::vector<TableComparison> results(tables.size());
+    for (size_t i = 0; i < tables.size(); i++) {
+        results[i].relation = DisplayName(tables[i]);
+        results[i].detail = plan.details[i];
+        results[i].equal = plan.details[i].empty();
+        results[i].lsn = Lsn{shared.source_lsn};
+    }
+    for (uint32_t unit = 0; unit < plan.units.size(); unit++) {
+        if (shared.results[unit].done.load() == 0) {
+            throw Error(sqlstate::kAdminShutdown, "a worker that compared has ended unexpectedly")
+                .Hint("SELECT * FROM livemigrate.compare_data(resume => true);");
+        }
+        AddUnit(results[plan.units[unit].table], plan.units[unit], LoadResult(shared, unit),
+                max_rows);
+    }
+    return results;
+}
+
+} // namespace
+
+std::vector<TableComparison>
+Compare(const Migration &migration, const std::vector<stage::ComparedTable> &tables,
+        const ComparisonSettings &settings) {
+    std::optional<SharedSegment> segment =
+        SharedSegment::Attach(migration.dsm_handle, migration.id);
+    const bool streams = segment && ApplyRuns(migration, segment->state());
+    if (streams) {
+        CheckCanExport();
+    }
+    const Interrupted interrupted = settings.resume ? LoadInterrupted(migration.id) : Interrupted();
+    stage::ComparisonPlan plan;
+    {
+        source::Connection source = stage::OpenComparingSession(migration.settings.source, "");
+        plan = stage::PlanComparison(source, tables, pg::CompareRangeSize(), interrupted.parts);
+    }
+    const size_t jobs = std::clamp<size_t>(plan.units.size(), 1, pg::CompareJobs());
+    const std::string packed = stage::PackUnits(plan.units);
+    const auto row_area = static_cast<uint32_t>(
+        std::min(settings.max_rows * kRowBytes,
+                 std::max(kAllRowAreas / std::max<size_t>(plan.units.size(), 1), kRowBytes)));
+    Workers workers(migration, ComparisonSize(static_cast<uint32_t>(plan.units.size()), row_area,
+                                              packed.size()));
+    SharedComparison &shared = workers.shared();
+    FillShared(shared, migration, plan, packed, row_area, settings, jobs);
+    shared.run = interrupted.run != 0 ? interrupted.run : GetCurrentTimestamp();
+    UseKnown(shared, plan, interrupted);
+    std::optional<ConsistentPoint> point;
+    if (streams) {
+        point.emplace(migration, *segment);
+        UsePoint(shared, *point);
+    }
+    if (workers.Start(jobs) > 0) {
+        workers.WaitForAll();
+    } else if (streams) {
+        throw Error(sqlstate::kConfigurationLimitExceeded,
+                    "no free background worker slot to compare with")
+            .Hint("ALTER SYSTEM SET max_worker_processes = 16; then restart the target, or compare "
+                  "after the end.");
+    } else {
+        CompareHere(shared, migration);
+    }
+    return Collect(shared, tables, plan, settings.max_rows);
+}
+
+} // namespace livemigrate::control

@@ -1,0 +1,144 @@
+# V01, V02, V04, V06: compare_data while changes stream compares one moment of both sides, names the
+# rows that differ, works in ranges by several workers, can be interrupted and resumed, and lets
+# apply go on however it ends.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+my ($source, $target) = ($pair->source, $pair->target);
+$pair->create_ledger;
+$pair->source_sql(<<'SQL');
+CREATE TABLE million (id int PRIMARY KEY, v int, t text);
+INSERT INTO million SELECT g, g % 7, 'row ' || g FROM generate_series(1, 1000000) g;
+CREATE TABLE no_key (a int, b text); ALTER TABLE no_key REPLICA IDENTITY FULL;
+INSERT INTO no_key SELECT g % 100, 'x' FROM generate_series(1, 500) g;
+CREATE TABLE pairs (a int, b text, v text, PRIMARY KEY (b, a));
+INSERT INTO pairs SELECT g, 'k' || g, 'v' FROM generate_series(1, 100) g;
+ANALYZE;
+SQL
+$pair->start(table_jobs => 2);
+$pair->wait_stage('streaming');
+
+my $set = "SET livemigrate.compare_range_size = '8MB'; SET livemigrate.compare_jobs = 3;";
+
+sub compared {
+    my ($columns, $arguments) = @_;
+    return $pair->target_sql("$set SELECT $columns FROM livemigrate.compare_data(" . ($arguments // '') . ')');
+}
+
+# --- V01 under load, again and again: one transaction too many or too few would show
+$pair->start_load(clients => 2, rate => 200);
+$pair->wait_for_load(20);
+my $lsn = '0/0';
+for my $round (1 .. 3) {
+    my $now = compared("string_agg(relation || ' ' || coalesce(detail, '') || coalesce(differing_keys::text, ''), ',')
+        FILTER (WHERE NOT equal) || '', count(*), min(lsn), max(lsn), bool_and(lsn > '$lsn')", $round > 1 ? "tables => '{ledger.*}'" : '');
+    my @row = split /\|/, $now, -1;
+    is($row[0], '', "V01 round $round: nothing differs under load");
+    is($row[2], $row[3], 'V01 all tables are compared at one position');
+    is($row[4], 't', 'V01 which is a later one each time');
+    $lsn = $row[2];
+    $pair->wait_for_load(20);
+}
+ok($pair->poll(sub { $pair->status_row->{message} !~ /held/ }), 'apply is not held behind it');
+is($source->safe_psql('app', "SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'compare'"),
+    '0', 'no slot is left');
+
+# --- V02 one bit of a million rows, and rows that only one side has
+$pair->target_sql(<<'SQL');
+SET session_replication_role = replica;
+UPDATE million SET v = v # 4 WHERE id = 654321;
+DELETE FROM million WHERE id = 77;
+INSERT INTO pairs VALUES (-1, 'only', 'here');
+UPDATE no_key SET b = 'y' WHERE ctid = (SELECT min(ctid) FROM no_key WHERE a = 42);
+SQL
+is(compared("string_agg(relation || ' ' || differing_keys::text, '; ' ORDER BY relation)
+        FILTER (WHERE NOT equal)"),
+    'public.million {(id)=(77),(id)=(654321)}; public.no_key {"(42,x)","(42,y)"}; '
+        . 'public.pairs {"(b, a)=(only, -1)"}',
+    'V02 V04 the rows are named, while streaming');
+is($pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress WHERE ranges > 5 AND ranges_done = ranges
+    AND table_name = 'million' AND rows_compared = 1000000 AND ended"), '1', 'V06 the large table was cut into ranges');
+is($pair->target_sql("SELECT string_agg(schema_name || '.' || table_name || ' ' || ranges_different, ',' ORDER BY table_name)
+        FROM livemigrate.compare_progress WHERE ranges_different > 0"),
+    'public.million 2,public.no_key 1,public.pairs 1', 'V06 two ranges of the large table differ');
+is( $pair->target_sql("$set SELECT string_agg(key || ' ' || difference, '; ' ORDER BY relation, key)
+        FROM livemigrate.compare_rows(tables => '{public.million,public.pairs}')"),
+    '(id)=(654321) differs; (id)=(77) only on the source; (b, a)=(only, -1) only on the target',
+    'compare_rows says how they differ');
+is($pair->target_sql("$set SELECT count(*) FROM livemigrate.compare_rows(tables => '{public.no_key}', max_rows => 1)"),
+    '1', 'as many as are asked for');
+$pair->target_sql(<<'SQL');
+SET session_replication_role = replica;
+UPDATE million SET v = v # 4 WHERE id = 654321;
+INSERT INTO million VALUES (77, 0, 'row 77');
+DELETE FROM pairs WHERE a = -1;
+UPDATE no_key SET b = 'x' WHERE b = 'y';
+SQL
+
+# --- V06 interrupted, seen while it goes on, and resumed; apply goes on after cancel and kill
+for my $end (qw(cancel terminate)) {
+    my $session = $target->background_psql('app', on_error_stop => 0);
+    my $pid = $session->query('SELECT pg_backend_pid()');
+    $session->query_until(qr/begins/, "\\echo begins\n$set SET livemigrate.compare_holds_apply = on;"
+            . " SET livemigrate.compare_rate_limit = '16MB'; SELECT count(*) FROM livemigrate.compare_data();\n");
+    # Planning needs the table, so the lock comes behind it: the small tables are the last.
+    ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress
+            WHERE NOT ended AND table_name = 'million' AND ranges_done > 0") == 1 }), "$end: the progress is shown");
+    my $lock = $pair->lock_table($target, 'pairs');
+    ok( $pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.workers
+            WHERE kind = 'compare' AND what = 'comparing public.pairs'") == 1 }),
+        "$end: workers show what they compare");
+    $pair->source_sql("INSERT INTO no_key VALUES (-1, '$end')");
+    ok($pair->poll(sub { $pair->status_row->{message} =~ /apply is held for a comparison by process $pid/ }),
+        "$end: apply is held on request, and the status says so");
+    is($pair->target_sql("SELECT count(*) FROM no_key WHERE b = '$end'"), '0', "$end: apply is held");
+    $target->safe_psql('app', "SELECT pg_${end}_backend($pid)");
+    ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM no_key WHERE b = '$end'") == 1 }),
+        "$end: apply goes on");
+    ok($pair->poll(sub { $target->safe_psql('app', "SELECT count(*) FROM pg_stat_activity
+            WHERE backend_type ~ 'compare'") == 0 }), "$end: the workers are gone");
+    $pair->end_session($lock);
+    eval { $session->quit };
+}
+my ($rc, $out, $err) = $target->psql('app',
+    "$set SELECT string_agg(relation, ',') FILTER (WHERE NOT equal), count(*) FROM livemigrate.compare_data(resume => true)");
+like($out, qr/^\|\d+$/, 'V06 resumed: nothing differs') or diag $err;
+is($pair->target_sql("SELECT count(*) FROM livemigrate.comparison_range r JOIN livemigrate.comparison_range f USING (run)
+        WHERE r.table_name = 'pairs' AND f.table_name = 'million' AND f.finished_at < r.started_at - interval '1 ms' AND r.ended"),
+    $pair->target_sql("SELECT ranges FROM livemigrate.compare_progress WHERE table_name = 'million'"),
+    'V06 what was known was not read again');
+
+# --- a limit on the hold: an old transaction on the source keeps a common position from coming
+my $writer = $pair->session($source, "BEGIN; INSERT INTO no_key VALUES (-2, 'open')");
+($rc, $out, $err) = $target->psql('app',
+    "SET livemigrate.compare_hold_limit = '500ms'; SELECT * FROM livemigrate.compare_data(tables => '{public.no_key}')");
+like($err, qr/did not come to a common position.*The source waits for: process \d+/s,
+    'the hold ends by itself, and who blocked it is named');
+$pair->wait_for_load(5);
+$pair->end_session($writer);
+
+# --- a snapshot sees nothing of a table that was rewritten since, on either side: not to be called equal
+# The worker waits for its own table, when the snapshots are taken already.
+my $lock = $pair->lock_table($target, 'livemigrate.comparison_range', 'EXCLUSIVE');
+my $session = $target->background_psql('app', on_error_stop => 0);
+$session->query_until(qr/begins/, "\\echo begins\nSELECT 'result', relation, detail"
+        . " FROM livemigrate.compare_data(tables => '{public.no_key}') WHERE NOT equal;\n");
+$pair->wait_blocked($target);
+$pair->source_sql('TRUNCATE no_key');
+ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM no_key') == 0 }), 'a table is truncated meanwhile');
+$pair->end_session($lock);
+like($session->query("SELECT 'end'"), qr/result\|public.no_key\|The table was rewritten/,
+    'a table that is rewritten while it waits for its turn is not called equal');
+$session->quit;
+like($pair->target_error("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM livemigrate.compare_data()")->{message},
+    qr/cannot compare while changes are applied in this transaction/, 'the transaction must allow it');
+
+$pair->stop_load;
+$pair->finish('compared while streaming');
+done_testing();
