@@ -94,6 +94,8 @@ CREATE TABLE table_copy (
   rows_changed bigint NOT NULL,      -- UPDATE and DELETE on the source before the snapshot
   state text NOT NULL DEFAULT 'pending', -- pending, copying, done, skipped
   snapshot_lsn pg_lsn,               -- what the copied rows are consistent with
+  dealing text,                      -- to several apply workers: first, table, key
+  dealing_key name[],                -- with key: the replica identity's columns
   parts int NOT NULL DEFAULT 1,
   bytes_done bigint NOT NULL DEFAULT 0,
   rows_done bigint NOT NULL DEFAULT 0,

@@ -6,6 +6,7 @@
 #include "api/sql_function.hpp"
 #include "api/named_migration.hpp"
 #include "api/start_options.hpp"
+#include "control/apply_origins.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
 #include "control/commit_actions.hpp"
@@ -209,11 +210,9 @@ AppliedPosition(const Migration &migration) {
     if (migration.origin_name.empty()) {
         return Lsn{};
     }
-    const Lsn origin{pg::Call([&]() -> XLogRecPtr {
-        const RepOriginId id = replorigin_by_name(migration.origin_name.c_str(), true);
-        return id == InvalidRepOriginId ? 0 : replorigin_get_progress(id, false);
-    })};
-    return std::max(origin, migration.snapshot_lsn);
+    const control::OriginPositions origins =
+        control::ReadOrigins(migration.origin_name, migration.settings.apply_jobs, false);
+    return std::max(origins.furthest, migration.snapshot_lsn);
 }
 
 Datum

@@ -2,6 +2,7 @@
 
 #include "api/figures.hpp"
 
+#include "control/apply_origins.hpp"
 #include "core/replay_lag.hpp"
 #include "pg/guard.hpp"
 
@@ -20,14 +21,8 @@ AttachTo(uint32_t handle, int32_t migration) {
 }
 
 uint64_t
-OriginProgress(const std::string &origin) {
-    if (origin.empty()) {
-        return 0;
-    }
-    return pg::Call([&]() -> XLogRecPtr {
-        const RepOriginId id = replorigin_by_name(origin.c_str(), true);
-        return id == InvalidRepOriginId ? 0 : replorigin_get_progress(id, false);
-    });
+OriginProgress(const std::string &origin, int workers) {
+    return origin.empty() ? 0 : control::ReadOrigins(origin, workers, false).least.value;
 }
 
 void

@@ -38,6 +38,6 @@ std::optional<control::SharedSegment> AttachTo(uint32_t handle, int32_t migratio
 void AddLive(const SharedState &state, Figures &figures);
 
 // How far apply has committed; 0 when there is no such origin.
-uint64_t OriginProgress(const std::string &origin);
+uint64_t OriginProgress(const std::string &origin, int workers);
 
 } // namespace livemigrate::api

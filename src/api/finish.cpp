@@ -5,6 +5,7 @@
 #include "api/arguments.hpp"
 #include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
+#include "control/apply_origins.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
 #include "control/policy_jobs.hpp"
@@ -140,8 +141,7 @@ CleanSource(const Migration &migration) {
 void
 CleanTarget(const Migration &migration) {
     if (!migration.origin_name.empty()) {
-        const std::string origin = migration.origin_name;
-        pg::Call([&] { replorigin_drop_by_name(origin.c_str(), true, false); });
+        control::DropOrigins(migration);
     }
     control::WorkDirectory(MyDatabaseId, migration.id).Remove();
     control::SetDsmHandle(migration.id, std::nullopt);

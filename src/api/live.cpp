@@ -63,7 +63,7 @@ LiveWorkers(FunctionCallInfo fcinfo) {
 
 Datum
 Progress(FunctionCallInfo fcinfo) {
-    const uint64_t progress = OriginProgress(TextArgument(fcinfo, 0).value_or(""));
+    const uint64_t progress = OriginProgress(TextArgument(fcinfo, 0).value_or(""), 1);
     if (progress == 0) {
         fcinfo->isnull = true;
         return 0;

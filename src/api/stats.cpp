@@ -32,7 +32,8 @@ constexpr char kStatusQuery[] =
     "m.stage_started_at, m.attempts, m.last_error, m.dsm_handle, "
     "EXTRACT(epoch FROM pg_catalog.clock_timestamp() - m.stage_started_at), "
     "m.cleaned_up_at IS NOT NULL, (SELECT EXISTS (SELECT FROM livemigrate.migration o "
-    "WHERE o.id <> m.id AND (o.state NOT IN ('done', 'aborted') OR o.cleaned_up_at IS NULL))) "
+    "WHERE o.id <> m.id AND (o.state NOT IN ('done', 'aborted') OR o.cleaned_up_at IS NULL))), "
+    "COALESCE((m.options->>'apply_jobs')::int, 1) "
     "FROM livemigrate.migration m "
     "CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE c.copy_data) AS total, "
     "pg_catalog.count(*) FILTER (WHERE c.copy_data AND c.state = 'done') AS done, "
@@ -77,7 +78,7 @@ Gather(const SqlRow &row, Stage stage) {
     figures.source_lsn = pg::Position(row, 10).value;
     figures.received_lsn = pg::Position(row, 11).value;
     figures.flushed_lsn = pg::Position(row, 12).value;
-    figures.applied_lsn = OriginProgress(pg::Text(row, 13));
+    figures.applied_lsn = OriginProgress(pg::Text(row, 13), pg::Number<int>(row, 33));
     figures.transactions = pg::Number<int64_t>(row, 22);
     figures.changes = pg::Number<int64_t>(row, 23);
     figures.skipped = pg::Number<int64_t>(row, 24);

@@ -72,8 +72,10 @@ HeldApply::Possession::Possession(SharedState &shared) : state(shared) {
 HeldApply::Possession::~Possession() {
     Release(state.hold);
     // Not through the guard, which might throw: nothing here raises an error.
-    if (PGPROC *apply = BackendPidGetProc(state.apply_pid.load())) {
-        SetLatch(&apply->procLatch);
+    for (const ApplyWorkerState &worker : state.apply) {
+        if (PGPROC *apply = BackendPidGetProc(worker.pid.load())) {
+            SetLatch(&apply->procLatch);
+        }
     }
 }
 
@@ -83,6 +85,9 @@ HeldApply::HeldApply(const SharedSegment &segment, milliseconds limit)
         on_dsm_detach(dsm_find_mapping(segment.handle()), ReleaseAtDetach,
                       PointerGetDatum(&state_.hold));
     });
+    for (ApplyWorkerState &worker : state_.apply) {
+        worker.held.store(0);
+    }
     state_.hold.held.store(0);
     state_.hold.until.store(GetCurrentTimestamp() + limit.count() * 1000);
     state_.hold.lsn.store(lsn_);
@@ -109,7 +114,7 @@ HeldApply::Extend() {
 
 void
 HeldApply::WaitUntilHeld() {
-    pg::WakeProcess(state_.apply_pid.load());
+    WakeApply(state_);
     while (state_.hold.held.load() != lsn_) {
         if (state_.hold.lsn.load() != lsn_ || GetCurrentTimestamp() >= state_.hold.until.load()) {
             throw Error(sqlstate::kQueryCanceled,

@@ -437,7 +437,7 @@ RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &me
 std::set<Lsn>
 LoadSkippedTransactions(int32_t id) {
     const SqlResult result = Query("SELECT commit_lsn FROM livemigrate.skipped_transaction "
-                                   "WHERE migration = $1::int AND skipped_at IS NULL",
+                                   "WHERE migration = $1::int",
                                    {std::to_string(id)});
     std::set<Lsn> skipped;
     for (const Row &row : result.rows) {
@@ -457,11 +457,15 @@ void
 RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes) {
     const std::vector<pg::SqlValue> which = {std::to_string(id), commit_lsn.ToString()};
     Query("UPDATE livemigrate.skipped_transaction SET skipped_at = pg_catalog.clock_timestamp(), "
-          "changes = $3::bigint WHERE migration = $1::int AND commit_lsn = $2::pg_lsn",
+          "changes = COALESCE(changes, 0) + $3::bigint WHERE migration = $1::int AND commit_lsn = "
+          "$2::pg_lsn",
           {which[0], which[1], std::to_string(changes)});
     Query("UPDATE livemigrate.conflict SET resolution = 'skipped' "
           "WHERE migration = $1::int AND end_lsn = $2::pg_lsn",
           which);
+    if (changes == 0) {
+        return; // of several apply workers, one that has no share in it
+    }
     const SqlResult migration =
         Query("SELECT stage FROM livemigrate.migration WHERE id = $1::int", {which[0]});
     RecordEvent(id, "warning", ParseStage(Text(migration.rows.at(0), 0)),

@@ -6,6 +6,7 @@
 #include "control/launcher.hpp"
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
+#include "core/apply_progress.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
 #include "pg/wait.hpp"
@@ -51,16 +52,15 @@ Publish(const Action &action) {
     }
     SharedState &state = segment->state();
     const uint64_t before = state.endpos.exchange(action.endpos.value);
-    // Announced commits count: see SharedState::committing.
-    if (state.committing.load() > action.endpos.value) {
+    // Announced commits count: see SharedState::endpos.
+    if (const uint64_t furthest = FurthestCommit(state); furthest > action.endpos.value) {
         state.endpos.store(before);
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "endpos " + action.endpos.ToString() + " lies before what is applied")
-            .Detail("Changes up to " + Lsn{state.committing.load()}.ToString() +
-                    " are applied already.")
+            .Detail("Changes up to " + Lsn{furthest}.ToString() + " are applied already.")
             .Hint(NamedHint(action.migration, "SELECT livemigrate.set_endpos();"));
     }
-    pg::WakeProcess(state.apply_pid.load());
+    WakeApply(state);
 }
 
 void

@@ -82,6 +82,7 @@ Coordinator::Run() {
         }
         transaction.Commit();
     }
+    state_.apply_workers.store(static_cast<uint32_t>(migration_.settings.apply_jobs));
     try {
         // Until now set_endpos did not find the segment: what it wrote to the row meanwhile counts.
         Reload();

@@ -94,6 +94,12 @@ class Coordinator {
     bool PausesAfter(Stage stage) const;
     void RunJobs(int last_phase, const char *what);
 
+    // coordinator_apply.cpp: the apply workers.
+    void EnsureApply();
+    void PrepareApply();
+    void LevelApply(Lsn level);
+    bool ApplyHasEnded() const;
+
     // coordinator_stream.cpp: catchup, streaming, cutover.
     void RunCatchupStage();
     void RunStreamingStage();

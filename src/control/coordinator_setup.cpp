@@ -4,6 +4,8 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/apply_origins.hpp"
+
 #include "control/check_record.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
@@ -172,11 +174,7 @@ Coordinator::RunSlotStage() {
                   {std::to_string(migration_.id)});
         pg::Query("DELETE FROM livemigrate.table_copy WHERE migration = $1::int",
                   {std::to_string(migration_.id)});
-        const std::string origin = migration_.origin_name;
-        pg::Call([&] {
-            replorigin_drop_by_name(origin.c_str(), true, false);
-            replorigin_create(origin.c_str());
-        });
+        CreateOrigins(migration_);
         transaction.Commit();
     }
     pool_.Stop(WorkerKind::kReceiver);

@@ -6,6 +6,7 @@
 
 #include "control/check_record.hpp"
 #include "control/table_selection.hpp"
+#include "core/apply_progress.hpp"
 #include "core/operator_text.hpp"
 #include "core/replay_lag.hpp"
 #include "core/retry_policy.hpp"
@@ -88,21 +89,21 @@ Coordinator::Lag() const {
 void
 Coordinator::RunCatchupStage() {
     receiver_wanted_ = true;
-    pool_.ForgetFinished(WorkerKind::kApply);
-    state_.drained_lsn.store(0);
+    ForgetEnds(state_);
     for (;;) {
         pool_.Ensure(WorkerKind::kReceiver, 1);
-        if (!pool_.HasFinished(WorkerKind::kApply)) {
-            pool_.Ensure(WorkerKind::kApply, 1);
+        if (!ApplyHasEnded()) {
+            EnsureApply();
         }
         PollSource();
         const milliseconds lag = Lag();
         // Received what the source had written a moment ago, and applied that.
         const bool received = state_.source_lsn.load() == 0 ||
                               state_.received_lsn.load() + (1 << 20) >= state_.source_lsn.load();
-        const bool caught_up = pool_.Running(WorkerKind::kApply) > 0 && received &&
-                               state_.applied_lsn.load() != 0 && lag < pg::CaughtUpLag();
-        if (pool_.HasFinished(WorkerKind::kApply) || caught_up) {
+        const bool caught_up =
+            pool_.Running(WorkerKind::kApply) == migration_.settings.apply_jobs && received &&
+            state_.applied_lsn.load() != 0 && lag < pg::CaughtUpLag();
+        if (ApplyHasEnded() || caught_up) {
             break;
         }
         Tick(lag == milliseconds::max()
@@ -116,11 +117,11 @@ void
 Coordinator::RunStreamingStage() {
     receiver_wanted_ = true;
     for (;;) {
-        if (pool_.HasFinished(WorkerKind::kApply)) {
+        if (ApplyHasEnded()) {
             break;
         }
         pool_.Ensure(WorkerKind::kReceiver, 1);
-        pool_.Ensure(WorkerKind::kApply, 1);
+        EnsureApply();
         PollSource();
         const milliseconds lag = Lag();
         const std::string where =
@@ -132,8 +133,7 @@ Coordinator::RunStreamingStage() {
     // endpos may have been set again, later, while apply ended at the old one.
     Reload();
     if (migration_.endpos.value != state_.endpos_reached.load()) {
-        pool_.ForgetFinished(WorkerKind::kApply);
-        state_.endpos_reached.store(0);
+        ForgetEnds(state_);
         return RunStreamingStage();
     }
     Event("info", "endpos " + migration_.endpos.ToString() + " is reached");

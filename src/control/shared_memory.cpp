@@ -1,6 +1,7 @@
 #include "control/shared_memory.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/wait.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -142,6 +143,29 @@ ReadSpoolPosition(const SharedState &state, uint64_t &segment, uint64_t &offset)
         std::atomic_thread_fence(std::memory_order_acquire);
         if ((before & 1) == 0 && state.written_version.load(std::memory_order_acquire) == before) {
             return;
+        }
+    }
+}
+
+void
+SetDoing(WorkerSlot &slot, const std::string &what) {
+    CopyText(slot.what, what);
+    slot.since.store(GetCurrentTimestamp());
+    pg::Call([&] { pgstat_report_activity(STATE_RUNNING, slot.what); });
+}
+
+void
+CheckCoordinator(const SharedState &state) {
+    if (state.coordinator_pid.load() == 0) {
+        throw Error(sqlstate::kAdminShutdown, "the coordinator has ended");
+    }
+}
+
+void
+WakeApply(const SharedState &state) {
+    for (const ApplyWorkerState &worker : state.apply) {
+        if (const int32_t pid = worker.pid.load()) {
+            pg::WakeProcess(pid);
         }
     }
 }

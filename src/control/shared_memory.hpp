@@ -50,4 +50,13 @@ Error LoadError(const SharedError &shared);
 void PublishSpoolPosition(SharedState &state, uint64_t segment, uint64_t offset);
 void ReadSpoolPosition(const SharedState &state, uint64_t &segment, uint64_t &offset);
 
+// Shows what a worker does now, in its slot and in pg_stat_activity.
+void SetDoing(WorkerSlot &slot, const std::string &what);
+
+// For a worker's loops. Workers belong to their coordinator: without it they end, and its successor
+// starts new ones.
+void CheckCoordinator(const SharedState &state);
+
+void WakeApply(const SharedState &state); // all apply workers
+
 } // namespace livemigrate::control

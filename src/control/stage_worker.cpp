@@ -4,7 +4,8 @@
 #include "pg/prelude.hpp"
 
 #include "control/advisory_lock.hpp"
-#include "control/apply_hold.hpp"
+#include "control/apply_origins.hpp"
+#include "control/apply_worker.hpp"
 #include "control/catalog.hpp"
 #include "control/shared_memory.hpp"
 #include "control/spool_identity.hpp"
@@ -19,7 +20,6 @@
 #include "pg/stop_request.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
-#include "stage/apply.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
 #include "stage/large_objects.hpp"
@@ -46,24 +46,6 @@ struct WorkerContext {
     Migration migration;
 };
 
-void
-SetDoing(WorkerSlot &slot, const std::string &what) {
-    const auto length = static_cast<size_t>(pg_mbcliplen(
-        what.c_str(), static_cast<int>(what.size()), static_cast<int>(sizeof(slot.what)) - 1));
-    memcpy(slot.what, what.data(), length);
-    slot.what[length] = '\0';
-    slot.since.store(GetCurrentTimestamp());
-    pgstat_report_activity(STATE_RUNNING, slot.what);
-}
-
-// Workers belong to their coordinator: without it they end, and its successor starts new ones.
-void
-CheckCoordinator(const SharedState &state) {
-    if (state.coordinator_pid.load() == 0) {
-        throw Error(sqlstate::kAdminShutdown, "the coordinator has ended");
-    }
-}
-
 class SharedReceiveObserver final : public stage::ReceiveObserver {
   public:
     SharedReceiveObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
@@ -77,7 +59,7 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
         state_.received_lsn.store(received.value);
         last_position_ = position;
         if (news) {
-            pg::WakeProcess(state_.apply_pid.load());
+            WakeApply(state_);
         }
     }
     void
@@ -123,80 +105,6 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
     SpoolPosition last_position_;
 };
 
-class SharedApplyObserver final : public stage::ApplyObserver {
-  public:
-    SharedApplyObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
-
-    Limit
-    ReadLimit() override {
-        CheckCoordinator(state_);
-        Limit limit;
-        limit.received = Lsn{state_.received_lsn.load()};
-        ReadSpoolPosition(state_, limit.written.segment, limit.written.offset);
-        return limit;
-    }
-    Lsn
-    Endpos() override {
-        last_endpos_ = Lsn{state_.endpos.load()};
-        return last_endpos_;
-    }
-    Lsn
-    last_endpos() const {
-        return last_endpos_;
-    }
-    bool
-    Announce(Lsn end_lsn) override {
-        state_.committing.store(end_lsn.value);
-        const uint64_t endpos = state_.endpos.load();
-        return endpos == 0 || end_lsn.value <= endpos;
-    }
-    void
-    Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
-              uint64_t skipped) override {
-        state_.applied_lsn.store(end_lsn.value);
-        if (commit_time != 0) {
-            state_.applied_commit_time.store(commit_time);
-        }
-        state_.transactions_applied.fetch_add(transactions);
-        state_.changes_applied.fetch_add(changes);
-        state_.changes_skipped.fetch_add(skipped);
-        pg::WakeProcess(state_.receiver_pid.load());
-    }
-    void
-    Skipped(Lsn commit_lsn, uint64_t changes) override {
-        RecordSkippedTransaction(state_.migration, commit_lsn, changes);
-    }
-    void
-    Flushed(Lsn end_lsn) override {
-        state_.applied_flushed_lsn.store(end_lsn.value);
-    }
-    void
-    Drained(Lsn received) override {
-        if (state_.drained_lsn.exchange(received.value) != received.value) {
-            pg::WakeProcess(state_.receiver_pid.load());
-        }
-    }
-    Lsn
-    HoldAt() override {
-        return Lsn{CurrentHold(state_.hold)};
-    }
-    void
-    Held(Lsn hold) override {
-        if (state_.hold.held.exchange(hold.value) != hold.value) {
-            pg::WakeProcess(state_.hold.holder_pid.load());
-        }
-    }
-    void
-    Doing(const std::string &what) override {
-        SetDoing(slot_, what);
-    }
-
-  private:
-    SharedState &state_;
-    WorkerSlot &slot_;
-    Lsn last_endpos_;
-};
-
 void
 RunReceiver(WorkerContext &context) {
     const Migration &migration = context.migration;
@@ -213,68 +121,14 @@ RunReceiver(WorkerContext &context) {
     settings.spool_segment_size = pg::SpoolSegmentSize();
     {
         pg::Transaction transaction;
-        settings.origin_progress = Lsn{pg::Call([&] {
-            return replorigin_get_progress(replorigin_by_name(migration.origin_name.c_str(), false),
-                                           true);
-        })};
+        settings.origin_progress =
+            ReadOrigins(migration.origin_name, migration.settings.apply_jobs, true).least;
         transaction.Commit();
     }
     context.state.receiver_pid.store(MyProcPid);
     SharedReceiveObserver observer(context.state, context.slot);
     SetDoing(context.slot, "connecting to the source");
     stage::Receive(settings, observer);
-}
-
-void
-RecordConflict(const WorkerContext &context, const stage::ApplyFailure &failure,
-               const Error &error) {
-    if (!failure.set || IsTransient(error.sqlstate())) {
-        return;
-    }
-    pg::Transaction transaction;
-    pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, key, "
-              "xid, end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5, "
-              "$6::bigint, $7::pg_lsn, $8, $9)",
-              {std::to_string(context.migration.id), failure.command, failure.schema, failure.table,
-               failure.key.empty() ? std::nullopt : pg::SqlValue(failure.key),
-               std::to_string(failure.xid), failure.commit_lsn.ToString(), error.sqlstate(),
-               error.message()});
-    transaction.Commit();
-}
-
-void
-RunApply(WorkerContext &context) {
-    const Migration &migration = context.migration;
-    stage::ApplySettings settings;
-    settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
-    settings.spool_identity = IdentityOf(migration);
-    settings.plugin = *migration.plugin;
-    settings.source_encoding = migration.source_encoding;
-    settings.origin = migration.origin_name;
-    settings.start_after = migration.snapshot_lsn;
-    settings.filter = FilterOf(migration.settings);
-    {
-        pg::Transaction transaction;
-        settings.tables = LoadTables(migration.id);
-        settings.skipped = LoadSkippedTransactions(migration.id);
-        transaction.Commit();
-    }
-    pg::SetConfig("session_replication_role", "replica");
-    pg::SetConfig("synchronous_commit", "off");
-    // Every statement finds one row by its key, thousands of times: one plan, through the index,
-    // also where a table is so small that a scan would look cheaper now.
-    pg::SetConfig("enable_seqscan", "off");
-    pg::SetConfig("plan_cache_mode", "force_generic_plan");
-    context.state.apply_pid.store(MyProcPid);
-    SharedApplyObserver observer(context.state, context.slot);
-    stage::ApplyFailure failure;
-    try {
-        stage::Apply(settings, observer, failure);
-    } catch (const Error &error) {
-        RecordConflict(context, failure, error);
-        throw;
-    }
-    context.state.endpos_reached.store(observer.last_endpos().value);
 }
 
 void
@@ -453,7 +307,7 @@ Dispatch(WorkerContext &context) {
         RunReceiver(context);
         return;
     case WorkerKind::kApply:
-        RunApply(context);
+        RunApplyWorker(context.migration, context.arguments.database, context.state, context.slot);
         return;
     case WorkerKind::kCopy:
         RunCopy(context);

@@ -67,13 +67,14 @@ WorkerPool::FreeSlot() const {
 }
 
 bool
-WorkerPool::Start(WorkerKind kind) {
+WorkerPool::Start(WorkerKind kind, int member) {
     const std::optional<int> index = FreeSlot();
     if (!index) {
         return false;
     }
     WorkerSlot &slot = state_.workers[*index];
     slot.outcome.store(static_cast<uint32_t>(WorkerOutcome::kUnknown));
+    slot.member.store(static_cast<uint32_t>(member));
     slot.task.store(0);
     slot.task_bytes.store(0);
     slot.task_rows.store(0);
@@ -94,19 +95,56 @@ WorkerPool::Start(WorkerKind kind) {
         short_of_slots_ = true;
         return false;
     }
-    workers_.push_back({kind, *index, handle, Clock::now()});
+    workers_.push_back({kind, member, *index, handle, Clock::now()});
     return true;
 }
 
 void
 WorkerPool::Ensure(WorkerKind kind, int count) {
-    const auto trouble = troubles_.find(kind);
-    if (trouble != troubles_.end() && Clock::now() < trouble->second.retry_at) {
+    if (IsDelayed(kind)) {
         return;
     }
     short_of_slots_ = false;
-    while (Running(kind) < count && Start(kind)) {
+    while (Running(kind) < count) {
+        int member = 0;
+        while (Runs(kind, member)) {
+            member++;
+        }
+        if (!Start(kind, member)) {
+            return;
+        }
     }
+}
+
+void
+WorkerPool::EnsureMembers(WorkerKind kind, int count, const std::function<bool(int)> &is_wanted) {
+    int &needed = members_[kind];
+    needed = 0;
+    for (int member = 0; member < count; member++) {
+        needed += Runs(kind, member) || is_wanted(member) ? 1 : 0;
+    }
+    if (IsDelayed(kind)) {
+        return;
+    }
+    short_of_slots_ = false;
+    for (int member = 0; member < count; member++) {
+        if (!Runs(kind, member) && is_wanted(member) && !Start(kind, member)) {
+            return;
+        }
+    }
+}
+
+bool
+WorkerPool::Runs(WorkerKind kind, int member) const {
+    return std::any_of(workers_.begin(), workers_.end(), [&](const Worker &worker) {
+        return worker.kind == kind && worker.member == member;
+    });
+}
+
+bool
+WorkerPool::IsDelayed(WorkerKind kind) const {
+    const auto trouble = troubles_.find(kind);
+    return trouble != troubles_.end() && Clock::now() < trouble->second.retry_at;
 }
 
 void
@@ -122,7 +160,8 @@ WorkerPool::Supervise() {
             continue;
         }
         const auto trouble = troubles_.find(worker.kind);
-        if (trouble != troubles_.end() && Clock::now() - worker.started > kHealthyRun) {
+        if (trouble != troubles_.end() && worker.started > trouble->second.at &&
+            Clock::now() - worker.started > kHealthyRun) {
             troubles_.erase(trouble);
         }
         i++;
@@ -155,6 +194,7 @@ WorkerPool::HandleEnded(const Worker &worker) {
         trouble.attempts = 0;
     }
     trouble.attempts++;
+    trouble.at = Clock::now();
     trouble.sqlstate = error.sqlstate();
     trouble.message = error.message();
     trouble.detail = error.detail();
@@ -255,7 +295,9 @@ const WorkerPool::Trouble *
 WorkerPool::trouble() const {
     const Trouble *first = nullptr;
     for (const auto &[kind, trouble] : troubles_) {
-        if (Running(kind) == 0 && (first == nullptr || trouble.retry_at < first->retry_at)) {
+        const auto members = members_.find(kind);
+        const int needed = members != members_.end() ? std::max(members->second, 1) : 1;
+        if (Running(kind) < needed && (first == nullptr || trouble.retry_at < first->retry_at)) {
             first = &trouble;
         }
     }

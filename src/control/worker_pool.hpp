@@ -26,9 +26,16 @@ class WorkerPool {
     // worker slot of the server is free.
     void Ensure(WorkerKind kind, int count);
 
+    // Starts those of members 0 to count - 1 that do not run; of these `is_wanted` tells which it
+    // needs. Otherwise as Ensure().
+    void EnsureMembers(WorkerKind kind, int count, const std::function<bool(int)> &is_wanted);
+
     // Looks at every worker. One that failed for good: its Error is thrown. A transient failure is
     // remembered; the kind starts again after a delay.
     void Supervise();
+
+    // The kind has failed lately, and waits before it is started again.
+    bool IsDelayed(WorkerKind kind) const;
 
     int Running(WorkerKind kind) const;
     // A worker of the kind ended because its work is done.
@@ -45,6 +52,7 @@ class WorkerPool {
         std::string detail;
         std::string hint;
         int attempts = 0;
+        std::chrono::steady_clock::time_point at;
         std::chrono::steady_clock::time_point retry_at;
     };
     const Trouble *trouble() const;
@@ -57,6 +65,7 @@ class WorkerPool {
   private:
     struct Worker {
         WorkerKind kind;
+        int member;
         int slot;
         BackgroundWorkerHandle *handle;
         std::chrono::steady_clock::time_point started;
@@ -65,7 +74,9 @@ class WorkerPool {
     };
 
     std::optional<int> FreeSlot() const;
-    bool Start(WorkerKind kind);
+    bool Start(WorkerKind kind, int member);
+    bool Runs(WorkerKind kind, int member) const;
+
     void HandleEnded(const Worker &worker);
     bool AskToStop(Worker &worker);
     void Terminate(Worker &worker);
@@ -79,6 +90,7 @@ class WorkerPool {
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
     std::map<WorkerKind, bool> finished_;
+    std::map<WorkerKind, int> members_; // that are needed, all of them
     bool short_of_slots_ = false;
 };
 

@@ -4,8 +4,8 @@
 // The session takes `holder_pid`, clears `held`, sets `until` and then `lsn`. Apply begins no
 // transaction that commits at or beyond `lsn`; once everything before it is committed on the target
 // it stores the same value in `held`. The session may raise `lsn`: apply goes on to the new
-// position and tells so again. With `lsn` back at 0 apply goes on. With several apply workers, one
-// of them speaks for all.
+// position and tells so again. With `lsn` back at 0 apply goes on. With several apply workers, each
+// says in its own state where it stands, and the last of them speaks for all.
 //
 // A hold ends by itself when `until` has passed or the session is gone: apply then takes `lsn`
 // back. So a session that has looked at the target and still finds its `lsn` there was not

@@ -110,6 +110,14 @@ class ChangeDecoder {
     // anything malformed, unknown or truncated: position, message type and first bytes in the
     // detail, never a row's values.
     virtual void Decode(Lsn lsn, std::string_view payload, Change &change) = 0;
+
+    // Rewind() takes back what has been learnt of relations since the last Mark(), so that the
+    // payloads since then can be decoded again. For decoders whose payloads tell all themselves
+    // there is nothing to do.
+    virtual void
+    Mark() {}
+    virtual void
+    Rewind() {}
 };
 
 // Where a payload stands with respect to transactions; the receiver's view, which decodes no row.

@@ -207,6 +207,20 @@ PgoutputDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
 }
 
 void
+PgoutputDecoder::Mark() {
+    replaced_.clear();
+}
+
+void
+PgoutputDecoder::Rewind() {
+    for (auto one = replaced_.rbegin(); one != replaced_.rend(); ++one) {
+        relations_[one->first] = std::move(one->second);
+    }
+    replaced_.clear();
+    last_relation_.reset();
+}
+
+void
 PgoutputDecoder::DecodeMessage(ByteReader &reader, Change &change) {
     change.kind = ChangeKind::kIgnored;
     switch (reader.ReadU8()) {
@@ -242,6 +256,7 @@ PgoutputDecoder::DecodeRelation(ByteReader &reader) {
     RelationPtr &known = relations_[relation.remote_id];
     // Descriptions are repeated, at least after each reconnect; most say nothing new.
     if (known == nullptr || !SameDescription(*known, relation)) {
+        replaced_.emplace_back(relation.remote_id, known);
         known = std::make_shared<const RemoteRelation>(std::move(relation));
         last_relation_ = known;
     }

@@ -11,6 +11,8 @@
 #include <memory>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace livemigrate {
 
@@ -22,6 +24,8 @@ class ByteReader;
 class PgoutputDecoder final : public ChangeDecoder {
   public:
     void Decode(Lsn lsn, std::string_view payload, Change &change) override;
+    void Mark() override;
+    void Rewind() override;
 
   private:
     using RelationPtr = std::shared_ptr<const RemoteRelation>;
@@ -36,6 +40,8 @@ class PgoutputDecoder final : public ChangeDecoder {
     const RelationPtr &FindRelation(ByteReader &reader);
 
     std::unordered_map<uint32_t, RelationPtr> relations_;
+    // What descriptions were before they changed, in that order, since Mark().
+    std::vector<std::pair<uint32_t, RelationPtr>> replaced_;
     // The relation of the last row: consecutive rows mostly belong to one table.
     RelationPtr last_relation_;
 };

@@ -38,6 +38,7 @@ struct WorkerSlot {
     std::atomic<int32_t> pid;         // 0 until the worker runs and after it ended
     std::atomic<uint32_t> outcome;    // WorkerOutcome
     std::atomic<int64_t> since;       // TimestampTz of what it does now
+    std::atomic<uint32_t> member;     // which of its kind: no two that run have the same
     std::atomic<int64_t> task;        // copy_part.id or schema_job.id it works on
     std::atomic<uint64_t> task_bytes; // of this task, so far
     std::atomic<uint64_t> task_rows;
@@ -45,8 +46,23 @@ struct WorkerSlot {
     SharedError error; // valid when outcome is kFailed
 };
 
-inline constexpr size_t kMaxWorkers = 64;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303031; // "LMSHM001"
+// One of the apply workers, each of which applies its share of every transaction.
+struct ApplyWorkerState {
+    std::atomic<int32_t> pid;
+    std::atomic<uint64_t> applied_lsn; // its share of all that ends up to here is committed
+    std::atomic<uint64_t> flushed_lsn; // and on disk, with an origin that says so
+    std::atomic<uint64_t> drained_lsn; // received_lsn at which nothing was left to it
+    std::atomic<int64_t> commit_time;  // at applied_lsn: source clock, TimestampTz
+    std::atomic<uint64_t> arrived_lsn; // its share of all that commits before here is committed
+    std::atomic<uint64_t> committing;  // end LSN of the batch being committed
+    std::atomic<uint64_t> held;        // the hold (core/apply_hold) that it stands at
+    std::atomic<uint64_t> ended_at;    // the endpos that it ended at; 0: it has not
+    std::atomic<uint64_t> keep_from;   // the segment of the spool that it would start from
+};
+
+inline constexpr size_t kMaxApplyWorkers = 32;
+inline constexpr size_t kMaxWorkers = 96;
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303032; // "LMSHM002"
 
 struct SharedState {
     uint64_t magic;
@@ -69,7 +85,10 @@ struct SharedState {
     std::atomic<int64_t> source_clock_offset; // source clock minus ours, microseconds
 
     // Apply.
-    std::atomic<int32_t> apply_pid;
+    std::atomic<uint32_t> apply_workers; // how many there are, set by the coordinator
+    ApplyWorkerState apply[kMaxApplyWorkers];
+
+    // Of all apply workers together, written by any of them, see core/apply_progress.
     std::atomic<uint64_t> applied_lsn;         // committed on the target
     std::atomic<uint64_t> applied_flushed_lsn; // and flushed to its disk
     std::atomic<uint64_t> drained_lsn;         // received_lsn at which nothing was left to apply
@@ -79,11 +98,13 @@ struct SharedState {
     std::atomic<uint64_t> changes_skipped; // of tables left out on request
     std::atomic<uint64_t> endpos_reached;  // the endpos that apply ended at; 0: it has not
 
-    // endpos is stored by a session (set_endpos), then committing is read; apply stores committing,
-    // then reads endpos. Both sequentially consistent: at least one sees the other.
-    std::atomic<uint64_t> endpos; // 0: none
-    std::atomic<uint64_t>
-        committing; // end LSN of the last transaction of the batch being committed
+    // endpos is stored by a session (set_endpos), then `committing` of each apply worker is read; a
+    // worker stores committing, then reads endpos. Both sequentially consistent: at least one sees
+    // the other.
+    std::atomic<uint64_t> endpos;   // 0: none
+    std::atomic<uint64_t> level_at; // stands in for endpos while the workers come to one position
+    std::atomic<uint32_t> pruning;  // the first apply worker removes segments of the spool
+    std::atomic<uint32_t> conflict; // an apply worker has met one, and tells of it
 
     // A session that compares; see core/apply_hold.
     ApplyHold hold;

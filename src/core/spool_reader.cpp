@@ -47,6 +47,15 @@ SpoolReader::Next(SpoolPosition limit, SpoolRecord &record) {
 }
 
 void
+SpoolReader::Rewind(SpoolPosition position) {
+    if (!segment_ || segment_->segment() != position.segment) {
+        Open(position.segment);
+    }
+    segment_->Seek(position.offset);
+    position_ = position;
+}
+
+void
 SpoolReader::OpenFirst() {
     const SpoolPosition from = position_;
     if (from.segment != 0) {

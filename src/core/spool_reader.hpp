@@ -29,6 +29,9 @@ class SpoolReader {
     // The next record that lies below `limit`; false if there is none.
     bool Next(SpoolPosition limit, SpoolRecord &record);
 
+    // Goes back to a record, or the block that holds it. REQUIRES: its segment is there still.
+    void Rewind(SpoolPosition position);
+
     // Behind the last record returned.
     SpoolPosition
     position() const {

@@ -38,6 +38,9 @@ TransactionReader::Next(SpoolPosition limit, Change &change) {
             started_ = true;
             state_ = reader_.began_inside_transaction() ? State::kHeadless : State::kOutside;
         }
+        if (PassOver(record)) {
+            continue;
+        }
         try {
             const Step step = Take(record, change);
             if (step != Step::kNothing) {
@@ -52,6 +55,26 @@ TransactionReader::Next(SpoolPosition limit, Change &change) {
         check.Step(record.payload.size());
     }
     return Step::kNothing;
+}
+
+bool
+TransactionReader::PassOver(const SpoolRecord &record) {
+    ordinal_ = record.position == last_position_ ? ordinal_ + 1 : 0;
+    last_position_ = record.position;
+    if (to_pass_over_ == 0) {
+        return false;
+    }
+    --to_pass_over_;
+    return true;
+}
+
+void
+TransactionReader::Rewind() {
+    reader_.Rewind(begin_position_);
+    decoder_.Rewind();
+    to_pass_over_ = begin_ordinal_;
+    last_position_ = {};
+    state_ = State::kOutside;
 }
 
 TransactionReader::Step
@@ -110,6 +133,8 @@ TransactionReader::TakeBegin(const SpoolRecord &record, const Change &change) {
     }
     state_ = State::kSurfaced;
     begin_position_ = record.position;
+    begin_ordinal_ = ordinal_;
+    decoder_.Mark();
     return Step::kBegin;
 }
 

@@ -38,6 +38,10 @@ class TransactionReader {
     // `change` is valid until the next call, and set for kBegin, kChange and kCommit.
     Step Next(SpoolPosition limit, Change &change);
 
+    // Back to the Begin that was surfaced last, which Next() then surfaces again. REQUIRES: a Begin
+    // was, its Commit was not, and Next() has returned nothing else than kChange since.
+    void Rewind();
+
     // Behind the last record read. After kCommit: where reading may begin once that is flushed on
     // the target, so what FlushPositions wants.
     SpoolPosition
@@ -72,6 +76,7 @@ class TransactionReader {
 
     // What the caller is told of a record; kNothing for those it is not.
     Step Take(const SpoolRecord &record, Change &change);
+    bool PassOver(const SpoolRecord &record);
     Step TakeReset();
     Step TakePosition(const SpoolRecord &record);
     Step TakeBegin(const SpoolRecord &record, const Change &change);
@@ -86,6 +91,11 @@ class TransactionReader {
     State state_ = State::kOutside;
     Lsn begin_commit_lsn_;
     SpoolPosition begin_position_;
+    // Records of one block have the same position: which of them the last one is, and the Begin.
+    SpoolPosition last_position_;
+    uint64_t ordinal_ = 0;
+    uint64_t begin_ordinal_ = 0;
+    uint64_t to_pass_over_ = 0; // records before the Begin that was gone back to
     Lsn stream_lsn_;
     uint64_t skipped_transactions_ = 0;
 };

@@ -6,21 +6,20 @@
 #include "core/flush_positions.hpp"
 #include "core/spool_directory.hpp"
 #include "core/spool_reader.hpp"
-#include "core/sql_text.hpp"
 #include "core/transaction_reader.hpp"
 #include "core/wal2json_decoder.hpp"
 #include "pg/guard.hpp"
-#include "pg/spi.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
+#include "stage/apply_selection.hpp"
 #include "stage/apply_writer.hpp"
+#include "stage/target_transaction.hpp"
 #include "stage/transcoding_decoder.hpp"
 
 #include <algorithm>
 #include <chrono>
-#include <map>
+#include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 
 namespace livemigrate::stage {
@@ -28,6 +27,7 @@ namespace livemigrate::stage {
 namespace {
 
 using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 using Step = TransactionReader::Step;
 
 // A batch under backlog. The larger, the fewer commits and the more changes to the same rows become
@@ -35,84 +35,52 @@ using Step = TransactionReader::Step;
 constexpr size_t kBatchChanges = 20'000;
 constexpr size_t kBatchBytes = 32 << 20;
 
-// "(id)=(5)", as the server's own messages show keys.
-std::string
-DescribeKey(const RowChange &row) {
-    constexpr size_t kLongest = 200;
-    const TupleView tuple = row.old_tuple.empty() ? row.new_tuple : row.old_tuple;
-    std::string names;
-    std::string values;
-    for (size_t i = 0; i < tuple.size(); i++) {
-        const ColumnValue &value = tuple[i];
-        if (!row.relation->columns[i].is_key || value.kind == ValueKind::kAbsent) {
-            continue;
-        }
-        names += (names.empty() ? "" : ", ") + row.relation->columns[i].name;
-        values += values.empty() ? "" : ", ";
-        values += value.kind == ValueKind::kNull ? "null" : std::string(value.data);
-    }
-    std::string key = names.empty() ? "" : "(" + names + ")=(" + values + ")";
-    if (key.size() > kLongest) {
-        const auto length =
-            static_cast<size_t>(pg_mbcliplen(key.data(), static_cast<int>(key.size()), kLongest));
-        key = key.substr(0, length) + "...";
-    }
-    return key;
-}
+constexpr milliseconds kOriginInterval{1000};
 
 void
 ServeInterrupts() {
     pg::CheckInterrupts();
 }
 
-// The target transaction that takes source transactions.
-class TargetTransaction {
-  public:
-    TargetTransaction() {
-        pg::Call([] { SPI_connect(); });
-    }
-
-    // Commits with the origin at `end_lsn`; returns the local commit's end.
-    XLogRecPtr
-    Commit(Lsn end_lsn, int64_t commit_time) {
-        pg::Call([&] {
-            SPI_finish();
-            replorigin_session_origin_lsn = end_lsn.value;
-            replorigin_session_origin_timestamp = commit_time;
-        });
-        transaction_.Commit();
-        return XactLastCommitEnd;
-    }
-
-  private:
-    pg::Transaction transaction_; // aborts, SPI included, unless committed
-};
-
 class Applier {
   public:
     Applier(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure)
         : settings_(settings), observer_(observer), failure_(failure),
-          reader_(settings.spool_directory, settings.spool_identity), decoder_(MakeStream()),
-          batch_(kBatchChanges, kBatchBytes), writer_(FormatOf(settings), failure) {
-        for (const CopyTable &table : settings.tables) {
-            tables_[{table.schema, table.name}] = &table;
-        }
-    }
+          reader_(settings.spool_directory, settings.spool_identity),
+          selection_(settings.tables, settings.filter),
+          shares_(settings.workers, settings.dealings), decoder_(MakeStream()),
+          batch_(kBatchChanges, kBatchBytes), writer_(FormatOf(settings), failure) {}
 
     void
     Run() {
         const Lsn progress = SetUpOrigin();
         const Lsn start_after = std::max(settings_.start_after, progress);
+        origin_lsn_ = start_after;
+        origin_set_at_ = Clock::now();
+        passed_.end_lsn = start_after;
         observer_.Committed(start_after, 0, 0, 0, 0);
-        observer_.Flushed(start_after);
+        observer_.Flushed(start_after, 0);
         TransactionReader transactions(reader_, *decoder_, start_after, ServeInterrupts);
-        observer_.Doing("applying");
+        observer_.Doing(Activity());
         while (!Advance(transactions)) {
         }
+        AdvanceOrigin();
         FlushToDisk();
     }
 
   private:
+    // A source transaction that is read to its end and not committed on the target.
+    struct Complete {
+        Lsn begin_lsn; // its commit_lsn, as Begin tells it
+        Lsn end_lsn;
+        int64_t commit_time = 0;
+        SpoolPosition position;
+        size_t items = 0; // of batch_, up to its end
+        uint64_t changes = 0;
+        uint64_t passed_over = 0;
+        bool skipped = false;
+    };
+
     static ValueFormat
     FormatOf(const ApplySettings &settings) {
         // pgoutput converts to our client_encoding; wal2json is brought to UTF-8 before decoding.
@@ -127,14 +95,29 @@ class Applier {
         }
         auto decoder = std::make_unique<Wal2jsonDecoder>(
             [this](std::string_view schema, std::string_view name) {
-                const auto found = tables_.find({std::string(schema), std::string(name)});
-                return found != tables_.end() && found->second->replica_identity == 'f';
+                return selection_.HasIdentityFull(schema, name);
             });
         const int encoding = EncodingOf(settings_.source_encoding);
         if (encoding == PG_UTF8) {
             return decoder;
         }
         return std::make_unique<TranscodingDecoder>(std::move(decoder), encoding);
+    }
+
+    bool
+    is_parallel() const {
+        return settings_.workers > 1;
+    }
+    bool
+    is_first() const {
+        return settings_.worker == 0;
+    }
+
+    std::string
+    Activity() const {
+        return is_parallel() ? "applying, worker " + std::to_string(settings_.worker + 1) + " of " +
+                                   std::to_string(settings_.workers)
+                             : "applying";
     }
 
     Lsn
@@ -164,17 +147,17 @@ class Applier {
                 if (WaitWhileHeld()) {
                     endpos = observer_.Endpos();
                 }
-                if (BeyondEndpos(change_.commit_lsn, endpos)) {
+                if (BeyondEndpos(change_.commit_lsn, endpos) || !Begin()) {
+                    DropOpenTransaction();
                     CommitComplete();
                     return true;
                 }
-                Begin();
                 break;
             case Step::kChange:
-                Take();
+                Take(transactions);
                 break;
             case Step::kCommit:
-                if (!IncludedByEndpos(change_.end_lsn, endpos)) {
+                if (!IncludedByEndpos(change_.end_lsn, endpos) || !MayEnd()) {
                     // endpos lies inside the commit record, or was set when this had begun.
                     DropOpenTransaction();
                     CommitComplete();
@@ -191,35 +174,90 @@ class Applier {
         return false;
     }
 
+    bool
+    IsHeld() {
+        const Lsn hold = observer_.HoldAt();
+        return hold.valid() && change_.commit_lsn >= hold;
+    }
+
+    // A while of waiting before a transaction, with everything before it committed.
+    void
+    Pause() {
+        if (const Lsn hold = observer_.HoldAt(); hold.valid() && change_.commit_lsn >= hold) {
+            observer_.Held(hold);
+        }
+        observer_.ReadLimit(); // leaves when the coordinator is gone
+        ReportFlushed();
+        pg::Wait({.timeout = milliseconds(200)});
+    }
+
     // Waits while a session holds apply at or before the transaction that is about to begin.
     // Returns whether it did.
     bool
     WaitWhileHeld() {
-        const auto is_held = [this](Lsn hold) {
-            return hold.valid() && change_.commit_lsn >= hold;
-        };
-        if (!is_held(observer_.HoldAt())) {
+        if (!IsHeld()) {
             return false;
         }
         CommitComplete();
         observer_.Doing("held for a comparison");
-        for (Lsn hold = observer_.HoldAt(); is_held(hold); hold = observer_.HoldAt()) {
-            observer_.Held(hold);
-            observer_.ReadLimit(); // leaves when the coordinator is gone
-            ReportFlushed();
-            pg::Wait({.timeout = milliseconds(200)});
+        while (IsHeld()) {
+            Pause();
         }
-        observer_.Doing("applying");
+        observer_.Doing(Activity());
         return true;
     }
 
-    void
+    // False if an endpos before the transaction was set while others were waited for.
+    bool
     Begin() {
         in_transaction_ = true;
         xid_ = change_.xid;
         begin_commit_lsn_ = change_.commit_lsn;
         skipping_ = settings_.skipped.contains(begin_commit_lsn_);
         batch_.BeginTransaction({xid_, begin_commit_lsn_});
+        barrier_ = is_first() && change_.commit_lsn == barrier_lsn_;
+        if (!barrier_) {
+            return true;
+        }
+        while (IsHeld() || !observer_.OthersHaveArrivedAt(begin_commit_lsn_)) {
+            if (BeyondEndpos(begin_commit_lsn_, observer_.Endpos())) {
+                return false;
+            }
+            Pause();
+        }
+        return true;
+    }
+
+    // The open transaction turns out to be a barrier. What has been kept of it is forgotten: the
+    // first worker reads it again, and applies all of it.
+    void
+    MeetBarrier(TransactionReader &transactions) {
+        DropOpenTransaction();
+        CommitComplete();
+        observer_.ArrivedAt(begin_commit_lsn_);
+        if (is_first()) {
+            barrier_lsn_ = begin_commit_lsn_;
+            transactions.Rewind();
+        } else {
+            in_transaction_ = true;
+            barrier_ = true;
+        }
+    }
+
+    // At the end of a barrier the others wait until the first worker has applied it. False if an
+    // endpos before it was set meanwhile.
+    bool
+    MayEnd() {
+        if (!barrier_ || is_first()) {
+            return true;
+        }
+        while (!observer_.FirstHasPassed(change_.end_lsn)) {
+            if (!IncludedByEndpos(change_.end_lsn, observer_.Endpos())) {
+                return false;
+            }
+            Pause();
+        }
+        return true;
     }
 
     void
@@ -234,9 +272,14 @@ class Applier {
                              .changes = std::exchange(open_changes_, 0),
                              .passed_over = std::exchange(open_passed_over_, 0),
                              .skipped = std::exchange(skipping_, false)});
-        // One that was written piece by piece shares its target transaction with no other.
-        if (batch_.full() || target_) {
+        // One that was written piece by piece shares its target transaction with no other; for a
+        // barrier, others wait.
+        const bool barrier = std::exchange(barrier_, false);
+        if (batch_.full() || target_ || barrier || complete_.size() >= kBatchChanges) {
             CommitComplete();
+        }
+        if (barrier && is_first()) {
+            observer_.WakeOthers();
         }
     }
 
@@ -247,6 +290,7 @@ class Applier {
         open_changes_ = 0;
         open_passed_over_ = 0;
         skipping_ = false;
+        barrier_ = false;
         in_transaction_ = false;
     }
 
@@ -263,6 +307,9 @@ class Applier {
                 return true;
             }
         }
+        if (!in_transaction_ && OriginIsOld()) {
+            AdvanceOrigin();
+        }
         ReportFlushed();
         if (observer_.ReadLimit().written == limit.written &&
             (in_transaction_ || observer_.ReadLimit().received == limit.received)) {
@@ -273,19 +320,27 @@ class Applier {
     }
 
     void
-    Take() {
+    Take(TransactionReader &transactions) {
+        owner_ = Owner();
         if (skipping_) {
-            open_passed_over_++;
+            open_passed_over_ += IsOurs() ? 1 : 0;
+            return;
+        }
+        if (barrier_ && !is_first()) {
+            return;
+        }
+        if (IsBarrier()) {
+            MeetBarrier(transactions);
             return;
         }
         if (change_.kind == ChangeKind::kTruncate) {
             for (const auto &relation : change_.truncated) {
-                if (IsWanted(*relation)) {
+                if (IsWanted(relation) && IsOurs()) {
                     batch_.AddTruncate(relation, change_.truncate_restart_identity);
                     open_changes_++;
                 }
             }
-        } else if (IsWanted(*change_.relation)) {
+        } else if (IsWanted(change_.relation) && IsOurs()) {
             batch_.Add(change_);
             open_changes_++;
         }
@@ -297,6 +352,37 @@ class Applier {
         }
     }
 
+    // Whether the change makes its transaction a barrier, and this has not been found out before.
+    bool
+    IsBarrier() {
+        if (!is_parallel() || barrier_) {
+            return false;
+        }
+        const auto applies = [this](const std::shared_ptr<const RemoteRelation> &relation) {
+            return selection_.Of(relation, begin_commit_lsn_) == ApplySelection::Choice::kApply;
+        };
+        if (change_.kind == ChangeKind::kTruncate) {
+            return std::any_of(change_.truncated.begin(), change_.truncated.end(),
+                               [&](const auto &relation) {
+                                   return shares_.TruncateIsBarrier(*relation) && applies(relation);
+                               });
+        }
+        return !owner_ && applies(change_.relation);
+    }
+
+    // The worker that applies the change, if anybody does; nullopt: it makes a barrier.
+    std::optional<uint32_t>
+    Owner() {
+        if (!is_parallel() || change_.kind == ChangeKind::kTruncate) {
+            return 0;
+        }
+        return shares_.WorkerOf(change_);
+    }
+    bool
+    IsOurs() const {
+        return barrier_ || owner_.value_or(0) == settings_.worker;
+    }
+
     // A transaction that does not fit a batch is written piece by piece, in a target transaction
     // that takes no other: so it can be given up alone.
     void
@@ -306,63 +392,27 @@ class Applier {
         batch_.Clear();
     }
 
-    // Whether the change is for the target. What the user left out is counted; what nobody knows of
-    // is an error: it was created on the source after the migration began.
+    // Whether changes of the table are for the target. What the user left out is counted, by one
+    // worker; a table that nobody knows of is an error.
     bool
-    IsWanted(const RemoteRelation &relation) {
-        const auto known = tables_.find({relation.schema, relation.name});
-        if (known != tables_.end()) {
-            const CopyTable &table = *known->second;
-            if (table.relkind != 'p' && !table.copy_data) {
-                open_passed_over_++;
-                return false;
-            }
-            // Rows copied under a later snapshot have this transaction's effects already.
-            return !table.snapshot_lsn.valid() || begin_commit_lsn_ >= table.snapshot_lsn;
-        }
-        if (!settings_.filter.Selects(relation.schema, relation.name) ||
-            relation.schema.starts_with("pg_")) {
-            open_passed_over_++;
-            return false;
-        }
-        return IsUnknownAccepted(relation);
-    }
-
-    bool
-    IsUnknownAccepted(const RemoteRelation &relation) {
-        if (accepted_unknown_.contains({relation.schema, relation.name})) {
+    IsWanted(const std::shared_ptr<const RemoteRelation> &relation) {
+        switch (selection_.Of(relation, begin_commit_lsn_)) {
+        case ApplySelection::Choice::kApply:
             return true;
+        case ApplySelection::Choice::kCopied:
+            return false;
+        case ApplySelection::Choice::kPassOver:
+            open_passed_over_ += is_first() ? 1 : 0;
+            return false;
+        case ApplySelection::Choice::kUnknown:
+            break;
         }
-        // Once somebody has made the table on the target, its changes can be applied.
-        if (!ExistsOnTarget(relation)) {
+        if (is_first() && !selection_.AcceptUnknown(*relation, target_.has_value())) {
             CommitComplete();
-            failure_.Set(relation, "change", {xid_, begin_commit_lsn_});
-            throw Error(sqlstate::kUndefinedTable,
-                        "table " + QualifiedName(relation.schema, relation.name) +
-                            " was created on the source after the migration began")
-                .Detail("The change stream has rows for it, first in the transaction that commits "
-                        "at " +
-                        begin_commit_lsn_.ToString() + ".")
-                .Hint("Create it on the target as it is on the source, then run: SELECT "
-                      "livemigrate.migration_resume();");
+            failure_.Set(*relation, "change", {xid_, begin_commit_lsn_});
+            ApplySelection::ThrowUnknown(*relation, begin_commit_lsn_);
         }
-        accepted_unknown_.insert({relation.schema, relation.name});
-        return true;
-    }
-
-    bool
-    ExistsOnTarget(const RemoteRelation &relation) {
-        std::optional<pg::Transaction> own;
-        if (!target_) {
-            own.emplace();
-        }
-        const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
-                                      {QualifiedName(relation.schema, relation.name)})
-                                .Scalar() == "t";
-        if (own) {
-            own->Commit();
-        }
-        return exists;
+        return is_first();
     }
 
     void
@@ -412,36 +462,73 @@ class Applier {
         for (const Complete &one : these) {
             changes += one.changes;
             passed_over += one.passed_over;
-            if (one.skipped) {
+            if (one.skipped && (is_first() || one.passed_over > 0)) {
                 OpenTarget();
                 observer_.Skipped(one.begin_lsn, one.passed_over);
             }
         }
         XLogRecPtr local = 0;
+        passed_ = last;
+        if (!target_ && OriginIsOld() && observer_.Announce(last.end_lsn)) {
+            OpenTarget();
+        }
         if (target_) {
             if (!observer_.Announce(last.end_lsn)) {
                 throw Error(sqlstate::kSerializationFailure,
                             "endpos was set before transactions that were being applied")
                     .Detail("Apply begins again behind the last transaction applied.");
             }
-            local = target_->Commit(last.end_lsn, last.commit_time);
-            target_.reset();
+            local = CommitTarget(last);
         }
-        positions_.Add(local, last.end_lsn, last.position);
+        // Of several workers each tells only of what its origin tells, too: otherwise a crash that
+        // takes the spool's tail could leave the source beyond where a worker begins again.
+        if (local != 0 || !is_parallel()) {
+            positions_.Add(local, last.end_lsn, last.position);
+        }
         observer_.Committed(last.end_lsn, last.commit_time, count, changes, passed_over);
         ReportFlushed();
+    }
+
+    XLogRecPtr
+    CommitTarget(const Complete &last) {
+        const XLogRecPtr local = target_->Commit(last.end_lsn, last.commit_time, is_parallel());
+        target_.reset();
+        origin_lsn_ = last.end_lsn;
+        origin_set_at_ = Clock::now();
+        return local;
+    }
+
+    // Whether the origin must be moved although there is nothing to write: a worker may have no
+    // share in anything for long, and the spool is kept for it.
+    bool
+    OriginIsOld() const {
+        return is_parallel() && passed_.end_lsn > origin_lsn_ &&
+               Clock::now() - origin_set_at_ > kOriginInterval;
+    }
+
+    // REQUIRES: nothing waits to be committed.
+    void
+    AdvanceOrigin() {
+        if (!is_parallel() || passed_.end_lsn <= origin_lsn_ ||
+            !observer_.Announce(passed_.end_lsn)) {
+            return;
+        }
+        OpenTarget();
+        positions_.Add(CommitTarget(passed_), passed_.end_lsn, passed_.position);
     }
 
     void
     ReportFlushed() {
         const XLogRecPtr local = pg::LocalFlushPosition();
         if (const std::optional<FlushPosition> flushed = positions_.FlushedUpTo(local)) {
-            observer_.Flushed(flushed->remote_end_lsn);
-            if (flushed->spool_position.segment > pruned_segment_) {
-                PruneSpool(settings_.spool_directory, flushed->spool_position);
-                pruned_segment_ = flushed->spool_position.segment;
-            }
+            observer_.Flushed(flushed->remote_end_lsn, flushed->spool_position.segment);
         }
+        const uint64_t keep_from = observer_.BeginPruning();
+        if (keep_from > pruned_segment_) {
+            PruneSpool(settings_.spool_directory, {keep_from, 0});
+            pruned_segment_ = keep_from;
+        }
+        observer_.EndPruning();
     }
 
     void
@@ -454,9 +541,9 @@ class Applier {
     ApplyObserver &observer_;
     ApplyFailure &failure_;
     SpoolReader reader_;
+    ApplySelection selection_;
+    ApplyShares shares_;
     std::unique_ptr<ChangeDecoder> decoder_;
-    std::map<std::pair<std::string, std::string>, const CopyTable *> tables_;
-    std::set<std::pair<std::string, std::string>> accepted_unknown_;
     FlushPositions positions_;
     uint64_t pruned_segment_ = 0;
 
@@ -471,50 +558,18 @@ class Applier {
     Lsn begin_commit_lsn_;
     uint64_t open_changes_ = 0;
     uint64_t open_passed_over_ = 0;
-    bool skipping_ = false; // the user wants the open transaction passed over
+    bool skipping_ = false;         // the user wants the open transaction passed over
+    std::optional<uint32_t> owner_; // of change_
+    bool barrier_ = false;          // the open transaction is one
+    Lsn barrier_lsn_; // commit_lsn of the one that the first worker found and reads again
 
-    // A source transaction that is read to its end and not committed on the target.
-    struct Complete {
-        Lsn begin_lsn; // its commit_lsn, as Begin tells it
-        Lsn end_lsn;
-        int64_t commit_time = 0;
-        SpoolPosition position;
-        size_t items = 0; // of batch_, up to its end
-        uint64_t changes = 0;
-        uint64_t passed_over = 0;
-        bool skipped = false;
-    };
     std::vector<Complete> complete_;
+    Complete passed_; // the last one that is done with, whether there was anything to write or not
+    Lsn origin_lsn_;  // the origin's progress
+    Clock::time_point origin_set_at_;
 };
 
 } // namespace
-
-void
-ApplyFailure::Set(const RemoteRelation &relation, const char *what,
-                  const ChangeBatch::Transaction &transaction) {
-    *this = {true, relation.schema, relation.name,         what,
-             "",   transaction.xid, transaction.commit_lsn};
-}
-
-void
-ApplyFailure::Set(const char *what, const ChangeBatch::Item &item) {
-    Set(*item.row.relation, what, item.transaction);
-    key = DescribeKey(item.row);
-}
-
-Error
-ApplyFailure::Describe(const Error &error) const {
-    const std::string hint =
-        "Remove the cause, then run: SELECT livemigrate.migration_resume(); or, to pass over the "
-        "whole transaction: SELECT livemigrate.skip_transaction('" +
-        commit_lsn.ToString() + "'); SELECT livemigrate.migration_resume();";
-    return Error(error.sqlstate(), error.message())
-        .Detail(error.detail())
-        .Hint(error.hint().empty() ? hint : error.hint())
-        .Context("applying " + command + " on " + QualifiedName(schema, table) +
-                 (key.empty() ? "" : " " + key) + " of source transaction " + std::to_string(xid) +
-                 ", which commits at " + commit_lsn.ToString());
-}
 
 void
 Apply(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure) {

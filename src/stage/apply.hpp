@@ -3,15 +3,21 @@
 // Source transactions are gathered into target transactions, each of which ends at a source
 // transaction's end and carries the replication origin to it (invariants 1 and 3). With no backlog
 // a batch is what is there, at once.
+//
+// Several workers may each apply their share of every transaction (core/apply_share), each with its
+// own origin and so exactly once. What the shares of several workers depend on, a barrier, the
+// first worker applies alone: when the others have committed all that is before it, and before they
+// go on. Nothing else has to be kept for that: whoever has committed anything behind a barrier did
+// so after the first worker's commit, so that no crash leaves the one without the other.
 #pragma once
 
-#include "core/change_batch.hpp"
+#include "core/apply_share.hpp"
 #include "core/copy_task.hpp"
-#include "core/error.hpp"
 #include "core/lsn.hpp"
 #include "core/output_plugin.hpp"
 #include "core/spool_format.hpp"
 #include "core/table_pattern.hpp"
+#include "stage/apply_failure.hpp"
 
 #include <cstdint>
 #include <set>
@@ -30,6 +36,9 @@ struct ApplySettings {
     std::vector<CopyTable> tables;
     TableFilter filter;    // what the user selected: other tables are passed over, and counted
     std::set<Lsn> skipped; // commit_lsn of transactions that the user wants passed over
+    uint32_t worker = 0;   // which of `workers`, each with an origin of its own
+    uint32_t workers = 1;
+    Dealings dealings; // with several: which change belongs to which; the same for all
 };
 
 // What apply asks of and tells the other processes; see SharedState.
@@ -50,7 +59,18 @@ class ApplyObserver {
                            uint64_t changes, uint64_t skipped) = 0;
     // Inside the target transaction that takes the origin beyond a transaction passed over.
     virtual void Skipped(Lsn commit_lsn, uint64_t changes) = 0;
-    virtual void Flushed(Lsn end_lsn) = 0;
+    // On disk, and so is the origin's progress; reading could begin with this segment of the spool.
+    virtual void Flushed(Lsn end_lsn, uint64_t segment) = 0;
+    // The first segment of the spool that is needed still; 0 if it is not for this worker to remove
+    // those before it. While they are removed, nobody else begins to read them.
+    virtual uint64_t BeginPruning() = 0;
+    virtual void EndPruning() = 0;
+    // With several workers. Everything of this worker's that commits before a barrier is committed.
+    virtual void ArrivedAt(Lsn commit_lsn) = 0;
+    virtual bool OthersHaveArrivedAt(Lsn commit_lsn) = 0;
+    // Whether the first worker has committed all that ends up to there.
+    virtual bool FirstHasPassed(Lsn end_lsn) = 0;
+    virtual void WakeOthers() = 0;
     // Everything that was received up to `received` is applied.
     virtual void Drained(Lsn received) = 0;
     // Where a session wants apply to stand still: no transaction that commits at or beyond it is to
@@ -59,23 +79,6 @@ class ApplyObserver {
     // Everything before `hold`, and nothing behind it, is committed. Told again and again.
     virtual void Held(Lsn hold) = 0;
     virtual void Doing(const std::string &what) = 0;
-};
-
-// A change that could not be applied: for the conflicts view.
-struct ApplyFailure {
-    bool set = false;
-    std::string schema;
-    std::string table;
-    std::string command;
-    std::string key; // (columns)=(values), cut off where it is long
-    uint32_t xid = 0;
-    Lsn commit_lsn;
-
-    void Set(const RemoteRelation &relation, const char *what,
-             const ChangeBatch::Transaction &transaction);
-    void Set(const char *what, const ChangeBatch::Item &item);
-    // `error`, with the change it is about as its context, and a hint if it had none.
-    Error Describe(const Error &error) const;
 };
 
 // Returns when endpos is reached: everything up to it is applied and flushed. Throws Error

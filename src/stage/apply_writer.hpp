@@ -9,7 +9,7 @@
 
 #include "core/change_batch.hpp"
 #include "core/error.hpp"
-#include "stage/apply.hpp"
+#include "stage/apply_failure.hpp"
 #include "stage/managed_table.hpp"
 #include "stage/plain_table.hpp"
 #include "stage/target_relation.hpp"

@@ -48,15 +48,18 @@ void
 CheckWorkers(PreflightRun &run) {
     const int used = CountForeignWorkers();
     const int free = std::max(max_worker_processes - used, 0);
-    const int jobs = std::max(run.settings.table_jobs, run.settings.index_jobs);
+    const int jobs =
+        std::max({run.settings.table_jobs, run.settings.index_jobs, run.settings.apply_jobs});
+    // Jobs take turns where there are fewer workers, but those that apply wait for one another.
+    const int fewest = kFewestWorkers + run.settings.apply_jobs - 1;
     const std::string text = std::to_string(used) + " of " + std::to_string(max_worker_processes) +
                              " background workers of the target are in use";
     const std::string fix =
         SetAndRestart("max_worker_processes",
                       std::to_string(used + kWorkersBesidesJobs + jobs + kSpareWorkers), "target");
-    if (free < kFewestWorkers) {
+    if (free < fewest) {
         run.Fail("target_workers", sqlstate::kConfigurationLimitExceeded, "target",
-                 text + ", a migration needs at least " + std::to_string(kFewestWorkers), fix);
+                 text + ", a migration needs at least " + std::to_string(fewest), fix);
     } else if (free < kWorkersBesidesJobs + jobs) {
         run.Notice("target_workers", "target",
                    text + ": " + std::to_string(free - kWorkersBesidesJobs) + " of " +
@@ -71,12 +74,23 @@ void
 CheckOrigins(PreflightRun &run) {
     const char *name =
         pg::kBuiltForVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
-    const std::string limit =
-        pg::Query("SELECT pg_catalog.current_setting($1)", {name}).Scalar().value_or("0");
+    const pg::SqlResult found =
+        pg::Query("SELECT pg_catalog.current_setting($1), (SELECT pg_catalog.count(*) FROM "
+                  "pg_catalog.pg_replication_origin)",
+                  {name});
+    const std::string limit = pg::Text(found.rows.at(0), 0);
+    const int needed = pg::Number<int>(found.rows.at(0), 1) + run.settings.apply_jobs;
     if (limit == "0") {
         run.Fail("target_origins", sqlstate::kConfigurationLimitExceeded, "target",
                  std::string(name) + " of the target is 0: it can track no replication origin",
                  SetAndRestart(name, "10", "target"));
+    } else if (run.settings.apply_jobs > 1 && pg::Number<int>(found.rows.at(0), 0) < needed) {
+        run.Fail("target_origins", sqlstate::kConfigurationLimitExceeded, "target",
+                 std::string(name) + " of the target is " + limit + ": with one for each of " +
+                     std::to_string(run.settings.apply_jobs) +
+                     " apply workers it would have to track " + std::to_string(needed) +
+                     " replication origins",
+                 SetAndRestart(name, std::to_string(needed + 2), "target"));
     } else {
         run.Ok("target_origins", "target", "can track " + limit + " replication origins");
     }

@@ -159,6 +159,36 @@ TEST_F(TransactionReading, FollowsTheWriter) {
     }
 }
 
+TEST_F(TransactionReading, GoesBackToTheBegin) {
+    for (const bool compress : {false, true}) {
+        SpoolOptions options = Options();
+        options.compress = compress;
+        RemoveSpool(directory_);
+        SpoolWriter writer(options);
+        for (uint64_t i = 1; i <= 20; ++i) {
+            AppendTransaction(writer, i * 100, i * 100 + 10);
+        }
+        writer.Flush();
+        SpoolReader reader(directory_, identity_);
+        FakeDecoder decoder;
+        TransactionReader transactions(reader, decoder, Lsn{450});
+        Change change;
+        for (uint64_t i = 5; i <= 20; ++i) {
+            for (int pass = 0; pass < 3; pass++) {
+                ASSERT_EQ(transactions.Next(writer.written(), change), Step::kBegin);
+                ASSERT_EQ(change.commit_lsn, Lsn{i * 100});
+                ASSERT_EQ(transactions.Next(writer.written(), change), Step::kChange);
+                if (pass < 2) {
+                    transactions.Rewind();
+                }
+            }
+            ASSERT_EQ(transactions.Next(writer.written(), change), Step::kCommit);
+            ASSERT_EQ(change.end_lsn, Lsn{i * 100 + 10});
+        }
+        EXPECT_EQ(transactions.Next(writer.written(), change), Step::kNothing);
+    }
+}
+
 TEST_F(TransactionReading, IdlePositionsMoveTheStream) {
     SpoolWriter writer(Options());
     AppendTransaction(writer, 100, 110);

@@ -1,0 +1,239 @@
+#include "pg/prelude.hpp"
+
+#include "control/apply_worker.hpp"
+
+#include "control/apply_dealing.hpp"
+#include "control/apply_hold.hpp"
+#include "control/apply_origins.hpp"
+#include "control/shared_memory.hpp"
+#include "control/spool_identity.hpp"
+#include "control/table_selection.hpp"
+#include "control/work_directory.hpp"
+#include "core/apply_progress.hpp"
+#include "core/retry_policy.hpp"
+#include "pg/guc.hpp"
+#include "pg/spi.hpp"
+#include "pg/transaction.hpp"
+#include "pg/wait.hpp"
+#include "stage/apply.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::control {
+
+namespace {
+
+void
+RaiseTo(std::atomic<uint64_t> &position, uint64_t to) {
+    // One writer; a worker that starts again tells no less than what it had committed before.
+    position.store(std::max(position.load(), to));
+}
+
+class SharedApplyObserver final : public stage::ApplyObserver {
+  public:
+    SharedApplyObserver(SharedState &state, WorkerSlot &slot)
+        : state_(state), slot_(slot), index_(slot.member.load()), own_(state.apply[index_]) {
+        own_.pid.store(MyProcPid);
+        own_.ended_at.store(0);
+        own_.held.store(0);
+        // It reads from the beginning of what is there, so that must stay, and whoever has looked
+        // before be done.
+        own_.keep_from.store(0);
+        if (index_ == 0) {
+            state_.pruning.store(0);
+        }
+        while (state_.pruning.load() != 0) {
+            CheckCoordinator(state_);
+            pg::SleepOnLatch(std::chrono::milliseconds(10));
+        }
+    }
+
+    Limit
+    ReadLimit() override {
+        CheckCoordinator(state_);
+        Limit limit;
+        limit.received = Lsn{state_.received_lsn.load()};
+        ReadSpoolPosition(state_, limit.written.segment, limit.written.offset);
+        return limit;
+    }
+    Lsn
+    Endpos() override {
+        const uint64_t level = state_.level_at.load();
+        last_endpos_ = Lsn{level != 0 ? level : state_.endpos.load()};
+        return last_endpos_;
+    }
+    bool
+    Announce(Lsn end_lsn) override {
+        own_.committing.store(end_lsn.value);
+        const uint64_t endpos = state_.endpos.load();
+        return endpos == 0 || end_lsn.value <= endpos;
+    }
+    void
+    Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
+              uint64_t skipped) override {
+        if (commit_time != 0) {
+            own_.commit_time.store(commit_time);
+        }
+        RaiseTo(own_.applied_lsn, end_lsn.value);
+        // Every worker sees every transaction.
+        state_.transactions_applied.fetch_add(index_ == 0 ? transactions : 0);
+        state_.changes_applied.fetch_add(changes);
+        state_.changes_skipped.fetch_add(skipped);
+        PublishApplyProgress(state_);
+        pg::WakeProcess(state_.receiver_pid.load());
+    }
+    void
+    Skipped(Lsn commit_lsn, uint64_t changes) override {
+        RecordSkippedTransaction(state_.migration, commit_lsn, changes);
+    }
+    void
+    Flushed(Lsn end_lsn, uint64_t segment) override {
+        RaiseTo(own_.flushed_lsn, end_lsn.value);
+        if (segment > own_.keep_from.load()) {
+            own_.keep_from.store(segment);
+            if (index_ != 0) {
+                pg::WakeProcess(state_.apply[0].pid.load());
+            }
+        }
+        PublishApplyProgress(state_);
+    }
+    uint64_t
+    BeginPruning() override {
+        if (index_ != 0) {
+            return 0;
+        }
+        state_.pruning.store(1);
+        return FirstSegmentNeeded(state_);
+    }
+    void
+    EndPruning() override {
+        if (index_ == 0) {
+            state_.pruning.store(0);
+        }
+    }
+    void
+    Drained(Lsn received) override {
+        own_.drained_lsn.store(received.value);
+        const uint64_t before = state_.drained_lsn.load();
+        PublishApplyProgress(state_);
+        if (state_.drained_lsn.load() != before) {
+            pg::WakeProcess(state_.receiver_pid.load());
+        }
+    }
+    void
+    ArrivedAt(Lsn commit_lsn) override {
+        RaiseTo(own_.arrived_lsn, commit_lsn.value);
+        if (index_ != 0) {
+            pg::WakeProcess(state_.apply[0].pid.load());
+        }
+    }
+    bool
+    OthersHaveArrivedAt(Lsn commit_lsn) override {
+        return OthersHaveArrived(state_, index_, commit_lsn.value);
+    }
+    bool
+    FirstHasPassed(Lsn end_lsn) override {
+        return state_.apply[0].applied_lsn.load() >= end_lsn.value;
+    }
+    void
+    WakeOthers() override {
+        WakeApply(state_);
+    }
+    Lsn
+    HoldAt() override {
+        return Lsn{CurrentHold(state_.hold)};
+    }
+    void
+    Held(Lsn hold) override {
+        own_.held.store(hold.value);
+        if (PublishHeld(state_)) {
+            pg::WakeProcess(state_.hold.holder_pid.load());
+        }
+    }
+    void
+    Doing(const std::string &what) override {
+        SetDoing(slot_, what);
+    }
+    void
+    Ended() {
+        own_.ended_at.store(last_endpos_.value);
+        PublishEndposReached(state_);
+    }
+
+  private:
+    SharedState &state_;
+    WorkerSlot &slot_;
+    const uint32_t index_;
+    ApplyWorkerState &own_;
+    Lsn last_endpos_;
+};
+
+// Of several workers that meet conflicts before they are stopped, one tells: so there is one
+// transaction to look at, and to skip.
+void
+RecordConflict(const Migration &migration, SharedState &state, const stage::ApplyFailure &failure,
+               const Error &error) {
+    if (!failure.set || IsTransient(error.sqlstate())) {
+        return;
+    }
+    if (state.conflict.exchange(1) != 0) {
+        throw Error(sqlstate::kSerializationFailure,
+                    "another apply worker has met a conflict: " + error.message());
+    }
+    pg::Transaction transaction;
+    pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, key, "
+              "xid, end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5, "
+              "$6::bigint, $7::pg_lsn, $8, $9)",
+              {std::to_string(migration.id), failure.command, failure.schema, failure.table,
+               failure.key.empty() ? std::nullopt : pg::SqlValue(failure.key),
+               std::to_string(failure.xid), failure.commit_lsn.ToString(), error.sqlstate(),
+               error.message()});
+    transaction.Commit();
+}
+
+stage::ApplySettings
+SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
+    stage::ApplySettings settings;
+    settings.spool_directory = WorkDirectory(database, migration.id).spool();
+    settings.spool_identity = IdentityOf(migration);
+    settings.plugin = *migration.plugin;
+    settings.source_encoding = migration.source_encoding;
+    settings.origin = OriginOf(migration.origin_name, worker);
+    settings.start_after = migration.snapshot_lsn;
+    settings.filter = FilterOf(migration.settings);
+    settings.worker = worker;
+    settings.workers = static_cast<uint32_t>(migration.settings.apply_jobs);
+    pg::Transaction transaction;
+    settings.tables = LoadTables(migration.id);
+    settings.skipped = LoadSkippedTransactions(migration.id);
+    if (settings.workers > 1) {
+        settings.dealings = LoadDealings(migration.id);
+    }
+    transaction.Commit();
+    return settings;
+}
+
+} // namespace
+
+void
+RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state,
+               WorkerSlot &slot) {
+    const stage::ApplySettings settings = SettingsOf(migration, database, slot.member.load());
+    pg::SetConfig("session_replication_role", "replica");
+    pg::SetConfig("synchronous_commit", "off");
+    // Every statement finds one row by its key, thousands of times: one plan, through the index,
+    // also where a table is so small that a scan would look cheaper now.
+    pg::SetConfig("enable_seqscan", "off");
+    pg::SetConfig("plan_cache_mode", "force_generic_plan");
+    SharedApplyObserver observer(state, slot);
+    stage::ApplyFailure failure;
+    try {
+        stage::Apply(settings, observer, failure);
+    } catch (const Error &error) {
+        RecordConflict(migration, state, failure, error);
+        throw;
+    }
+    observer.Ended();
+}
+
+} // namespace livemigrate::control

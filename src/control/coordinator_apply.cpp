@@ -1,0 +1,81 @@
+// The apply workers: started together, with the same idea of who applies what.
+
+#include "pg/prelude.hpp"
+
+#include "control/apply_dealing.hpp"
+#include "control/apply_origins.hpp"
+#include "control/coordinator.hpp"
+#include "core/apply_progress.hpp"
+#include "pg/transaction.hpp"
+
+namespace livemigrate::control {
+
+void
+Coordinator::EnsureApply() {
+    const int workers = migration_.settings.apply_jobs;
+    if (pool_.Running(WorkerKind::kApply) == 0 && !pool_.IsDelayed(WorkerKind::kApply)) {
+        PrepareApply();
+    }
+    // One that has ended at an endpos which is not that any more goes on.
+    pool_.EnsureMembers(WorkerKind::kApply, workers, [this](int member) {
+        const uint64_t ended_at = state_.apply[member].ended_at.load();
+        return ended_at == 0 || ended_at != state_.endpos.load();
+    });
+}
+
+bool
+Coordinator::ApplyHasEnded() const {
+    return state_.endpos_reached.load() != 0;
+}
+
+// Before any of them runs. The dealing follows the target's tables, in which somebody may have made
+// an index or a trigger; it changes only when all workers have applied the same.
+void
+Coordinator::PrepareApply() {
+    const int workers = migration_.settings.apply_jobs;
+    state_.conflict.store(0);
+    state_.level_at.store(0);
+    if (workers == 1) {
+        return;
+    }
+    for (;;) {
+        pg::Transaction transaction;
+        const Dealings kept = LoadDealings(migration_.id);
+        const Dealings now = DecideDealings(migration_.id);
+        const OriginPositions origins = ReadOrigins(migration_.origin_name, workers, false);
+        if (kept == now) {
+            transaction.Commit();
+            return;
+        }
+        if (origins.least == origins.furthest) {
+            StoreDealings(migration_.id, now);
+            if (!kept.empty()) {
+                RecordEvent(migration_.id, "info", migration_.stage,
+                            "changes are dealt to the apply workers anew",
+                            "Indexes or triggers of the target have changed.");
+            }
+            transaction.Commit();
+            return;
+        }
+        transaction.Commit();
+        LevelApply(origins.furthest);
+    }
+}
+
+void
+Coordinator::LevelApply(Lsn level) {
+    ForgetEnds(state_);
+    state_.level_at.store(level.value);
+    while (state_.endpos_reached.load() != level.value) {
+        pool_.Ensure(WorkerKind::kReceiver, 1);
+        pool_.EnsureMembers(WorkerKind::kApply, migration_.settings.apply_jobs, [&](int member) {
+            return state_.apply[member].ended_at.load() != level.value;
+        });
+        Tick("bringing all apply workers to " + level.ToString());
+    }
+    pool_.Stop(WorkerKind::kApply);
+    state_.level_at.store(0);
+    ForgetEnds(state_);
+}
+
+} // namespace livemigrate::control

@@ -1,0 +1,29 @@
+// A change that could not be applied: for the conflicts view.
+#pragma once
+
+#include "core/change_batch.hpp"
+#include "core/error.hpp"
+#include "core/lsn.hpp"
+
+#include <cstdint>
+#include <string>
+
+namespace livemigrate::stage {
+
+struct ApplyFailure {
+    bool set = false;
+    std::string schema;
+    std::string table;
+    std::string command;
+    std::string key; // (columns)=(values), cut off where it is long
+    uint32_t xid = 0;
+    Lsn commit_lsn;
+
+    void Set(const RemoteRelation &relation, const char *what,
+             const ChangeBatch::Transaction &transaction);
+    void Set(const char *what, const ChangeBatch::Item &item);
+    // `error`, with the change it is about as its context, and a hint if it had none.
+    Error Describe(const Error &error) const;
+};
+
+} // namespace livemigrate::stage

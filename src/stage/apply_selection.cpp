@@ -1,0 +1,89 @@
+#include "pg/prelude.hpp"
+
+#include "stage/apply_selection.hpp"
+
+#include "core/error.hpp"
+#include "core/sql_text.hpp"
+#include "pg/spi.hpp"
+#include "pg/transaction.hpp"
+
+#include <optional>
+
+namespace livemigrate::stage {
+
+ApplySelection::ApplySelection(const std::vector<CopyTable> &tables, const TableFilter &filter)
+    : filter_(filter) {
+    for (const CopyTable &table : tables) {
+        tables_[{table.schema, table.name}] = &table;
+    }
+}
+
+ApplySelection::Choice
+ApplySelection::Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn commit_lsn) {
+    if (last_ != relation) {
+        Find(relation);
+    }
+    // Rows copied under a later snapshot have this transaction's effects already.
+    return last_choice_ == Choice::kApply && last_snapshot_lsn_.valid() &&
+                   commit_lsn < last_snapshot_lsn_
+               ? Choice::kCopied
+               : last_choice_;
+}
+
+void
+ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
+    last_ = relation;
+    last_snapshot_lsn_ = {};
+    const auto known = tables_.find({relation->schema, relation->name});
+    if (known != tables_.end()) {
+        const CopyTable &table = *known->second;
+        const bool is_wanted = table.relkind == 'p' || table.copy_data;
+        last_choice_ = is_wanted ? Choice::kApply : Choice::kPassOver;
+        last_snapshot_lsn_ = table.snapshot_lsn;
+    } else {
+        const bool is_left_out = !filter_.Selects(relation->schema, relation->name) ||
+                                 relation->schema.starts_with("pg_");
+        last_choice_ = is_left_out ? Choice::kPassOver : Choice::kUnknown;
+    }
+}
+
+bool
+ApplySelection::AcceptUnknown(const RemoteRelation &relation, bool in_transaction) {
+    const Name name = {relation.schema, relation.name};
+    if (accepted_.contains(name)) {
+        return true;
+    }
+    std::optional<pg::Transaction> own;
+    if (!in_transaction) {
+        own.emplace();
+    }
+    const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
+                                  {QualifiedName(relation.schema, relation.name)})
+                            .Scalar() == "t";
+    if (own) {
+        own->Commit();
+    }
+    if (exists) {
+        accepted_.insert(name);
+    }
+    return exists;
+}
+
+void
+ApplySelection::ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn) {
+    throw Error(sqlstate::kUndefinedTable,
+                "table " + QualifiedName(relation.schema, relation.name) +
+                    " was created on the source after the migration began")
+        .Detail("The change stream has rows for it, first in the transaction that commits at " +
+                commit_lsn.ToString() + ".")
+        .Hint("Create it on the target as it is on the source, then run: SELECT "
+              "livemigrate.migration_resume();");
+}
+
+bool
+ApplySelection::HasIdentityFull(std::string_view schema, std::string_view name) const {
+    const auto found = tables_.find({std::string(schema), std::string(name)});
+    return found != tables_.end() && found->second->replica_identity == 'f';
+}
+
+} // namespace livemigrate::stage

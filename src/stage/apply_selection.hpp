@@ -1,0 +1,60 @@
+// Which changes of the stream are for the target: those of the migration's tables, as far as their
+// copied rows do not have them already.
+#pragma once
+
+#include "core/change_batch.hpp"
+#include "core/copy_task.hpp"
+#include "core/lsn.hpp"
+#include "core/table_pattern.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace livemigrate::stage {
+
+class ApplySelection {
+  public:
+    enum class Choice : uint8_t {
+        kApply,
+        kPassOver, // left out by the user: to be counted
+        kCopied,   // the copied rows have it
+        kUnknown,  // see AcceptUnknown()
+    };
+
+    // Both must outlive this.
+    ApplySelection(const std::vector<CopyTable> &tables, const TableFilter &filter);
+
+    // What becomes of a table's changes in a transaction that commits there.
+    Choice Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn commit_lsn);
+
+    // A table that nobody knows of was created on the source after the migration began. Once
+    // somebody has made it on the target, its changes can be applied: returns whether so.
+    // `in_transaction`: one is open.
+    bool AcceptUnknown(const RemoteRelation &relation, bool in_transaction);
+
+    // Throws the Error for a table that was not accepted.
+    [[noreturn]] static void ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn);
+
+    bool HasIdentityFull(std::string_view schema, std::string_view name) const;
+
+  private:
+    using Name = std::pair<std::string, std::string>;
+
+    void Find(const std::shared_ptr<const RemoteRelation> &relation);
+
+    const TableFilter &filter_;
+    std::map<Name, const CopyTable *> tables_;
+    std::set<Name> accepted_;
+    // Changes of a table come in runs: the last one, and what holds whatever the position.
+    std::shared_ptr<const RemoteRelation> last_;
+    Choice last_choice_ = Choice::kUnknown;
+    Lsn last_snapshot_lsn_;
+};
+
+} // namespace livemigrate::stage

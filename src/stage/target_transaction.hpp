@@ -1,0 +1,38 @@
+// The target transaction that takes source transactions.
+#pragma once
+
+#include "pg/prelude.hpp"
+
+#include "core/lsn.hpp"
+#include "pg/guard.hpp"
+#include "pg/transaction.hpp"
+
+namespace livemigrate::stage {
+
+class TargetTransaction {
+  public:
+    TargetTransaction() {
+        pg::Call([] { SPI_connect(); });
+    }
+
+    // Commits with the origin at `end_lsn`; returns the local commit's end. `always`: also when
+    // nothing was written, so that the origin moves.
+    XLogRecPtr
+    Commit(Lsn end_lsn, int64_t commit_time, bool always) {
+        pg::Call([&] {
+            SPI_finish();
+            if (always) {
+                GetCurrentTransactionId();
+            }
+            replorigin_session_origin_lsn = end_lsn.value;
+            replorigin_session_origin_timestamp = commit_time;
+        });
+        transaction_.Commit();
+        return XactLastCommitEnd;
+    }
+
+  private:
+    pg::Transaction transaction_; // aborts, SPI included, unless committed
+};
+
+} // namespace livemigrate::stage
