@@ -169,14 +169,15 @@ class SharedApplyObserver final : public stage::ApplyObserver {
 };
 
 // Of several workers that meet conflicts before they are stopped, one tells: so there is one
-// transaction to look at, and to skip.
+// transaction to look at, and to skip. It tells again if it is interrupted in that.
 void
-RecordConflict(const Migration &migration, SharedState &state, const stage::ApplyFailure &failure,
-               const Error &error) {
+RecordConflict(const Migration &migration, SharedState &state, uint32_t worker,
+               const stage::ApplyFailure &failure, const Error &error) {
     if (!failure.set || IsTransient(error.sqlstate())) {
         return;
     }
-    if (state.conflict.exchange(1) != 0) {
+    uint32_t teller = 0;
+    if (!state.conflict.compare_exchange_strong(teller, worker + 1) && teller != worker + 1) {
         throw Error(sqlstate::kSerializationFailure,
                     "another apply worker has met a conflict: " + error.message());
     }
@@ -230,7 +231,7 @@ RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state
     try {
         stage::Apply(settings, observer, failure);
     } catch (const Error &error) {
-        RecordConflict(migration, state, failure, error);
+        RecordConflict(migration, state, settings.worker, failure, error);
         throw;
     }
     observer.Ended();

@@ -117,6 +117,22 @@ TEST_F(PgoutputDecoderTest, DecodesRecording) {
     EXPECT_EQ(commits, 24U);
 }
 
+TEST_F(PgoutputDecoderTest, RewindsToTheDescriptionsAtTheMark) {
+    const std::string row = "49000000054e0002740000000131740000000161";
+    DecodeText(RelationMessage());
+    decoder_.Mark();
+    const std::string before = DecodeHex(row);
+    for (int changes = 0; changes < 2; changes++) {
+        DecodeHex("52000000057075626c696300740064000101610000000017ffffffff");
+        ExpectHexError(row, "its relation has 1");
+        DecodeHex("52000000057075626c696300740064000101620000000017ffffffff");
+    }
+    decoder_.Rewind();
+    EXPECT_EQ(DecodeHex(row), before);
+    decoder_.Rewind();
+    EXPECT_EQ(DecodeHex(row), before);
+}
+
 TEST_F(PgoutputDecoderTest, DecodesBegin) {
     EXPECT_EQ(DecodeHex("4200000016b374d848000303de450feec800000315"), "begin");
     EXPECT_EQ(change_.commit_lsn.ToString(), "16/B374D848");
