@@ -65,12 +65,6 @@ ReadOnExisting(const std::string &text) {
         .Hint("Valid values are error, truncate and skip_schema.");
 }
 
-[[noreturn]] void
-ThrowNotThereYet(const std::string &option, const std::string &hint) {
-    throw Error(sqlstate::kFeatureNotSupported, "option \"" + option + "\" is not supported yet")
-        .Hint(hint);
-}
-
 // One key of `options`: its JSON type and what to do with its value as text.
 struct OptionRule {
     const char *type;

@@ -102,29 +102,6 @@ Coordinator::Run() {
 }
 
 void
-Coordinator::RestoreCounters() {
-    pg::Transaction transaction;
-    const KeptCounters kept = LoadCounters(migration_.id);
-    transaction.Commit();
-    state_.source_lsn.store(kept.source_lsn);
-    state_.flushed_lsn.store(kept.flushed_lsn);
-    state_.transactions_applied.store(kept.transactions_applied);
-    state_.changes_applied.store(kept.changes_applied);
-    state_.changes_skipped.store(kept.changes_skipped);
-}
-
-void
-Coordinator::KeepCounters() {
-    const KeptCounters counters = {
-        state_.source_lsn.load(),      state_.received_lsn.load(),
-        state_.flushed_lsn.load(),     state_.transactions_applied.load(),
-        state_.changes_applied.load(), state_.changes_skipped.load()};
-    pg::Transaction transaction;
-    control::KeepCounters(migration_.id, counters);
-    transaction.Commit();
-}
-
-void
 Coordinator::MeasureRates() {
     uint64_t running = 0;
     for (const WorkerSlot &slot : state_.workers) {

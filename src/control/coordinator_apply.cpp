@@ -1,4 +1,5 @@
-// The apply workers: started together, with the same idea of who applies what.
+// The apply workers: started together, with the same idea of who applies what; and what they count,
+// kept across restarts.
 
 #include "pg/prelude.hpp"
 
@@ -76,6 +77,29 @@ Coordinator::LevelApply(Lsn level) {
     pool_.Stop(WorkerKind::kApply);
     state_.level_at.store(0);
     ForgetEnds(state_);
+}
+
+void
+Coordinator::RestoreCounters() {
+    pg::Transaction transaction;
+    const KeptCounters kept = LoadCounters(migration_.id);
+    transaction.Commit();
+    state_.source_lsn.store(kept.source_lsn);
+    state_.flushed_lsn.store(kept.flushed_lsn);
+    state_.transactions_applied.store(kept.transactions_applied);
+    state_.changes_applied.store(kept.changes_applied);
+    state_.changes_skipped.store(kept.changes_skipped);
+}
+
+void
+Coordinator::KeepCounters() {
+    const KeptCounters counters = {
+        state_.source_lsn.load(),      state_.received_lsn.load(),
+        state_.flushed_lsn.load(),     state_.transactions_applied.load(),
+        state_.changes_applied.load(), state_.changes_skipped.load()};
+    pg::Transaction transaction;
+    control::KeepCounters(migration_.id, counters);
+    transaction.Commit();
 }
 
 } // namespace livemigrate::control

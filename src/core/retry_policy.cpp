@@ -9,6 +9,9 @@ namespace {
 
 constexpr auto kTransientClasses = std::to_array<std::string_view>({"08", "53"});
 
+constexpr auto kClassesOfOneTable =
+    std::to_array<std::string_view>({"0A", "21", "22", "23", "42", "54", "P0"});
+
 constexpr auto kPermanentInTransientClass = std::to_array<std::string_view>({
     "08P01", // protocol_violation
     "53100", // disk_full
@@ -44,6 +47,11 @@ IsTransient(std::string_view sqlstate) {
         return !Contains(kPermanentInTransientClass, sqlstate);
     }
     return Contains(kTransientStates, sqlstate);
+}
+
+bool
+ConcernsOneTable(std::string_view sqlstate) {
+    return sqlstate.size() == 5 && Contains(kClassesOfOneTable, sqlstate.substr(0, 2));
 }
 
 std::chrono::milliseconds

@@ -22,6 +22,11 @@ namespace livemigrate {
 // account), 57014 (somebody cancelled the statement), 58xxx (I/O), XXxxx.
 bool IsTransient(std::string_view sqlstate);
 
+// Whether a permanent error met while a table is copied lies in that table's rows, definition or
+// rights, so that other tables may well be copied: 0Axxx, 21xxx, 22xxx, 23xxx, 42xxx, 54xxx, and
+// P0xxx, raised by its triggers.
+bool ConcernsOneTable(std::string_view sqlstate);
+
 inline constexpr std::chrono::milliseconds kMinRetryDelay{1000};
 inline constexpr std::chrono::milliseconds kMaxRetryDelay{60000};
 

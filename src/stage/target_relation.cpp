@@ -4,14 +4,12 @@
 #include "pg/equality_operator.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
+#include "pg/replica_role.hpp"
 #include "pg/table_manager.hpp"
 
 #include <algorithm>
 
 extern "C" {
-#include "commands/trigger.h"
-#include "rewrite/prs2lock.h"
-#include "rewrite/rewriteDefine.h"
 #include "utils/inval.h"
 }
 
@@ -43,25 +41,6 @@ TypeName(const RemoteColumn &column) {
         return format_type_extended(column.type_oid, column.type_modifier,
                                     FORMAT_TYPE_TYPEMOD_GIVEN);
     });
-}
-
-bool
-FiresTriggers(Relation relation) {
-    const TriggerDesc *triggers = relation->trigdesc;
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
-        const char enabled = triggers->triggers[i].tgenabled;
-        if (enabled == TRIGGER_FIRES_ALWAYS || enabled == TRIGGER_FIRES_ON_REPLICA) {
-            return true;
-        }
-    }
-    const RuleLock *rules = relation->rd_rules;
-    for (int i = 0; rules != nullptr && i < rules->numLocks; i++) {
-        const char enabled = rules->rules[i]->enabled;
-        if (enabled == RULE_FIRES_ALWAYS || enabled == RULE_FIRES_ON_REPLICA) {
-            return true;
-        }
-    }
-    return false;
 }
 
 } // namespace
@@ -141,7 +120,7 @@ TargetRelation::Resolve() {
     Relation relation = pg::Call([&] { return table_open(relid_, NoLock); });
     ignored_ = relation->rd_rel->relkind == RELKIND_MATVIEW;
     const bool is_table = relation->rd_rel->relkind == RELKIND_RELATION;
-    fires_triggers_ = FiresTriggers(relation);
+    fires_triggers_ = pg::FiresInReplicaRole(relation);
     ReadColumns(relation);
     pg::Call([&] { table_close(relation, NoLock); });
     const pg::TableManager manager = pg::ManagerOf(relid_);

@@ -40,6 +40,18 @@ ExpectDelay(int attempt, int64_t base) {
     EXPECT_EQ(RetryDelay(attempt, range - 1), milliseconds(base + base / 5)) << attempt;
 }
 
+TEST(RetryPolicy, ErrorsOfRowsAndDefinitionsConcernOneTable) {
+    for (const char *code :
+         {"23514", "23505", "22021", "22P02", "42703", "42501", "54000", "P0001", "0A000"}) {
+        EXPECT_TRUE(ConcernsOneTable(code)) << code;
+        EXPECT_FALSE(IsTransient(code)) << code;
+    }
+    for (const char *code :
+         {"08006", "08P01", "53100", "57014", "58030", "XX000", "40001", "23", ""}) {
+        EXPECT_FALSE(ConcernsOneTable(code)) << code;
+    }
+}
+
 TEST(RetryPolicy, DelaysDoubleUpToAMinute) {
     const int64_t bases[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
     int attempt = 0;
