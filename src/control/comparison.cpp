@@ -294,12 +294,22 @@ DisplayName(const stage::ComparedTable &table) {
     return result;
 }
 
+// All of its workers: a hold needs every one to stand.
 bool
 ApplyRuns(const Migration &migration, const SharedState &state) {
-    return (migration.stage == Stage::kCatchup || migration.stage == Stage::kStreaming) &&
-           !migration.stage_ended && state.coordinator_pid.load() != 0 &&
-           state.endpos_reached.load() == 0 &&
-           pg::Call([&] { return BackendPidGetProc(state.apply_pid.load()) != nullptr; });
+    if ((migration.stage != Stage::kCatchup && migration.stage != Stage::kStreaming) ||
+        migration.stage_ended || state.coordinator_pid.load() == 0 ||
+        state.endpos_reached.load() != 0) {
+        return false;
+    }
+    return pg::Call([&] {
+        for (int i = 0; i < migration.settings.apply_jobs; i++) {
+            if (BackendPidGetProc(state.apply[i].pid.load()) == nullptr) {
+                return false;
+            }
+        }
+        return true;
+    });
 }
 
 void
