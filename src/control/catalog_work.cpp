@@ -47,28 +47,46 @@ static_assert(static_cast<int>(JobPhase::kIndexes) == 1);
 // event triggers.
 constexpr int kDeferredPhases = 10;
 
+// Which tables a statement is about, and its parameters: one table, or all that are complete. The
+// id is a parameter, so that the statement's plan serves for every table.
+struct OfTables {
+    std::string condition;
+    std::vector<SqlValue> parameters;
+};
+
+OfTables
+OneOrAllComplete(int32_t id, std::optional<int32_t> table) {
+    if (table) {
+        return {"= $2::int", {std::to_string(id), std::to_string(*table)}};
+    }
+    return {"IN (SELECT t.id FROM livemigrate.table_copy t WHERE t.migration = $1::int "
+            "AND t.state IN ('done', 'skipped'))",
+            {std::to_string(id)}};
+}
+
 // ANALYZE of tables that are complete and have all of their indexes and statistics objects.
-// `tables`: the rest of a condition on their ids.
 void
-ReleaseAnalyze(int32_t id, const std::string &tables) {
+ReleaseAnalyze(int32_t id, std::optional<int32_t> table) {
+    const OfTables tables = OneOrAllComplete(id, table);
     Query(
         "UPDATE livemigrate.schema_job j SET ready = true WHERE migration = $1::int AND phase = " +
             std::string(kIndexPhase) + " AND kind = 'analyze' AND NOT ready AND table_id " +
-            tables +
+            tables.condition +
             " AND NOT EXISTS (SELECT FROM livemigrate.schema_job o WHERE "
             "o.migration = j.migration AND o.table_id = j.table_id AND o.phase = " +
             kIndexPhase + " AND o.kind <> 'analyze' AND o.state IN ('pending', 'running'))",
-        {std::to_string(id)});
+        tables.parameters);
 }
 
-// Jobs that waited for the data of these tables.
+// Jobs that waited for the data of one table, or of all that are complete.
 void
-ReleaseJobsOfTables(int32_t id, const std::string &tables) {
+ReleaseJobsOfTables(int32_t id, std::optional<int32_t> table) {
+    const OfTables tables = OneOrAllComplete(id, table);
     Query("UPDATE livemigrate.schema_job SET ready = true WHERE migration = $1::int AND phase = " +
               std::string(kIndexPhase) + " AND kind <> 'analyze' AND NOT ready AND table_id " +
-              tables,
-          {std::to_string(id)});
-    ReleaseAnalyze(id, tables);
+              tables.condition,
+          tables.parameters);
+    ReleaseAnalyze(id, table);
 }
 
 // Statements of these phases may build on one another: one at a time, in the order of the dump.
@@ -270,7 +288,7 @@ FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes) {
               "WHERE p.migration = t.migration AND p.table_id = t.id AND p.state <> 'done')",
               {migration, table});
     if (completed.processed == 1) {
-        ReleaseJobsOfTables(task.migration, "= " + table);
+        ReleaseJobsOfTables(task.migration, task.table_id);
     }
 }
 
@@ -364,8 +382,7 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
           columns.Parameters(id));
     // Thousands of new rows: without figures the planner may read all of them at each claim.
     Query("ANALYZE livemigrate.schema_job");
-    ReleaseJobsOfTables(id, "IN (SELECT t.id FROM livemigrate.table_copy t WHERE "
-                            "t.migration = $1::int AND t.state IN ('done', 'skipped'))");
+    ReleaseJobsOfTables(id, std::nullopt);
 }
 
 void
@@ -478,7 +495,7 @@ FinishJob(const SchemaJob &job, bool skipped, const std::string &note) {
     if (job.table_id && job.phase == static_cast<int>(JobPhase::kIndexes)) {
         // One at a time, so that the last of a table's jobs sees that all others are done.
         AcquireForTransaction(job.migration, LockClass::kClaims, LockStrength::kExclusive);
-        ReleaseAnalyze(job.migration, "= " + std::to_string(*job.table_id));
+        ReleaseAnalyze(job.migration, job.table_id);
     }
 }
 
