@@ -6,7 +6,7 @@ TABLES=${1:-10000} SRC_DB=many_$TABLES TGT_DB=many_run WORK=$BENCH_DIR/work/many
 for c in src tgt; do
     cluster_init $c
     # pg_dump locks every table in one transaction, and so does whoever creates them all in one
-    grep -q max_locks_per_transaction "$(data_of $c)/postgresql.conf" ||
+    grep -q ^max_locks_per_transaction "$(data_of $c)/postgresql.conf" ||
         echo "max_locks_per_transaction = 1024" >>"$(data_of $c)/postgresql.conf"
     cluster_start $c
 done
