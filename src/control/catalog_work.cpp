@@ -278,7 +278,7 @@ FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes) {
     const std::string table = std::to_string(*task.table_id);
     // The lock on the table's row makes the last part see that all others are done.
     Query("UPDATE livemigrate.table_copy SET rows_done = rows_done + $3::bigint, "
-          "bytes_done = bytes_done + $4::bigint, error = NULL "
+          "bytes_done = bytes_done + $4::bigint "
           "WHERE migration = $1::int AND id = $2::int",
           {migration, table, std::to_string(rows), std::to_string(bytes)});
     const SqlResult completed =
