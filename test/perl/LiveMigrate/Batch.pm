@@ -37,8 +37,7 @@ sub hold_batch {
             $self->target_sql(
                 "SELECT received_lsn >= '$written' FROM livemigrate.migration_status($name)") eq
                 't';
-        },
-        60) or
+        }) or
         die "the changes were not received\n";
     $self->end_session($lock);
 }
@@ -52,7 +51,7 @@ sub is_applied {
 
 sub wait_applied {
     my ($self, $seconds) = @_;
-    return 1 if $self->poll(sub { $self->is_applied || $self->has_failed }, $seconds // 60) &&
+    return 1 if $self->poll(sub { $self->is_applied || $self->has_failed }, $seconds) &&
         !$self->has_failed;
     $self->diagnose('the batch is not applied');
     die "the batch was not applied\n";

@@ -23,7 +23,7 @@ BEGIN {
     # The port reservation directory must be writable; top_builddir of an installed PGXS is not.
     delete $ENV{top_builddir};
 
-    $ENV{PG_TEST_TIMEOUT_DEFAULT} ||= 60;
+    $ENV{PG_TEST_TIMEOUT_DEFAULT} ||= 180;
 }
 
 use parent qw(LiveMigrate::Compare LiveMigrate::Ledger);
@@ -238,7 +238,7 @@ sub wait_sql {
     my ($self, $stage, $seconds) = @_;
     return
         sprintf "CALL livemigrate.migration_wait(stage => '%s', timeout => '%s s', "
-        . "migration => %s)", $stage, $seconds // 60, $self->_named;
+        . "migration => %s)", $stage, $seconds // $ENV{PG_TEST_TIMEOUT_DEFAULT}, $self->_named;
 }
 
 # Waits for a stage, or ends the test with what the migration says about itself.
@@ -253,7 +253,7 @@ sub wait_stage {
 # Polls until the callback returns true; undef when the time is over.
 sub poll {
     my ($self, $callback, $seconds) = @_;
-    my $deadline = time + ($seconds // 30);
+    my $deadline = time + ($seconds // $ENV{PG_TEST_TIMEOUT_DEFAULT});
     while (time < $deadline) {
         my $result = $callback->();
         return $result if $result;
