@@ -13,6 +13,8 @@
 #include "pg/wait.hpp"
 #include "source/replication_stream.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -33,6 +35,7 @@ constexpr milliseconds kSyncInterval{200};
 // that is always ready costs the walsender a send per message (doc/architecture.md, "Bursts").
 constexpr milliseconds kBurstPause{5};
 constexpr size_t kBurstBytes = 256 * 1024;
+constexpr int kSocketBuffer = 4 << 20;
 // This far behind the source there is a backlog, however little came at once.
 constexpr uint64_t kBacklogBytes = 1 << 20;
 // Between two looks at the spool's room, and at whether there is room again. Apply sets the latch
@@ -178,8 +181,18 @@ class Receiver {
         options.plugin = settings_.plugin;
         options.publications = settings_.publications;
         options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
+        WidenSocketBuffer();
         stream_.Start(options);
         observer_.Doing("streaming");
+    }
+
+    // What the source sends between two bursts must fit: a walsender that finds the buffer full
+    // waits at every message. Less is no error, and the system has a bound of its own.
+    void
+    WidenSocketBuffer() {
+        const int size = kSocketBuffer;
+        (void)setsockopt(PQsocket(stream_.connection().raw()), SOL_SOCKET, SO_RCVBUF, &size,
+                         sizeof(size));
     }
 
     // Reads and writes, as far as there is room. True if more may be there. A write that is refused
