@@ -19,9 +19,15 @@ constexpr int64 kUnsortedRows = 100;
 constexpr int kSortMemory = 64 * 1024;
 constexpr int kLeastSortMemory = 1024;
 
+// Whether RelationGetIndexAttrBitmap() of PostgreSQL's relcache.c counts the columns as a key.
+bool
+IsKey(const IndexInfo *info) {
+    return info->ii_Unique && info->ii_Expressions == NIL && info->ii_Predicate == NIL;
+}
+
 IndexUniqueCheck
-UniqueCheck(Relation index) {
-    if (!index->rd_index->indisunique) {
+UniqueCheck(Relation index, const IndexInfo *info, bool keys_unchanged) {
+    if (!index->rd_index->indisunique || (keys_unchanged && IsKey(info))) {
         return UNIQUE_CHECK_NO;
     }
     // Deferrable constraints are off in replica role; the checks at cutover look after them.
@@ -71,9 +77,10 @@ IndexEntries::Open(ResultRelInfo *table, EState *estate) {
 }
 
 void
-IndexEntries::Insert(const Index &index, Datum *values, bool *is_null, ItemPointer row) const {
+IndexEntries::Insert(const Index &index, Datum *values, bool *is_null, ItemPointer row,
+                     bool keys_unchanged) const {
     index_insert(index.relation, values, is_null, row, table_->ri_RelationDesc,
-                 UniqueCheck(index.relation), false, index.info);
+                 UniqueCheck(index.relation, index.info, keys_unchanged), false, index.info);
 }
 
 void
@@ -88,20 +95,20 @@ IndexEntries::BeginSorting() {
 }
 
 void
-IndexEntries::EnterSorted(TupleTableSlot *slot) {
+IndexEntries::EnterInserted(TupleTableSlot *slot) {
     if (rows_++ == kUnsortedRows) {
         BeginSorting();
     }
-    EnterInEach(slot, true);
+    EnterInEach(slot, true, false);
 }
 
 void
-IndexEntries::Enter(TupleTableSlot *slot) {
-    EnterInEach(slot, false);
+IndexEntries::EnterUpdated(TupleTableSlot *slot, bool keys_unchanged) {
+    EnterInEach(slot, false, keys_unchanged);
 }
 
 void
-IndexEntries::EnterInEach(TupleTableSlot *slot, bool sorted) {
+IndexEntries::EnterInEach(TupleTableSlot *slot, bool sorted, bool keys_unchanged) {
     const MemoryContext outer = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate_));
     GetPerTupleExprContext(estate_)->ecxt_scantuple = slot;
     for (int i = 0; i < table_->ri_NumIndices; i++) {
@@ -116,7 +123,7 @@ IndexEntries::EnterInEach(TupleTableSlot *slot, bool sorted) {
             tuplesort_putindextuplevalues(index.sort, index.relation, &slot->tts_tid, values,
                                           is_null);
         } else {
-            Insert(index, values, is_null, &slot->tts_tid);
+            Insert(index, values, is_null, &slot->tts_tid, keys_unchanged);
         }
     }
     MemoryContextSwitchTo(outer);
@@ -137,7 +144,7 @@ IndexEntries::Finish() {
             Datum values[INDEX_MAX_KEYS];
             bool is_null[INDEX_MAX_KEYS];
             index_deform_tuple(entry, RelationGetDescr(index.relation), values, is_null);
-            Insert(index, values, is_null, &entry->t_tid);
+            Insert(index, values, is_null, &entry->t_tid, false);
             ResetPerTupleExprContext(estate_);
         }
         tuplesort_end(index.sort);

@@ -8,7 +8,7 @@
 // What ExecInsertIndexTuples() of PostgreSQL's execIndexing.c does, for tables without exclusion
 // constraints, and without its hint that an update leaves indexed values as they are: in the middle
 // of a batch there is nothing yet that an index could delete bottom-up, and looking for it costs a
-// fifth.
+// fifth. Nor is a row that keeps its key looked for among others with that key.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -22,10 +22,12 @@ class IndexEntries {
     void Open(ResultRelInfo *table, EState *estate);
 
     // For a row that has been written, with its place in slot->tts_tid. Both reset the per-tuple
-    // context of the executor state. EnterSorted() may do its work, and see duplicates, as late as
-    // Finish().
-    void Enter(TupleTableSlot *slot);
-    void EnterSorted(TupleTableSlot *slot);
+    // context of the executor state. EnterInserted() may do its work, and see duplicates, as late
+    // as Finish().
+    void EnterInserted(TupleTableSlot *slot);
+    // `keys_unchanged`: the row took the place of one with the same bytes in every column that
+    // RelationGetIndexAttrBitmap() counts as a key, as table_tuple_update() tells by its lock mode.
+    void EnterUpdated(TupleTableSlot *slot, bool keys_unchanged);
 
     // To be called once, after the last row.
     void Finish();
@@ -33,14 +35,15 @@ class IndexEntries {
   private:
     struct Index;
 
-    void EnterInEach(TupleTableSlot *slot, bool sorted);
-    void Insert(const Index &index, Datum *values, bool *is_null, ItemPointer row) const;
+    void EnterInEach(TupleTableSlot *slot, bool sorted, bool keys_unchanged);
+    void Insert(const Index &index, Datum *values, bool *is_null, ItemPointer row,
+                bool keys_unchanged) const;
     void BeginSorting();
 
     ResultRelInfo *table_;
     EState *estate_;
     Index *indexes_;
-    int64 rows_; // given to EnterSorted()
+    int64 rows_; // given to EnterInserted()
 };
 
 } // namespace livemigrate::pg

@@ -411,7 +411,7 @@ PlainTable::Writer::Update(TupleView key, TupleView values) {
     if (pg::IsSummarizing(indexes)) {
         pg::InsertSummaries(result_, changed_, estate_);
     } else if (pg::NeedsIndexEntries(indexes)) {
-        entries_.Enter(changed_);
+        entries_.EnterUpdated(changed_, lock_mode == LockTupleNoKeyExclusive);
     }
     ExecClearTuple(changed_);
     ResetPerTupleExprContext(estate_);
@@ -449,7 +449,7 @@ PlainTable::Writer::FlushInserts() {
     table_multi_insert(relation_, inserts_, insert_count_, command_, 0, nullptr);
     MemoryContextSwitchTo(outer);
     for (int i = 0; i < insert_count_; i++) {
-        entries_.EnterSorted(inserts_[i]);
+        entries_.EnterInserted(inserts_[i]);
         ExecClearTuple(inserts_[i]);
     }
     MemoryContextReset(table_->row_context_);
