@@ -11,9 +11,8 @@
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/wait.hpp"
+#include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
-
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,7 +34,6 @@ constexpr milliseconds kSyncInterval{200};
 // that is always ready costs the walsender a send per message (doc/architecture.md, "Bursts").
 constexpr milliseconds kBurstPause{5};
 constexpr size_t kBurstBytes = 256 * 1024;
-constexpr int kSocketBuffer = 4 << 20;
 // This far behind the source there is a backlog, however little came at once.
 constexpr uint64_t kBacklogBytes = 1 << 20;
 // Between two looks at the spool's room, and at whether there is room again. Apply sets the latch
@@ -181,18 +179,9 @@ class Receiver {
         options.plugin = settings_.plugin;
         options.publications = settings_.publications;
         options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
-        WidenSocketBuffer();
+        holds_bursts_ = source::HoldsBursts(PQsocket(stream_.connection().raw()));
         stream_.Start(options);
         observer_.Doing("streaming");
-    }
-
-    // What the source sends between two bursts must fit: a walsender that finds the buffer full
-    // waits at every message. Less is no error, and the system has a bound of its own.
-    void
-    WidenSocketBuffer() {
-        const int size = kSocketBuffer;
-        (void)setsockopt(PQsocket(stream_.connection().raw()), SOL_SOCKET, SO_RCVBUF, &size,
-                         sizeof(size));
     }
 
     // Reads and writes, as far as there is room. True if more may be there. A write that is refused
@@ -378,7 +367,7 @@ class Receiver {
             pg::Wait({.timeout = kHoldPause});
             return;
         }
-        if (burst_bytes_ >= kBurstBytes || (burst_bytes_ > 0 && IsFarBehind())) {
+        if (WantsPause()) {
             PauseBetweenBursts();
             return;
         }
@@ -393,6 +382,12 @@ class Receiver {
                                                 : kStatusInterval;
         pg::Wait(
             {.socket = PQsocket(stream_.connection().raw()), .for_read = true, .timeout = timeout});
+    }
+
+    bool
+    WantsPause() {
+        return holds_bursts_ &&
+               (burst_bytes_ >= kBurstBytes || (burst_bytes_ > 0 && IsFarBehind()));
     }
 
     bool
@@ -424,6 +419,7 @@ class Receiver {
     int64_t last_send_time_ = 0;
     bool input_consumed_ = false;
     bool reply_requested_ = false;
+    bool holds_bursts_ = false; // the kernel, while nothing is read
     size_t burst_bytes_ = 0;
     StandbyStatus last_status_;
     std::string feedback_;
