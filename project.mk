@@ -1,17 +1,19 @@
 # The project's own targets; included by the Makefile when one of them is asked for.
 #
 #   deps          what all of this needs, with apt; quick when it is there
-#   check         deps, then the five below
+#   check         deps, then the six below
 #   extension     build without warnings, install
 #   conventions   the rules of CONTRIBUTING.md that a script can check
 #   unit-test     GoogleTest on src/core
+#   fuzz-test     five seconds of each fuzz target
 #   regress-test  pg_regress on the installed extension
 #   tap-test      TAP on the installed extension; PROVE_TESTS=test/t/001_x.pl for one file
 #   check-sources the migrations from servers of other versions, which it fetches with npm first
 #   check-matrix  build and all tests on PostgreSQL 17 in a Debian 13 tree, which it makes
 #   check-hypertables   the same, but only the tests with TimescaleDB
 #   demo          deps, extension, then a migration on this machine
-#   format, format-check, lint, fuzz    clang tools; FUZZ_SECONDS for each fuzz target
+#   fuzz          each fuzz target for FUZZ_SECONDS
+#   format, format-check, lint    clang tools
 
 SHELL          = /bin/bash
 .SHELLFLAGS    = -o pipefail -c
@@ -31,7 +33,7 @@ LINT_FLAGS     = -std=c++20 -Isrc -Wno-register -isystem $$($(PG_CONFIG) --inclu
 
 # A parallel build, unless the caller has said how parallel.
 submake        = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
-suites         = extension conventions unit-test regress-test tap-test
+suites         = extension conventions unit-test fuzz-test regress-test tap-test
 
 export PG_CONFIG PROVE_JOBS PROVE_TESTS
 
@@ -68,6 +70,9 @@ unit-test:
 	@ctest --test-dir $(BUILD_DIR) --output-on-failure --parallel $(JOBS) | \
 	    grep -vE '^ +Start +[0-9]+: |Test +#[0-9]+: .* Passed '
 
+fuzz-test:
+	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) 5
+
 regress-test:
 	@test/server_tests.sh regress
 
@@ -103,17 +108,7 @@ lint:
 	    xargs -P $(JOBS) -I {} $(CLANG_TIDY) --quiet --warnings-as-errors='*' {} -- $(LINT_FLAGS)
 
 fuzz:
-	@CXX=clang++ cmake -S . -B $(FUZZ_DIR) -DLIVEMIGRATE_FUZZ=ON \
-	    -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
-	@cmake --build $(FUZZ_DIR) --parallel $(JOBS) \
-	    --target $(basename $(notdir $(wildcard test/fuzz/*_fuzzer.cpp)))
-	@for source in test/fuzz/*_fuzzer.cpp; do \
-	    name=$$(basename $$source .cpp); \
-	    mkdir -p $(FUZZ_DIR)/corpus/$$name; \
-	    echo "== $$name"; \
-	    $(FUZZ_DIR)/$$name -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_DIR)/ \
-	        $(FUZZ_DIR)/corpus/$$name $$(ls -d test/fuzz/corpus/$${name%_fuzzer} 2>/dev/null) || exit 1; \
-	done
+	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) $(FUZZ_SECONDS)
 
 # Goals of PGXS named beside one of these ("make deps all"): one after the other, each by itself.
 pgxs_goals     = $(filter-out $(PROJECT_TARGETS),$(MAKECMDGOALS))

@@ -96,7 +96,8 @@ install_packages() {
 main() {
     if ! command -v apt-get dpkg-query >/dev/null; then
         say "not a Debian system; needed are PostgreSQL with its development files and wal2json," \
-            "simdjson, LZ4, GoogleTest, CMake, a C++20 compiler, and Perl with IPC::Run"
+            "simdjson, LZ4, GoogleTest, CMake, a C++20 compiler, clang with libFuzzer, and Perl" \
+            "with IPC::Run"
         return
     fi
 
@@ -106,7 +107,7 @@ main() {
     fi
 
     local packages=(g++ make cmake perl libipc-run-perl libsimdjson-dev liblz4-dev libgtest-dev
-        libpq-dev)
+        libpq-dev clang libclang-rt-dev)
     local server=() major needed=()
     if ! has_own_server; then
         major=$(server_major)

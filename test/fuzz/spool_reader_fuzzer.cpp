@@ -36,7 +36,7 @@ namespace {
 
 // "B" commit_lsn, "C" commit_lsn end_lsn, "I" (a change): one byte each.
 TransactionMark
-Mark(std::string_view payload) {
+MarkOf(std::string_view payload) {
     TransactionMark mark;
     if (payload.starts_with('B') || payload.starts_with('C')) {
         const bool begins = payload.front() == 'B';
@@ -54,7 +54,7 @@ class Decoder : public ChangeDecoder {
   public:
     void
     Decode(Lsn, std::string_view payload, Change &change) override {
-        const TransactionMark mark = Mark(payload);
+        const TransactionMark mark = MarkOf(payload);
         change.commit_lsn = mark.commit_lsn;
         change.end_lsn = mark.end_lsn;
         change.kind = mark.kind == TransactionMark::Kind::kBegin    ? ChangeKind::kBegin
@@ -162,7 +162,7 @@ OpenAndAppend(const Directory &directory, const SpoolIdentity &identity, bool co
     options.create = true;
     options.segment_size = 4096;
     options.compress = compress;
-    options.mark_transaction = Mark;
+    options.mark_transaction = MarkOf;
     SpoolPosition end;
     const bool opened = Succeeds([&] {
         SpoolWriter writer(options);
