@@ -390,7 +390,8 @@ AS 'MODULE_PATHNAME', 'livemigrate_origin_progress';
 CREATE FUNCTION live_rates(
   migration int,
   OUT coordinator_pid int, OUT apply_bytes_per_second float8, OUT source_bytes_per_second float8,
-  OUT slot_retained_bytes bigint, OUT slot_safe_bytes bigint, OUT slot_xmin_age bigint)
+  OUT slot_retained_bytes bigint, OUT slot_safe_bytes bigint, OUT slot_xmin_age bigint,
+  OUT changes_in_source_order bigint)
 RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_live_rates';
@@ -597,6 +598,7 @@ CROSS JOIN LATERAL (VALUES
   ('livemigrate_transactions_applied_total', s.transactions_applied::float8),
   ('livemigrate_changes_applied_total', s.changes_applied::float8),
   ('livemigrate_changes_skipped_total', s.changes_skipped::float8),
+  ('livemigrate_changes_in_source_order_total', r.changes_in_source_order::float8),
   ('livemigrate_copy_bytes_per_second', s.copy_bytes_per_second),
   ('livemigrate_changes_per_second', s.changes_per_second),
   ('livemigrate_apply_bytes_per_second', r.apply_bytes_per_second),

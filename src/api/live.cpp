@@ -80,7 +80,7 @@ LiveRates(FunctionCallInfo fcinfo) {
             .Scalar();
     const auto segment = handle ? AttachTo(pg::Number<uint32_t>({handle}, 0), id) : std::nullopt;
     if (!segment) {
-        return ReturnRow(fcinfo, std::vector<SqlValue>(6));
+        return ReturnRow(fcinfo, std::vector<SqlValue>(7));
     }
     const SharedState &state = segment->state();
     const int64_t safe = state.slot_safe_bytes.load();
@@ -91,7 +91,8 @@ LiveRates(FunctionCallInfo fcinfo) {
                  std::to_string(state.source_bytes_per_second.load()),
                  polled ? SqlValue(std::to_string(state.slot_retained_bytes.load())) : std::nullopt,
                  polled && safe >= 0 ? SqlValue(std::to_string(safe)) : std::nullopt,
-                 polled ? SqlValue(std::to_string(state.slot_xmin_age.load())) : std::nullopt});
+                 polled ? SqlValue(std::to_string(state.slot_xmin_age.load())) : std::nullopt,
+                 std::to_string(state.changes_in_source_order.load())});
 }
 
 } // namespace

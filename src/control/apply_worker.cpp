@@ -69,16 +69,16 @@ class SharedApplyObserver final : public stage::ApplyObserver {
         return endpos == 0 || end_lsn.value <= endpos;
     }
     void
-    Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions, uint64_t changes,
-              uint64_t skipped) override {
+    Committed(Lsn end_lsn, int64_t commit_time, const stage::ApplyCounts &counts) override {
         if (commit_time != 0) {
             own_.commit_time.store(commit_time);
         }
         RaiseTo(own_.applied_lsn, end_lsn.value);
         // Every worker sees every transaction.
-        state_.transactions_applied.fetch_add(index_ == 0 ? transactions : 0);
-        state_.changes_applied.fetch_add(changes);
-        state_.changes_skipped.fetch_add(skipped);
+        state_.transactions_applied.fetch_add(index_ == 0 ? counts.transactions : 0);
+        state_.changes_applied.fetch_add(counts.changes);
+        state_.changes_skipped.fetch_add(counts.skipped);
+        state_.changes_in_source_order.fetch_add(counts.in_source_order);
         PublishApplyProgress(state_);
         pg::WakeProcess(state_.receiver_pid.load());
     }

@@ -95,8 +95,9 @@ struct SharedState {
     std::atomic<int64_t> applied_commit_time;  // source clock, TimestampTz
     std::atomic<uint64_t> transactions_applied;
     std::atomic<uint64_t> changes_applied;
-    std::atomic<uint64_t> changes_skipped; // of tables left out on request
-    std::atomic<uint64_t> endpos_reached;  // the endpos that apply ended at; 0: it has not
+    std::atomic<uint64_t> changes_skipped;         // of tables left out on request
+    std::atomic<uint64_t> changes_in_source_order; // their net effect could not be written
+    std::atomic<uint64_t> endpos_reached;          // the endpos that apply ended at; 0: it has not
 
     // endpos is stored by a session (set_endpos), then `committing` of each apply worker is read; a
     // worker stores committing, then reads endpos. Both sequentially consistent: at least one sees

@@ -58,7 +58,7 @@ class Applier {
         origin_lsn_ = start_after;
         origin_set_at_ = Clock::now();
         passed_.end_lsn = start_after;
-        observer_.Committed(start_after, 0, 0, 0, 0);
+        observer_.Committed(start_after, 0, {});
         observer_.Flushed(start_after, 0);
         TransactionReader transactions(reader_, *decoder_, start_after, ServeInterrupts);
         observer_.Doing(Activity());
@@ -388,7 +388,7 @@ class Applier {
     void
     WriteOpen() {
         OpenTarget();
-        writer_.Write(batch_, batch_.items());
+        in_source_order_ += writer_.Write(batch_, batch_.items());
         batch_.Clear();
     }
 
@@ -437,6 +437,7 @@ class Applier {
                     return failure_.set && one.begin_lsn == failure_.commit_lsn;
                 });
             target_.reset();
+            in_source_order_ = 0;
             if (failed == complete_.begin() || failed == complete_.end()) {
                 throw;
             }
@@ -455,13 +456,14 @@ class Applier {
         const Complete &last = these.back();
         if (last.items > 0) {
             OpenTarget();
-            writer_.Write(batch_, batch_.complete().first(last.items));
+            in_source_order_ += writer_.Write(batch_, batch_.complete().first(last.items));
         }
-        uint64_t changes = 0;
-        uint64_t passed_over = 0;
+        ApplyCounts counts;
+        counts.transactions = count;
+        counts.in_source_order = std::exchange(in_source_order_, 0);
         for (const Complete &one : these) {
-            changes += one.changes;
-            passed_over += one.passed_over;
+            counts.changes += one.changes;
+            counts.skipped += one.passed_over;
             if (one.skipped && (is_first() || one.passed_over > 0)) {
                 OpenTarget();
                 observer_.Skipped(one.begin_lsn, one.passed_over);
@@ -485,7 +487,7 @@ class Applier {
         if (local != 0 || !is_parallel()) {
             positions_.Add(local, last.end_lsn, last.position);
         }
-        observer_.Committed(last.end_lsn, last.commit_time, count, changes, passed_over);
+        observer_.Committed(last.end_lsn, last.commit_time, counts);
         ReportFlushed();
     }
 
@@ -550,6 +552,7 @@ class Applier {
     Change change_;
     ChangeBatch batch_;
     ApplyWriter writer_;
+    uint64_t in_source_order_ = 0; // changes so written since the last commit
     // Open from one step to the next only with a part of the open source transaction in it.
     std::optional<TargetTransaction> target_;
 

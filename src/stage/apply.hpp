@@ -41,6 +41,14 @@ struct ApplySettings {
     Dealings dealings; // with several: which change belongs to which; the same for all
 };
 
+// What one commit on the target brought.
+struct ApplyCounts {
+    uint64_t transactions = 0;
+    uint64_t changes = 0;
+    uint64_t skipped = 0;         // changes of tables left out on request
+    uint64_t in_source_order = 0; // changes whose net effect could not be written
+};
+
 // What apply asks of and tells the other processes; see SharedState.
 class ApplyObserver {
   public:
@@ -55,8 +63,7 @@ class ApplyObserver {
     // Announces a commit up to `end_lsn`. False: an endpos before it was set meanwhile, and the
     // batch must not be committed.
     virtual bool Announce(Lsn end_lsn) = 0;
-    virtual void Committed(Lsn end_lsn, int64_t commit_time, uint64_t transactions,
-                           uint64_t changes, uint64_t skipped) = 0;
+    virtual void Committed(Lsn end_lsn, int64_t commit_time, const ApplyCounts &counts) = 0;
     // Inside the target transaction that takes the origin beyond a transaction passed over.
     virtual void Skipped(Lsn commit_lsn, uint64_t changes) = 0;
     // On disk, and so is the origin's progress; reading could begin with this segment of the spool.

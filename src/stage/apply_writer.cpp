@@ -99,15 +99,16 @@ ApplyWriter::FindFor(const ChangeBatch &batch, const Item &item) {
     }
 }
 
-void
+uint64_t
 ApplyWriter::Write(const ChangeBatch &batch, Items items) {
+    uint64_t in_source_order = 0;
     while (!items.empty()) {
         const auto truncate = std::find_if(items.begin(), items.end(), [](const Item &item) {
             return item.row.kind == ChangeKind::kTruncate;
         });
         const auto rows = static_cast<size_t>(truncate - items.begin());
         if (rows > 0) {
-            WriteRows(batch, items.first(rows));
+            in_source_order += WriteRows(batch, items.first(rows));
         }
         items = items.subspan(rows);
         if (!items.empty()) {
@@ -115,16 +116,18 @@ ApplyWriter::Write(const ChangeBatch &batch, Items items) {
             items = items.subspan(1);
         }
     }
+    return in_source_order;
 }
 
-void
+uint64_t
 ApplyWriter::WriteRows(const ChangeBatch &batch, Items items) {
     if (TryNetEffect(batch, items)) {
-        return;
+        return 0;
     }
     for (const Item &item : items) {
         WriteRow(batch, item);
     }
+    return items.size();
 }
 
 // False, with nothing written, if the changes must be written in source order.

@@ -30,14 +30,15 @@ class ApplyWriter {
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
     // what has nothing to do with a single change.
+    // Returns how many changes had to be written in source order, for want of a net effect.
     // REQUIRES: an open transaction and SPI connection; it must be rolled back after an Error.
-    void Write(const ChangeBatch &batch, Items items);
+    uint64_t Write(const ChangeBatch &batch, Items items);
 
   private:
     struct Table;
     struct Group;
 
-    void WriteRows(const ChangeBatch &batch, Items items);
+    uint64_t WriteRows(const ChangeBatch &batch, Items items);
     bool TryNetEffect(const ChangeBatch &batch, Items items);
     bool Gather(const ChangeBatch &batch, Items items, std::vector<Group> &groups,
                 std::pmr::memory_resource *memory);

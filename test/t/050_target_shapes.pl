@@ -190,7 +190,12 @@ for my $plugin (qw(pgoutput wal2json)) {
 
     $one->in_one_batch($identity_changes);
     $one->assert_equal_tables("$plugin: GENERATED ALWAYS identities", rows_only => 1);
+    my $in_source_order = "SELECT value FROM livemigrate.metrics "
+        . "WHERE name = 'livemigrate_changes_in_source_order_total'";
+    my $before = $one->target_sql($in_source_order);
     $one->in_one_batch($identity_passing);
+    cmp_ok($one->target_sql($in_source_order),
+        '>', $before, "$plugin: changes without a net effect are counted");
     $one->assert_equal_tables("$plugin: GENERATED ALWAYS identities in source order",
         rows_only => 1);
 
