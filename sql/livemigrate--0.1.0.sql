@@ -69,7 +69,17 @@ CREATE TABLE migration (
   flushed_lsn pg_lsn,
   transactions_applied bigint NOT NULL DEFAULT 0,
   changes_applied bigint NOT NULL DEFAULT 0,
-  changes_skipped bigint NOT NULL DEFAULT 0
+  changes_skipped bigint NOT NULL DEFAULT 0,
+
+  -- What the rows of table_copy and schema_job add up to; NULL while a coordinator runs, which has
+  -- it in shared memory, and if one ended without a word.
+  tables_total bigint,
+  tables_done bigint,
+  bytes_total bigint,
+  bytes_done bigint,
+  rows_done bigint,
+  indexes_total bigint,
+  indexes_done bigint
 );
 CREATE UNIQUE INDEX migration_active_name ON migration (name)
   WHERE state NOT IN ('done', 'aborted');
@@ -104,7 +114,7 @@ CREATE TABLE table_copy (
   error text,
   PRIMARY KEY (migration, id),
   UNIQUE (migration, schema_name, table_name)
-);
+) WITH (fillfactor = 50);            -- each row is updated once or twice: in its page
 
 CREATE TABLE copy_part (
   migration int NOT NULL,
@@ -153,7 +163,6 @@ CREATE INDEX schema_job_unfinished ON schema_job (migration, phase, id)
   WHERE state IN ('pending', 'running');
 CREATE INDEX schema_job_next ON schema_job (migration, phase, bytes DESC, id)
   WHERE state = 'pending' AND ready AND error IS NULL;
-CREATE INDEX schema_job_running ON schema_job (migration) WHERE state = 'running';
 CREATE INDEX schema_job_table ON schema_job (migration, table_id) WHERE phase = 1;
 
 CREATE TABLE event (
@@ -453,7 +462,11 @@ WITH running AS (
    AND p.state OPERATOR(pg_catalog.=) 'copying'
   WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'copy'
   GROUP BY p.migration, p.table_id)
-SELECT m.name AS migration, t.schema_name, t.table_name, t.state, t.parts,
+SELECT m.name AS migration, t.schema_name, t.table_name,
+       -- Small tables are claimed many at a time.
+       CASE WHEN t.state OPERATOR(pg_catalog.=) 'pending' AND r.table_id IS NOT NULL THEN 'copying'
+            ELSE t.state END AS state,
+       t.parts,
        CASE t.state
          WHEN 'done' THEN t.parts
          WHEN 'copying' THEN

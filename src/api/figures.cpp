@@ -42,6 +42,13 @@ AddLive(const SharedState &state, Figures &figures) {
     figures.change_rate = state.changes_per_second.load();
     figures.apply_rate = state.apply_bytes_per_second.load();
     figures.source_rate = state.source_bytes_per_second.load();
+    const WorkFigures &work = state.work;
+    auto load = [](const std::atomic<uint64_t> &figure) {
+        return static_cast<int64_t>(figure.load());
+    };
+    figures.work = {load(work.tables),     load(work.tables_done), load(work.bytes),
+                    load(work.bytes_done), load(work.rows_done),   load(work.jobs),
+                    load(work.jobs_done)};
     figures.replay_lag = ReplayLag(state, GetCurrentTimestamp());
     for (const WorkerSlot &slot : state.workers) {
         if (slot.kind.load() == static_cast<uint32_t>(WorkerKind::kCopy)) {

@@ -12,6 +12,17 @@
 
 namespace livemigrate::api {
 
+// How much of copy and indexes there is and is done.
+struct Work {
+    int64_t tables = 0;
+    int64_t tables_done = 0;
+    int64_t bytes = 0;
+    int64_t bytes_done = 0;
+    int64_t rows_done = 0;
+    int64_t jobs = 0;
+    int64_t jobs_done = 0;
+};
+
 struct Figures {
     bool live = false; // a coordinator runs
     uint64_t source_lsn = 0;
@@ -23,6 +34,7 @@ struct Figures {
     int64_t transactions = 0;
     int64_t changes = 0;
     int64_t skipped = 0;
+    Work work;                 // of parts and jobs that are done
     int64_t running_bytes = 0; // of parts that are being copied
     int64_t running_rows = 0;
     double copy_rate = 0;

@@ -22,30 +22,19 @@ namespace {
 using pg::SqlRow;
 using pg::SqlValue;
 
-// The columns of migration_status that come from tables, one query for all migrations wanted.
-// Every statement after the data counts, but for those that wait for the cutover.
+// The columns of migration_status that come from the migration's row, one query for all wanted.
 constexpr char kStatusQuery[] =
     "SELECT m.id, m.name, m.stage, m.stage_ended, m.state, m.message, m.hint, m.plugin, "
     "m.slot_name, m.snapshot_lsn, m.source_lsn, m.received_lsn, m.flushed_lsn, m.origin_name, "
-    "m.endpos, t.total, t.done, t.bytes, t.bytes_done, t.rows_done, j.total, j.done, "
+    "m.endpos, m.tables_total, m.tables_done, m.bytes_total, m.bytes_done, m.rows_done, "
+    "m.indexes_total, m.indexes_done, "
     "m.transactions_applied, m.changes_applied, m.changes_skipped, m.started_at, "
     "m.stage_started_at, m.attempts, m.last_error, m.dsm_handle, "
     "EXTRACT(epoch FROM pg_catalog.clock_timestamp() - m.stage_started_at), "
     "m.cleaned_up_at IS NOT NULL, (SELECT EXISTS (SELECT FROM livemigrate.migration o "
     "WHERE o.id <> m.id AND (o.state NOT IN ('done', 'aborted') OR o.cleaned_up_at IS NULL))), "
     "COALESCE((m.options->>'apply_jobs')::int, 1) "
-    "FROM livemigrate.migration m "
-    "CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE c.copy_data) AS total, "
-    "pg_catalog.count(*) FILTER (WHERE c.copy_data AND c.state = 'done') AS done, "
-    "COALESCE(pg_catalog.sum(c.bytes) FILTER (WHERE c.copy_data), 0)::bigint AS bytes, "
-    "COALESCE(pg_catalog.sum(CASE WHEN c.state = 'done' THEN c.bytes ELSE "
-    "LEAST(c.bytes_done, c.bytes) END) FILTER (WHERE c.copy_data), 0)::bigint AS bytes_done, "
-    "COALESCE(pg_catalog.sum(c.rows_done), 0)::bigint AS rows_done "
-    "FROM livemigrate.table_copy c WHERE c.migration = m.id) t "
-    "CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS total, "
-    "pg_catalog.count(*) FILTER (WHERE s.state IN ('done', 'skipped')) AS done "
-    "FROM livemigrate.schema_job s WHERE s.migration = m.id AND s.phase < 20) j ";
-static_assert(static_cast<int>(JobPhase::kLast) == 20);
+    "FROM livemigrate.migration m ";
 
 SqlValue
 LsnText(uint64_t lsn) {
@@ -63,6 +52,7 @@ struct Status {
     Stage stage;
     State state;
     Figures figures;
+    Work work;
     uint64_t lag_bytes = 0;
     int64_t bytes_done = 0;
 
@@ -95,16 +85,37 @@ Gather(const SqlRow &row, Stage stage) {
     return figures;
 }
 
+// Live figures, else those that the last coordinator left. One that was killed has left none: then
+// the tables are added up.
+Work
+GatherWork(const SqlRow &row, const Figures &figures) {
+    if (figures.live) {
+        return figures.work;
+    }
+    if (row[15]) {
+        return {pg::Number<int64_t>(row, 15), pg::Number<int64_t>(row, 16),
+                pg::Number<int64_t>(row, 17), pg::Number<int64_t>(row, 18),
+                pg::Number<int64_t>(row, 19), pg::Number<int64_t>(row, 20),
+                pg::Number<int64_t>(row, 21)};
+    }
+    const control::CopyFigures copy = control::SumTables(pg::Number<int32_t>(row, 0));
+    const control::JobFigures jobs = control::SumJobs(pg::Number<int32_t>(row, 0));
+    return {static_cast<int64_t>(copy.tables),    static_cast<int64_t>(copy.tables_done),
+            static_cast<int64_t>(copy.bytes),     static_cast<int64_t>(copy.bytes_done),
+            static_cast<int64_t>(copy.rows_done), static_cast<int64_t>(jobs.jobs),
+            static_cast<int64_t>(jobs.jobs_done)};
+}
+
 Status
 Describe(const SqlRow &row) {
-    Status status{row, ParseStage(pg::Text(row, 2)), ParseState(pg::Text(row, 4)), {}, 0, 0};
+    Status status{row, ParseStage(pg::Text(row, 2)), ParseState(pg::Text(row, 4)), {}, {}, 0, 0};
     status.figures = Gather(row, status.stage);
+    status.work = GatherWork(row, status.figures);
     const Figures &figures = status.figures;
     const bool behind = status.stage < Stage::kCutover && figures.applied_lsn != 0 &&
                         figures.source_lsn > figures.applied_lsn;
     status.lag_bytes = behind ? figures.source_lsn - figures.applied_lsn : 0;
-    status.bytes_done = std::min(pg::Number<int64_t>(row, 17),
-                                 pg::Number<int64_t>(row, 18) + figures.running_bytes);
+    status.bytes_done = std::min(status.work.bytes, status.work.bytes_done + figures.running_bytes);
     return status;
 }
 
@@ -116,7 +127,7 @@ Eta(const Status &status) {
         return std::nullopt;
     }
     if (status.stage == Stage::kData && figures.copy_rate > 0) {
-        const int64_t left = pg::Number<int64_t>(status.row, 17) - status.bytes_done;
+        const int64_t left = status.work.bytes - status.bytes_done;
         return static_cast<double>(left) / figures.copy_rate;
     }
     if (status.stage == Stage::kCatchup || status.stage == Stage::kStreaming) {
@@ -205,13 +216,13 @@ StatusRow(const SqlRow &row) {
             IntervalText(lag_seconds),
             figures.applied_lsn == 0 ? std::nullopt : SqlValue(std::to_string(status.lag_bytes)),
             figures.spool_bytes ? SqlValue(std::to_string(*figures.spool_bytes)) : std::nullopt,
-            row[15],
-            row[16],
-            row[17],
+            std::to_string(status.work.tables),
+            std::to_string(status.work.tables_done),
+            std::to_string(status.work.bytes),
             std::to_string(status.bytes_done),
-            std::to_string(pg::Number<int64_t>(row, 19) + figures.running_rows),
-            row[20],
-            row[21],
+            std::to_string(status.work.rows_done + figures.running_rows),
+            std::to_string(status.work.jobs),
+            std::to_string(status.work.jobs_done),
             std::to_string(figures.transactions),
             std::to_string(figures.changes),
             std::to_string(figures.skipped),

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::control {
@@ -121,10 +122,20 @@ void ResetUnfinishedTables(int32_t id); // new snapshot: their parts start again
 void DeletePendingParts(int32_t id);
 void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
 
-// Claims the next pending part for a worker; nullopt when there is none.
-std::optional<CopyTask> ClaimPart(int32_t id, int worker);
-// The last part of a table also releases the jobs that wait for the table.
-void FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes);
+// Claims the next pending part for one of `workers` workers, or several of small tables, which are
+// to be copied in one transaction; none when there is none.
+std::vector<CopyTask> ClaimParts(int32_t id, int worker, int workers);
+// What became of one of them; times are TimestampTz.
+struct FinishedPart {
+    const CopyTask *task;
+    uint64_t rows;
+    uint64_t bytes;
+    int64_t started;
+    int64_t finished;
+};
+// The last part of a table also releases the jobs that wait for the table. Returns how many tables
+// are complete by that.
+uint64_t FinishParts(const std::vector<FinishedPart> &finished);
 // A part that meets a permanent error is not claimed again before ForgetPartErrors, so that the
 // other tables are completed first.
 void FailPart(const CopyTask &task, const Error &error);
@@ -138,6 +149,24 @@ struct PartCounts {
 };
 PartCounts CountUnfinishedParts(int32_t id);
 
+// What the status shows of copy and indexes, from the rows of all tables and jobs.
+struct CopyFigures {
+    uint64_t tables = 0;
+    uint64_t tables_done = 0;
+    uint64_t bytes = 0;
+    uint64_t bytes_done = 0;
+    uint64_t copied_bytes = 0; // in COPY's format
+    uint64_t rows_done = 0;
+};
+struct JobFigures {
+    uint64_t jobs = 0;
+    uint64_t jobs_done = 0;
+};
+CopyFigures SumTables(int32_t id);
+JobFigures SumJobs(int32_t id);
+// For when no coordinator runs; nullopt when one begins to.
+void KeepWork(int32_t id, const std::optional<std::pair<CopyFigures, JobFigures>> &work);
+
 // Schema jobs. Those of phase kIndexes are not ready before the data they need is complete.
 void InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs);
 // All data is complete: nothing waits for it any more. ANALYZE that has not begun goes behind the
@@ -145,12 +174,21 @@ void InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs);
 void ReleaseJobs(int32_t id, bool defer_foreign_keys);
 // An error of a job while the data stage still runs: kept, and met again in the next stage.
 void FailJob(const SchemaJob &job, const Error &error);
-int64_t CountReadyJobs(int32_t id); // of phase kIndexes, pending or running
-// Claims the next pending job; none that has failed since ForgetJobErrors: its error is to be read,
-// and another worker would only meet it again.
-std::optional<SchemaJob> ClaimJob(int32_t id, int worker, int last_phase);
+// Some, or all that are complete.
+void ReleaseJobsOfTables(int32_t id, const std::optional<std::set<int32_t>> &complete);
+int64_t CountReadyJobs(int32_t id, int most); // of phase kIndexes, pending
+// Claims the next pending job for one of `workers` workers, or several on small tables, which are
+// to be run in one transaction and in this order. None that has failed since ForgetJobErrors: its
+// error is to be read, and another worker would only meet it again.
+std::vector<SchemaJob> ClaimJobs(int32_t id, int worker, int workers, int last_phase);
 void ForgetJobErrors(int32_t id);
-void FinishJob(const SchemaJob &job, bool skipped, const std::string &note);
+void SkipJob(const SchemaJob &job, const std::string &note);
+struct FinishedJob {
+    const SchemaJob *job;
+    int64_t started; // TimestampTz
+    int64_t finished;
+};
+void FinishJobs(const std::vector<FinishedJob> &finished);
 int64_t CountUnfinishedJobs(int32_t id, int last_phase);
 bool HasJobs(int32_t id);
 

@@ -1,10 +1,11 @@
-// The part of the catalog that holds work: tables, parts, schema jobs.
+// The part of the catalog that holds tables and their parts.
 
 #include "control/catalog.hpp"
 
-#include "control/advisory_lock.hpp"
-#include "core/sql_text.hpp"
+#include "control/catalog_columns.hpp"
 #include "pg/sql_row.hpp"
+
+#include <algorithm>
 
 namespace livemigrate::control {
 
@@ -18,84 +19,28 @@ using pg::SqlValue;
 using pg::Text;
 using Row = pg::SqlRow;
 
-// Gathers columns into array parameters, so that thousands of rows are one INSERT.
-class Columns {
-  public:
-    explicit Columns(size_t count) : columns_(count) {}
-    void
-    Add(size_t column, std::string value) {
-        columns_[column].push_back(std::move(value));
+// Tables below this size are claimed and committed many at a time: with ten thousand tables,
+// claiming would take longer than copying.
+constexpr uint64_t kSmallTable = 1 << 20;
+constexpr size_t kMostGathered = 64;
+constexpr int kCandidates = 256;
+
+// How many parts to claim: more than one if the next ones are small tables, but so that the other
+// workers get their share, too.
+size_t
+PartsToGather(int32_t id, int workers) {
+    const SqlResult next =
+        Query("SELECT t.parts = 1 AND p.bytes < " + std::to_string(kSmallTable) +
+                  " FROM livemigrate.copy_part p LEFT JOIN livemigrate.table_copy t "
+                  "ON t.migration = $1::int AND t.id = p.table_id WHERE p.migration = $1::int "
+                  "AND p.state = 'pending' AND p.error IS NULL ORDER BY p.id LIMIT " +
+                  std::to_string(kCandidates),
+              {std::to_string(id)});
+    size_t small = 0;
+    while (small < next.rows.size() && pg::Flag(next.rows[small], 0)) {
+        small++;
     }
-    std::vector<SqlValue>
-    Parameters(int32_t migration) const {
-        std::vector<SqlValue> parameters = {std::to_string(migration)};
-        for (const auto &column : columns_) {
-            parameters.emplace_back(TextArrayLiteral(column));
-        }
-        return parameters;
-    }
-
-  private:
-    std::vector<std::vector<std::string>> columns_;
-};
-
-// As a constant in SQL, so that partial indexes on the phase serve.
-constexpr const char *kIndexPhase = "1";
-static_assert(static_cast<int>(JobPhase::kIndexes) == 1);
-
-// Phases of jobs put off until apply has passed every table's snapshot: behind all others but
-// event triggers.
-constexpr int kDeferredPhases = 10;
-
-// Which tables a statement is about, and its parameters: one table, or all that are complete. The
-// id is a parameter, so that the statement's plan serves for every table.
-struct OfTables {
-    std::string condition;
-    std::vector<SqlValue> parameters;
-};
-
-OfTables
-OneOrAllComplete(int32_t id, std::optional<int32_t> table) {
-    if (table) {
-        return {"= $2::int", {std::to_string(id), std::to_string(*table)}};
-    }
-    return {"IN (SELECT t.id FROM livemigrate.table_copy t WHERE t.migration = $1::int "
-            "AND t.state IN ('done', 'skipped'))",
-            {std::to_string(id)}};
-}
-
-// ANALYZE of tables that are complete and have all of their indexes and statistics objects.
-void
-ReleaseAnalyze(int32_t id, std::optional<int32_t> table) {
-    const OfTables tables = OneOrAllComplete(id, table);
-    Query(
-        "UPDATE livemigrate.schema_job j SET ready = true WHERE migration = $1::int AND phase = " +
-            std::string(kIndexPhase) + " AND kind = 'analyze' AND NOT ready AND table_id " +
-            tables.condition +
-            " AND NOT EXISTS (SELECT FROM livemigrate.schema_job o WHERE "
-            "o.migration = j.migration AND o.table_id = j.table_id AND o.phase = " +
-            kIndexPhase + " AND o.kind <> 'analyze' AND o.state IN ('pending', 'running'))",
-        tables.parameters);
-}
-
-// Jobs that waited for the data of one table, or of all that are complete.
-void
-ReleaseJobsOfTables(int32_t id, std::optional<int32_t> table) {
-    const OfTables tables = OneOrAllComplete(id, table);
-    Query("UPDATE livemigrate.schema_job SET ready = true WHERE migration = $1::int AND phase = " +
-              std::string(kIndexPhase) + " AND kind <> 'analyze' AND NOT ready AND table_id " +
-              tables.condition,
-          tables.parameters);
-    ReleaseAnalyze(id, table);
-}
-
-// Statements of these phases may build on one another: one at a time, in the order of the dump.
-bool
-IsSerialPhase(int phase) {
-    constexpr int kDeferredForeignKeys = static_cast<int>(JobPhase::kForeignKeys) + kDeferredPhases;
-    return phase == static_cast<int>(JobPhase::kConstraints) ||
-           phase == static_cast<int>(JobPhase::kForeignKeys) || phase == kDeferredForeignKeys ||
-           phase == static_cast<int>(JobPhase::kLast);
+    return std::clamp<size_t>(small / (2 * static_cast<size_t>(workers)), 1, kMostGathered);
 }
 
 } // namespace
@@ -200,6 +145,8 @@ InsertParts(int32_t id, const std::vector<CopyTask> &tasks) {
           "GROUP BY table_id) p WHERE t.migration = $1::int AND t.id = p.table_id "
           "AND t.parts <> p.parts",
           {std::to_string(id)});
+    // Thousands of new rows: without figures the planner may read all of them at each claim.
+    Query("ANALYZE livemigrate.copy_part, livemigrate.table_copy");
 }
 
 void
@@ -226,70 +173,116 @@ SetTablesSnapshot(int32_t id, Lsn lsn) {
           {std::to_string(id), lsn.ToString()});
 }
 
-std::optional<CopyTask>
-ClaimPart(int32_t id, int worker) {
+std::vector<CopyTask>
+ClaimParts(int32_t id, int worker, int workers) {
+    const size_t share = PartsToGather(id, workers);
+    // Of tables in one part only: two workers must not wait for each other's tables to finish them.
+    const std::string next =
+        share == 1 ? "SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
+                     "AND state = 'pending' AND error IS NULL ORDER BY id LIMIT $3::int "
+                     "FOR UPDATE SKIP LOCKED"
+                   : "SELECT p.id FROM livemigrate.copy_part p JOIN livemigrate.table_copy o "
+                     "ON o.migration = $1::int AND o.id = p.table_id AND o.parts = 1 "
+                     "WHERE p.migration = $1::int AND p.state = 'pending' AND p.error IS NULL "
+                     "AND p.bytes < " +
+                         std::to_string(kSmallTable) +
+                         " ORDER BY p.id LIMIT $3::int FOR UPDATE OF p SKIP LOCKED";
     const SqlResult result = Query(
         "WITH claimed AS (UPDATE livemigrate.copy_part p SET state = 'copying', "
         "worker = $2::int, started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
-        "AND id = (SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
-        "AND state = 'pending' AND error IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) "
-        "RETURNING *) "
-        "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
-        "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN "
-        "livemigrate.table_copy t "
-        "ON t.migration = c.migration AND t.id = c.table_id",
-        {std::to_string(id), std::to_string(worker)});
-    if (result.rows.empty()) {
-        return std::nullopt;
+        "AND id = ANY (ARRAY(" +
+            next +
+            ")) RETURNING *) "
+            "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
+            "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN "
+            "livemigrate.table_copy t "
+            "ON t.migration = c.migration AND t.id = c.table_id ORDER BY c.id",
+        {std::to_string(id), std::to_string(worker), std::to_string(share)});
+    std::vector<CopyTask> tasks;
+    for (const Row &row : result.rows) {
+        CopyTask task;
+        task.migration = id;
+        task.id = Number<int32_t>(row, 0);
+        if (row[1]) {
+            task.table_id = Number<int32_t>(row, 1);
+        }
+        task.source_oid = Number<uint32_t>(row, 2);
+        task.schema = Text(row, 3);
+        task.name = Text(row, 4);
+        task.part = Number<int32_t>(row, 5);
+        task.parts = Number<int32_t>(row, 6);
+        task.condition = Text(row, 7);
+        task.bytes = Number<uint64_t>(row, 8);
+        task.may_truncate = pg::Flag(row, 9);
+        tasks.push_back(std::move(task));
     }
-    const Row &row = result.rows[0];
-    CopyTask task;
-    task.migration = id;
-    task.id = Number<int32_t>(row, 0);
-    if (row[1]) {
-        task.table_id = Number<int32_t>(row, 1);
+    if (tasks.size() == 1 && tasks[0].table_id) {
         Query("UPDATE livemigrate.table_copy SET state = 'copying', "
               "started_at = COALESCE(started_at, pg_catalog.clock_timestamp()) "
               "WHERE migration = $1::int AND id = $2::int AND state = 'pending'",
-              {std::to_string(id), *row[1]});
+              {std::to_string(id), std::to_string(*tasks[0].table_id)});
     }
-    task.source_oid = Number<uint32_t>(row, 2);
-    task.schema = Text(row, 3);
-    task.name = Text(row, 4);
-    task.part = Number<int32_t>(row, 5);
-    task.parts = Number<int32_t>(row, 6);
-    task.condition = Text(row, 7);
-    task.bytes = Number<uint64_t>(row, 8);
-    task.may_truncate = pg::Flag(row, 9);
-    return task;
+    return tasks;
 }
 
-void
-FinishPart(const CopyTask &task, uint64_t rows, uint64_t bytes) {
-    Query("UPDATE livemigrate.copy_part SET state = 'done', rows_done = $3::bigint, "
-          "bytes_done = $4::bigint, finished_at = pg_catalog.clock_timestamp() "
-          "WHERE migration = $1::int AND id = $2::int",
-          {std::to_string(task.migration), std::to_string(task.id), std::to_string(rows),
-           std::to_string(bytes)});
-    if (!task.table_id) {
-        return;
+uint64_t
+FinishParts(const std::vector<FinishedPart> &finished) {
+    Columns columns(5);
+    std::set<int32_t> tables;
+    for (const FinishedPart &part : finished) {
+        columns.Add(0, std::to_string(part.task->id));
+        columns.Add(1, std::to_string(part.rows));
+        columns.Add(2, std::to_string(part.bytes));
+        columns.Add(3, std::to_string(part.started));
+        columns.Add(4, std::to_string(part.finished));
+        if (part.task->table_id) {
+            tables.insert(*part.task->table_id);
+        }
     }
-    const std::string migration = std::to_string(task.migration);
-    const std::string table = std::to_string(*task.table_id);
-    // The lock on the table's row makes the last part see that all others are done.
-    Query("UPDATE livemigrate.table_copy SET rows_done = rows_done + $3::bigint, "
-          "bytes_done = bytes_done + $4::bigint "
-          "WHERE migration = $1::int AND id = $2::int",
-          {migration, table, std::to_string(rows), std::to_string(bytes)});
-    const SqlResult completed =
-        Query("UPDATE livemigrate.table_copy t SET state = 'done', "
-              "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
-              "AND id = $2::int AND NOT EXISTS (SELECT FROM livemigrate.copy_part p "
-              "WHERE p.migration = t.migration AND p.table_id = t.id AND p.state <> 'done')",
-              {migration, table});
-    if (completed.processed == 1) {
-        ReleaseJobsOfTables(task.migration, task.table_id);
+    const int32_t id = finished.at(0).task->migration;
+    const std::string migration = std::to_string(id);
+    Query("UPDATE livemigrate.copy_part p SET state = 'done', rows_done = f.rows, "
+          "bytes_done = f.bytes, started_at = '2000-01-01 00:00:00+00'::timestamptz + "
+          "f.started::float8 * '1 microsecond'::interval, "
+          "finished_at = '2000-01-01 00:00:00+00'::timestamptz + "
+          "f.finished::float8 * '1 microsecond'::interval "
+          "FROM ROWS FROM (pg_catalog.unnest($2::text[]::int[]), "
+          "pg_catalog.unnest($3::text[]::bigint[]), pg_catalog.unnest($4::text[]::bigint[]), "
+          "pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[])) "
+          "AS f(id, rows, bytes, started, finished) WHERE p.migration = $1::int AND p.id = f.id",
+          columns.Parameters(id));
+    if (tables.empty()) {
+        return 0;
     }
+    const CopyTask &first = *finished[0].task;
+    if (first.parts > 1) {
+        // The lock on the table's row makes the last part see that all others are done.
+        Query("UPDATE livemigrate.table_copy SET rows_done = rows_done + $3::bigint, "
+              "bytes_done = bytes_done + $4::bigint WHERE migration = $1::int AND id = $2::int",
+              {migration, std::to_string(*first.table_id), std::to_string(finished[0].rows),
+               std::to_string(finished[0].bytes)});
+    }
+    const uint64_t completed =
+        first.parts > 1
+            ? Query("UPDATE livemigrate.table_copy t SET state = 'done', "
+                    "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
+                    "AND id = $2::int AND NOT EXISTS (SELECT FROM livemigrate.copy_part p "
+                    "WHERE p.migration = t.migration AND p.table_id = t.id AND p.state <> 'done')",
+                    {migration, std::to_string(*first.table_id)})
+                  .processed
+            : Query("UPDATE livemigrate.table_copy t SET state = 'done', "
+                    "rows_done = p.rows_done, bytes_done = p.bytes_done, "
+                    "started_at = p.started_at, finished_at = p.finished_at "
+                    "FROM livemigrate.copy_part p WHERE t.migration = $1::int "
+                    "AND p.migration = $1::int AND p.table_id = t.id AND p.state = 'done' "
+                    "AND t.id = " +
+                        AnyOf("$2"),
+                    {migration, IntArrayLiteral(tables)})
+                  .processed;
+    if (completed > 0) {
+        ReleaseJobsOfTables(id, tables);
+    }
+    return completed;
 }
 
 void
@@ -354,166 +347,38 @@ CountUnfinishedParts(int32_t id) {
     return {Number<int64_t>(result.rows.at(0), 0), Number<int64_t>(result.rows.at(0), 1)};
 }
 
-void
-InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
-    Columns columns(8);
-    for (const SchemaJob &job : jobs) {
-        columns.Add(0, std::to_string(job.id));
-        columns.Add(1, std::to_string(job.phase));
-        columns.Add(2, job.kind);
-        columns.Add(3, job.schema);
-        columns.Add(4, job.table);
-        columns.Add(5, job.object);
-        columns.Add(6, job.sql);
-        columns.Add(7, job.table_id ? std::to_string(*job.table_id) : "");
-    }
-    Query("INSERT INTO livemigrate.schema_job (migration, id, phase, kind, schema_name, "
-          "table_name, object_name, sql, bytes, table_id, ready) SELECT $1::int, a::int, b::int, "
-          "c, NULLIF(d, '')::name, NULLIF(e, '')::name, NULLIF(f, '')::name, g, "
-          "COALESCE(t.bytes, 0), NULLIF(h, '')::int, b::int <> " +
-              std::string(kIndexPhase) +
-              " FROM ROWS FROM ("
-              "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
-              "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
-              "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
-              "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[])) "
-              "AS j(a, b, c, d, e, f, g, h) LEFT JOIN livemigrate.table_copy t "
-              "ON t.migration = $1::int AND t.schema_name = d::name AND t.table_name = e::name",
-          columns.Parameters(id));
-    // Thousands of new rows: without figures the planner may read all of them at each claim.
-    Query("ANALYZE livemigrate.schema_job");
-    ReleaseJobsOfTables(id, std::nullopt);
+CopyFigures
+SumTables(int32_t id) {
+    const Row row =
+        Query("SELECT pg_catalog.count(*) FILTER (WHERE copy_data), "
+              "pg_catalog.count(*) FILTER (WHERE copy_data AND state = 'done'), "
+              "pg_catalog.sum(bytes) FILTER (WHERE copy_data), "
+              "pg_catalog.sum(CASE WHEN state = 'done' THEN bytes ELSE "
+              "LEAST(bytes_done, bytes) END) FILTER (WHERE copy_data), "
+              "pg_catalog.sum(bytes_done), pg_catalog.sum(rows_done) FROM livemigrate.table_copy "
+              "WHERE migration = $1::int",
+              {std::to_string(id)})
+            .rows.at(0);
+    return {Number<uint64_t>(row, 0), Number<uint64_t>(row, 1), Number<uint64_t>(row, 2),
+            Number<uint64_t>(row, 3), Number<uint64_t>(row, 4), Number<uint64_t>(row, 5)};
 }
 
 void
-ReleaseJobs(int32_t id, bool defer_foreign_keys) {
-    Query("UPDATE livemigrate.schema_job SET phase = " +
-              std::to_string(static_cast<int>(JobPhase::kAnalyze)) +
-              " WHERE migration = $1::int AND phase = " + kIndexPhase +
-              " AND kind = 'analyze' AND NOT ready",
-          {std::to_string(id)});
-    Query("UPDATE livemigrate.schema_job SET ready = true WHERE migration = $1::int AND NOT ready",
-          {std::to_string(id)});
-    if (defer_foreign_keys) {
-        Query("UPDATE livemigrate.schema_job SET phase = phase + $2::int "
-              "WHERE migration = $1::int AND state = 'pending' AND phase IN ($3::int, $4::int)",
-              {std::to_string(id), std::to_string(kDeferredPhases),
-               std::to_string(static_cast<int>(JobPhase::kForeignKeys)),
-               std::to_string(static_cast<int>(JobPhase::kValidation))});
+KeepWork(int32_t id, const std::optional<std::pair<CopyFigures, JobFigures>> &work) {
+    std::vector<SqlValue> parameters = {std::to_string(id)};
+    if (work) {
+        const auto &[copy, jobs] = *work;
+        for (const uint64_t figure : {copy.tables, copy.tables_done, copy.bytes, copy.bytes_done,
+                                      copy.rows_done, jobs.jobs, jobs.jobs_done}) {
+            parameters.emplace_back(std::to_string(figure));
+        }
     }
-}
-
-int64_t
-CountReadyJobs(int32_t id) {
-    return Number<int64_t>(Query("SELECT pg_catalog.count(*) FROM livemigrate.schema_job "
-                                 "WHERE migration = $1::int AND state IN ('pending', 'running') "
-                                 "AND ready AND error IS NULL AND phase = " +
-                                     std::string(kIndexPhase),
-                                 {std::to_string(id)})
-                               .rows.at(0),
-                           0);
-}
-
-void
-FailJob(const SchemaJob &job, const Error &error) {
-    Query("UPDATE livemigrate.schema_job SET error = $3, state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND id = $2::int",
-          {std::to_string(job.migration), std::to_string(job.id), error.message()});
-}
-
-std::optional<SchemaJob>
-ClaimJob(int32_t id, int worker, int last_phase) {
-    // One claim at a time: two workers must not both find that nothing is running.
-    AcquireForTransaction(id, LockClass::kClaims, LockStrength::kExclusive);
-    const std::string migration = std::to_string(id);
-    const SqlValue phase = Query("SELECT pg_catalog.min(phase) FROM livemigrate.schema_job "
-                                 "WHERE migration = $1::int AND state IN ('pending', 'running')",
-                                 {migration})
-                               .Scalar();
-    // A phase begins when no job of an earlier one is left.
-    if (!phase || std::stoi(*phase) > last_phase) {
-        return std::nullopt;
-    }
-    const bool in_order = IsSerialPhase(std::stoi(*phase));
-    if (in_order && !Query("SELECT FROM livemigrate.schema_job WHERE migration = $1::int "
-                           "AND state = 'running' LIMIT 1",
-                           {migration})
-                         .rows.empty()) {
-        return std::nullopt;
-    }
-    const SqlValue next =
-        Query(std::string("SELECT id FROM livemigrate.schema_job WHERE migration = $1::int "
-                          "AND phase = $2::int AND ") +
-                  (in_order ? "state IN ('pending', 'running') AND state = 'pending' "
-                              "AND error IS NULL ORDER BY id LIMIT 1"
-                            : "state = 'pending' AND ready AND error IS NULL "
-                              "ORDER BY bytes DESC, id LIMIT 1"),
-              {migration, phase})
-            .Scalar();
-    if (!next) {
-        return std::nullopt;
-    }
-    const SqlResult result =
-        Query("UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
-              "started_at = pg_catalog.clock_timestamp() "
-              "WHERE migration = $1::int AND id = $2::int RETURNING "
-              "id, phase, kind, schema_name, table_name, object_name, sql, bytes, table_id",
-              {migration, next, std::to_string(worker)});
-    if (result.rows.empty()) {
-        return std::nullopt;
-    }
-    const Row &row = result.rows[0];
-    SchemaJob job;
-    job.migration = id;
-    job.id = Number<int32_t>(row, 0);
-    job.phase = Number<int32_t>(row, 1);
-    job.kind = Text(row, 2);
-    job.schema = Text(row, 3);
-    job.table = Text(row, 4);
-    job.object = Text(row, 5);
-    job.sql = Text(row, 6);
-    job.bytes = Number<uint64_t>(row, 7);
-    if (row[8]) {
-        job.table_id = Number<int32_t>(row, 8);
-    }
-    return job;
-}
-
-void
-ForgetJobErrors(int32_t id) {
-    Query("UPDATE livemigrate.schema_job SET error = NULL "
-          "WHERE migration = $1::int AND state = 'pending' AND error IS NOT NULL",
-          {std::to_string(id)});
-}
-
-void
-FinishJob(const SchemaJob &job, bool skipped, const std::string &note) {
-    Query("UPDATE livemigrate.schema_job SET state = $3, error = NULLIF($4, ''), "
-          "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int AND id = $2::int",
-          {std::to_string(job.migration), std::to_string(job.id),
-           std::string(skipped ? "skipped" : "done"), note});
-    if (job.table_id && job.phase == static_cast<int>(JobPhase::kIndexes)) {
-        // One at a time, so that the last of a table's jobs sees that all others are done.
-        AcquireForTransaction(job.migration, LockClass::kClaims, LockStrength::kExclusive);
-        ReleaseAnalyze(job.migration, job.table_id);
-    }
-}
-
-int64_t
-CountUnfinishedJobs(int32_t id, int last_phase) {
-    return Number<int64_t>(
-        Query("SELECT pg_catalog.count(*) FROM livemigrate.schema_job WHERE migration = $1::int "
-              "AND state IN ('pending', 'running') AND phase <= $2::int",
-              {std::to_string(id), std::to_string(last_phase)})
-            .rows.at(0),
-        0);
-}
-
-bool
-HasJobs(int32_t id) {
-    return !Query("SELECT FROM livemigrate.schema_job WHERE migration = $1::int LIMIT 1",
-                  {std::to_string(id)})
-                .rows.empty();
+    parameters.resize(8);
+    Query("UPDATE livemigrate.migration SET tables_total = $2::bigint, "
+          "tables_done = $3::bigint, bytes_total = $4::bigint, bytes_done = $5::bigint, "
+          "rows_done = $6::bigint, indexes_total = $7::bigint, indexes_done = $8::bigint "
+          "WHERE id = $1::int",
+          parameters);
 }
 
 } // namespace livemigrate::control

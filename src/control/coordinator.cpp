@@ -76,6 +76,7 @@ Coordinator::Run() {
     {
         pg::Transaction transaction;
         SetDsmHandle(migration_.id, segment_.handle());
+        KeepWork(migration_.id, std::nullopt);
         ReleaseClaims(migration_.id, std::nullopt);
         if (migration_.state == State::kRetrying) {
             TransitionTo(migration_, State::kRunning);
@@ -88,6 +89,8 @@ Coordinator::Run() {
         Reload();
         PublishEndpos();
         RestoreCounters();
+        PublishCopyFigures();
+        PublishJobFigures();
         while (RunStages()) {
         }
     } catch (const StopRequested &) {
@@ -97,6 +100,7 @@ Coordinator::Run() {
     pool_.StopAll();
     KeepCounters();
     pg::Transaction transaction;
+    KeepWork(migration_.id, std::pair(SumTables(migration_.id), SumJobs(migration_.id)));
     SetDsmHandle(migration_.id, std::nullopt);
     transaction.Commit();
 }
@@ -109,7 +113,7 @@ Coordinator::MeasureRates() {
             running += slot.task_bytes.load();
         }
     }
-    rates_.Sample(state_, copied_bytes_ + running);
+    rates_.Sample(state_, state_.work.copied_bytes.load() + running);
     lag_history_.Sample(migration_.id, migration_.stage, state_);
 }
 
@@ -233,9 +237,11 @@ Coordinator::HandleFailure(const Error &error) {
         pg::Transaction transaction;
         RecordError(migration_.id, error, migration_.attempts,
                     transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
-        RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
-                    error.message(),
-                    error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        if (!std::exchange(is_error_recorded_, false)) {
+            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
+                        error.message(),
+                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        }
         TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
         transaction.Commit();
     }

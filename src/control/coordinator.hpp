@@ -57,6 +57,10 @@ class Coordinator {
     void RestoreCounters();
     void KeepCounters();
     void MeasureRates();
+    // What the tables of tables and jobs add up to, for all to see. REQUIRES: no copy worker and no
+    // index worker runs, respectively.
+    void PublishCopyFigures();
+    void PublishJobFigures();
     bool
     SnapshotIsHeld() const {
         return snapshot_session_.has_value();
@@ -84,6 +88,7 @@ class Coordinator {
     void RunDataStage();
     void CheckHypertables();
     void PlanData();
+    void ThrowPartError(int64_t failed);
     void ReleaseSnapshot();
     void RunIndexStage();
     void PlanIndexes();
@@ -125,14 +130,14 @@ class Coordinator {
     std::string shown_message_;
     std::string shown_hint_;
     bool receiver_wanted_ = false;
-    bool jobs_paused_ = false;     // TimescaleDB's scheduler was told
-    uint32_t announced_holds_ = 0; // of SpoolHoldBit
+    bool is_error_recorded_ = false; // in the events, by the worker that met it
+    bool jobs_paused_ = false;       // TimescaleDB's scheduler was told
+    uint32_t announced_holds_ = 0;   // of SpoolHoldBit
     std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point last_poll_{};
     RateMeter rates_;
     LagHistory lag_history_;
-    uint64_t copied_bytes_ = 0; // of parts that are done
 };
 
 } // namespace livemigrate::control

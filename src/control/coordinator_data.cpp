@@ -29,42 +29,40 @@ namespace {
 constexpr int kTidRangeScanVersion = 140000;
 
 // Rows of such a partition mix with its siblings' on the target, so that it could not be emptied
-// alone if a part had to be copied again: it is copied whole.
+// alone if a part had to be copied again: it is copied whole. REQUIRES: an open transaction.
 bool
 IsRouted(const CopyTable &table) {
-    pg::Transaction transaction;
     const Oid relid = pg::Call([&]() -> Oid {
         const Oid schema = get_namespace_oid(table.schema.c_str(), true);
         return OidIsValid(schema) ? get_relname_relid(table.name.c_str(), schema) : InvalidOid;
     });
-    const bool routed = OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
-    transaction.Commit();
-    return routed;
+    return OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
 }
 
 // So many tables do not fail for reasons of their own.
 constexpr int64_t kMostFailedParts = 20;
 
-void
-ThrowPartError(int32_t migration, int64_t failed) {
-    if (failed == 0) {
-        return;
+// When to look at all parts or jobs again: thousands of them take milliseconds to count, so not at
+// every tick, but only as often as costs little; always when no worker is left.
+class Recount {
+  public:
+    bool
+    IsDue(bool no_worker_runs) {
+        begin_ = Clock::now();
+        return no_worker_runs || begin_ >= next_;
     }
-    pg::Transaction transaction;
-    std::optional<Error> error = FirstPartError(migration);
-    transaction.Commit();
-    if (!error) {
-        return;
+    void
+    Done() {
+        const Clock::time_point now = Clock::now();
+        next_ = now + kRest * (now - begin_);
     }
-    if (failed == 1) {
-        throw *error;
-    }
-    throw Error(error->sqlstate(), error->message())
-        .Detail((error->detail().empty() ? "" : error->detail() + "\n") +
-                Counted(static_cast<uint64_t>(failed), "table part") +
-                " failed in all: SELECT * FROM livemigrate.table_progress WHERE error IS NOT NULL;")
-        .Hint(error->hint());
-}
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr int kRest = 30; // times as long as counting took
+    Clock::time_point begin_{};
+    Clock::time_point next_{};
+};
 
 } // namespace
 
@@ -153,6 +151,29 @@ Coordinator::CheckHypertables() {
     }
 }
 
+// The events tell of each of them already.
+void
+Coordinator::ThrowPartError(int64_t failed) {
+    if (failed == 0) {
+        return;
+    }
+    pg::Transaction transaction;
+    std::optional<Error> error = FirstPartError(migration_.id);
+    transaction.Commit();
+    if (!error) {
+        return;
+    }
+    is_error_recorded_ = true;
+    if (failed == 1) {
+        throw *error;
+    }
+    throw Error(error->sqlstate(), error->message())
+        .Detail((error->detail().empty() ? "" : error->detail() + "\n") +
+                Counted(static_cast<uint64_t>(failed), "table part") +
+                " failed in all: SELECT * FROM livemigrate.table_progress WHERE error IS NOT NULL;")
+        .Hint(error->hint());
+}
+
 void
 Coordinator::PlanData() {
     std::vector<CopyTable> tables;
@@ -163,6 +184,7 @@ Coordinator::PlanData() {
     }
     std::vector<TableSize> sizes;
     std::map<uint64_t, const CopyTable *> by_id;
+    pg::Transaction reading;
     for (const CopyTable &table : tables) {
         if (!table.copy_data || table.state == "done" || table.state == "skipped") {
             continue;
@@ -173,6 +195,7 @@ Coordinator::PlanData() {
         sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes, may_be_split});
         by_id[static_cast<uint64_t>(table.id)] = &table;
     }
+    reading.Commit();
     std::vector<CopyTask> tasks;
     int32_t next_id = 0;
     {
@@ -245,6 +268,29 @@ Coordinator::CheckDistributedTables() {
 }
 
 void
+Coordinator::PublishCopyFigures() {
+    pg::Transaction transaction;
+    const CopyFigures figures = SumTables(migration_.id);
+    transaction.Commit();
+    WorkFigures &work = state_.work;
+    work.tables.store(figures.tables);
+    work.tables_done.store(figures.tables_done);
+    work.bytes.store(figures.bytes);
+    work.bytes_done.store(figures.bytes_done);
+    work.copied_bytes.store(figures.copied_bytes);
+    work.rows_done.store(figures.rows_done);
+}
+
+void
+Coordinator::PublishJobFigures() {
+    pg::Transaction transaction;
+    const JobFigures figures = SumJobs(migration_.id);
+    transaction.Commit();
+    state_.work.jobs.store(figures.jobs);
+    state_.work.jobs_done.store(figures.jobs_done);
+}
+
+void
 Coordinator::RunDataStage() {
     CheckDistributedTables();
     EnsureSnapshot();
@@ -274,25 +320,25 @@ Coordinator::RunDataStage() {
         transaction.Commit();
     }
     pool_.ForgetFinished(WorkerKind::kCopy);
+    PublishCopyFigures();
+    PartCounts parts;
+    Recount recount;
     for (;;) {
-        pg::Transaction transaction;
-        const PartCounts parts = CountUnfinishedParts(migration_.id);
-        const pg::SqlResult done = pg::Query(
-            "SELECT pg_catalog.count(*) FILTER (WHERE state = 'done'), pg_catalog.count(*), "
-            "COALESCE(pg_catalog.sum(bytes_done), 0)::bigint "
-            "FROM livemigrate.table_copy WHERE migration = $1::int AND copy_data",
-            {std::to_string(migration_.id)});
-        transaction.Commit();
-        copied_bytes_ = pg::Number<uint64_t>(done.rows[0], 2);
+        if (recount.IsDue(pool_.Running(WorkerKind::kCopy) == 0)) {
+            pg::Transaction transaction;
+            parts = CountUnfinishedParts(migration_.id);
+            transaction.Commit();
+            recount.Done();
+        }
         if (parts.left == 0 || parts.failed >= kMostFailedParts) {
-            ThrowPartError(migration_.id, parts.failed);
+            ThrowPartError(parts.failed);
             break;
         }
         EnsureCopying(parts.left);
         const int indexing = pool_.Running(WorkerKind::kIndex);
         Tick(
-            "copying: " + pg::Text(done.rows[0], 0) + " of " + pg::Text(done.rows[0], 1) +
-            " tables done, " +
+            "copying: " + std::to_string(state_.work.tables_done.load()) + " of " +
+            std::to_string(state_.work.tables.load()) + " tables done, " +
             Counted(static_cast<uint64_t>(pool_.Running(WorkerKind::kCopy)), "copy worker") +
             (indexing == 0 ? "" : ", " + Counted(static_cast<uint64_t>(indexing), "index worker")) +
             (parts.failed == 0 ? ""
@@ -300,6 +346,7 @@ Coordinator::RunDataStage() {
                                      " failed, see livemigrate.table_progress"));
     }
     pool_.Stop(WorkerKind::kCopy);
+    PublishCopyFigures();
     if (PausesAfter(Stage::kData)) {
         pool_.Stop(WorkerKind::kIndex);
     }
@@ -322,11 +369,12 @@ Coordinator::EnsureCopying(int64_t parts_left) {
         return;
     }
     pg::Transaction transaction;
-    const int64_t ready = CountReadyJobs(migration_.id);
+    const auto most = static_cast<int>(migration_.settings.index_jobs);
+    const int64_t ready = CountReadyJobs(migration_.id, most);
     transaction.Commit();
     if (ready > 0) {
-        pool_.Ensure(WorkerKind::kIndex,
-                     static_cast<int>(std::min<int64_t>(migration_.settings.index_jobs, ready)));
+        pool_.Ensure(WorkerKind::kIndex, static_cast<int>(std::min<int64_t>(
+                                             most, pool_.Running(WorkerKind::kIndex) + ready)));
     }
 }
 
@@ -343,18 +391,14 @@ Coordinator::ReleaseSnapshot() {
 // rows from others, too, nor partitioned tables, whose statements lock out the copy of partitions.
 std::map<std::pair<std::string, std::string>, int32_t>
 Coordinator::TablesIndexedAhead() {
-    std::vector<CopyTable> tables;
-    {
-        pg::Transaction transaction;
-        tables = LoadTables(migration_.id);
-        transaction.Commit();
-    }
     std::map<std::pair<std::string, std::string>, int32_t> ahead;
-    for (const CopyTable &table : tables) {
+    pg::Transaction transaction;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
         if (table.relkind == 'r' && !IsRouted(table)) {
             ahead[{table.schema, table.name}] = table.id;
         }
     }
+    transaction.Commit();
     return ahead;
 }
 
@@ -409,6 +453,7 @@ Coordinator::PlanIndexes() {
         RecordEvent(migration_.id, "notice", migration_.stage, note);
     }
     transaction.Commit();
+    PublishJobFigures();
 }
 
 void
@@ -433,10 +478,15 @@ Coordinator::RunJobs(int last_phase, const char *what) {
         ForgetJobErrors(migration_.id);
         transaction.Commit();
     }
+    int64_t left = 0;
+    Recount recount;
     for (;;) {
-        pg::Transaction transaction;
-        const int64_t left = CountUnfinishedJobs(migration_.id, last_phase);
-        transaction.Commit();
+        if (recount.IsDue(pool_.Running(WorkerKind::kIndex) == 0)) {
+            pg::Transaction transaction;
+            left = CountUnfinishedJobs(migration_.id, last_phase);
+            transaction.Commit();
+            recount.Done();
+        }
         if (left == 0) {
             break;
         }
@@ -447,6 +497,7 @@ Coordinator::RunJobs(int last_phase, const char *what) {
              " left, " + Counted(static_cast<uint64_t>(workers), "index worker"));
     }
     pool_.Stop(WorkerKind::kIndex);
+    PublishJobFigures();
 }
 
 void

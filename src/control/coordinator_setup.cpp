@@ -26,6 +26,8 @@
 #include "stage/schema_dump.hpp"
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 
 namespace livemigrate::control {
 
@@ -187,6 +189,7 @@ Coordinator::RunSlotStage() {
     } else {
         MakeSlot();
     }
+    PublishCopyFigures();
     receiver_wanted_ = true;
     pool_.Ensure(WorkerKind::kReceiver, 1);
     while (state_.received_lsn.load() == 0) {
@@ -246,13 +249,13 @@ Coordinator::MakeSlot() {
     HoldSnapshot(slot.snapshot);
     std::vector<CopyTable> tables = ListTables(*snapshot_session_);
     LockTables(tables);
+    std::set<std::tuple<std::string, std::string, bool>> known;
+    for (const CopyTable &table : published) {
+        known.emplace(table.schema, table.name, table.identity_usable);
+    }
     for (const CopyTable &table : tables) {
-        const bool known =
-            std::any_of(published.begin(), published.end(), [&](const CopyTable &other) {
-                return other.schema == table.schema && other.name == table.name &&
-                       other.identity_usable == table.identity_usable;
-            });
-        if (!known && migration_.publications_created) {
+        if (migration_.publications_created &&
+            !known.contains({table.schema, table.name, table.identity_usable})) {
             throw Error(sqlstate::kObjectInUse, "table " + QualifiedName(table.schema, table.name) +
                                                     " was created while the slot was being made");
         }

@@ -131,52 +131,98 @@ RunReceiver(WorkerContext &context) {
     stage::Receive(settings, observer);
 }
 
+// A part as its copy ends, for FinishParts.
+FinishedPart
+Finished(const CopyTask &task, uint64_t rows, uint64_t bytes, int64_t started) {
+    return {&task, rows, bytes, started, GetCurrentTimestamp()};
+}
+
+// Durable first, then seen: the figures may lag behind the catalog, never run ahead of it.
+void
+CommitParts(WorkerContext &context, pg::Transaction &transaction,
+            const std::vector<FinishedPart> &finished) {
+    const uint64_t completed = FinishParts(finished);
+    transaction.Commit();
+    WorkFigures &work = context.state.work;
+    for (const FinishedPart &part : finished) {
+        if (part.task->table_id) {
+            work.bytes_done.fetch_add(part.task->bytes);
+            work.copied_bytes.fetch_add(part.bytes);
+            work.rows_done.fetch_add(part.rows);
+        }
+    }
+    work.tables_done.fetch_add(completed);
+    context.slot.task_bytes.store(0);
+    context.slot.task_rows.store(0);
+    context.slot.task.store(0);
+}
+
+void
+BeginTask(WorkerContext &context, const CopyTask &task, const std::string &what) {
+    SetDoing(context.slot, what);
+    context.slot.task_bytes.store(0);
+    context.slot.task_rows.store(0);
+    context.slot.task.store(task.id);
+}
+
 void
 CopyLargeObjectRange(WorkerContext &context, source::Connection &source, const CopyTask &task) {
     const size_t dash = task.condition.find('-');
     const auto first = static_cast<uint32_t>(std::stoul(task.condition.substr(0, dash)));
     const auto last = static_cast<uint32_t>(std::stoul(task.condition.substr(dash + 1)));
-    SetDoing(context.slot, "copying large objects " + task.condition);
+    BeginTask(context, task, "copying large objects " + task.condition);
+    const int64_t started = GetCurrentTimestamp();
     pg::Transaction transaction;
     const stage::LargeObjectCopied copied =
         stage::CopyLargeObjects(source, first, last, [&](uint64_t bytes, uint64_t objects) {
             context.slot.task_bytes.store(bytes);
             context.slot.task_rows.store(objects);
         });
-    FinishPart(task, copied.objects, copied.bytes);
-    transaction.Commit();
+    CommitParts(context, transaction, {Finished(task, copied.objects, copied.bytes, started)});
 }
 
-void
-CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
-    SetDoing(context.slot, "copying " + task.schema + "." + task.name +
-                               (task.parts > 1 ? " part " + std::to_string(task.part + 1) + " of " +
-                                                     std::to_string(task.parts)
-                                               : ""));
+// In the caller's transaction.
+FinishedPart
+CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask &task,
+              const stage::ColumnsOfTables &columns) {
+    BeginTask(context, task,
+              "copying " + task.schema + "." + task.name +
+                  (task.parts > 1 ? " part " + std::to_string(task.part + 1) + " of " +
+                                        std::to_string(task.parts)
+                                  : ""));
     // Rows may be written frozen when nobody can have seen the table: this migration made it.
     const bool freeze = task.parts == 1 && task.may_truncate &&
                         context.migration.settings.on_existing == OnExisting::kError;
-    pg::Transaction transaction;
+    const auto own = columns.find(task.source_oid);
+    const int64_t started = GetCurrentTimestamp();
     const stage::CopiedPart copied = stage::CopyPartData(
-        source, task, freeze, {&context.slot.task_bytes, &context.slot.task_rows});
-    FinishPart(task, copied.rows, copied.bytes);
-    transaction.Commit();
+        source, task, own == columns.end() ? std::vector<stage::CopyColumn>() : own->second, freeze,
+        {&context.slot.task_bytes, &context.slot.task_rows});
+    return Finished(task, copied.rows, copied.bytes, started);
+}
+
+// Whether the error would meet all other tables, too.
+bool
+ConcernsAll(const Error &error) {
+    return IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kDiskFull;
 }
 
 // False when a permanent error met the part: it is kept for the end of the stage, so that other
 // tables are completed first. The session on the source is then in the middle of a COPY.
 bool
-CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
+CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &task,
+            const stage::ColumnsOfTables &columns) {
     try {
         if (task.table_id) {
-            CopyTablePart(context, source, task);
+            pg::Transaction transaction;
+            CommitParts(context, transaction, {CopyTablePart(context, source, task, columns)});
         } else {
             CopyLargeObjectRange(context, source, task);
         }
         return true;
     } catch (const Error &error) {
-        if (IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kDiskFull) {
-            throw; // would meet all others, too
+        if (ConcernsAll(error)) {
+            throw;
         }
         pg::Transaction transaction;
         FailPart(task, error);
@@ -187,31 +233,84 @@ CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &
     }
 }
 
+// Small tables in one transaction. False when one of them met a permanent error, which one is then
+// to be found by copying each alone.
+bool
+CopyTogether(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks,
+             const stage::ColumnsOfTables &columns) {
+    try {
+        pg::Transaction transaction;
+        std::vector<FinishedPart> finished;
+        for (const CopyTask &task : tasks) {
+            finished.push_back(CopyTablePart(context, source, task, columns));
+        }
+        CommitParts(context, transaction, finished);
+        return true;
+    } catch (const Error &error) {
+        if (ConcernsAll(error)) {
+            throw;
+        }
+        return false;
+    }
+}
+
+source::Connection
+OpenSource(const WorkerContext &context) {
+    return stage::OpenSnapshotSession(context.migration.settings.source,
+                                      context.migration.snapshot_name);
+}
+
+void
+CopyParts(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
+    std::vector<uint32_t> tables;
+    for (const CopyTask &task : tasks) {
+        if (task.table_id) {
+            tables.push_back(task.source_oid);
+        }
+    }
+    const stage::ColumnsOfTables columns =
+        tables.empty() ? stage::ColumnsOfTables() : stage::ListCopyColumns(source, tables);
+    if (tasks.size() > 1) {
+        if (CopyTogether(context, source, tasks, columns)) {
+            return;
+        }
+        source = OpenSource(context);
+    }
+    for (const CopyTask &task : tasks) {
+        CheckCoordinator(context.state);
+        if (!CopyOnePart(context, source, task, columns)) {
+            source = OpenSource(context);
+        }
+    }
+}
+
 void
 RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
     pg::SetConfig("synchronous_commit", "off");
     SetDoing(context.slot, "connecting to the source");
-    source::Connection source = stage::OpenSnapshotSession(context.migration.settings.source,
-                                                           context.migration.snapshot_name);
+    source::Connection source = OpenSource(context);
     for (;;) {
         CheckCoordinator(context.state);
-        std::optional<CopyTask> task;
+        std::vector<CopyTask> tasks;
         {
             pg::Transaction transaction;
-            task = ClaimPart(context.migration.id, static_cast<int>(context.arguments.slot));
+            tasks = ClaimParts(context.migration.id, static_cast<int>(context.arguments.slot),
+                               static_cast<int>(context.migration.settings.table_jobs));
             transaction.Commit();
         }
-        if (!task) {
+        if (tasks.empty()) {
             return;
         }
-        context.slot.task_bytes.store(0);
-        context.slot.task_rows.store(0);
-        context.slot.task.store(task->id);
-        if (!CopyOnePart(context, source, *task)) {
-            return;
-        }
-        context.slot.task.store(0);
+        CopyParts(context, source, tasks);
+    }
+}
+
+void
+CountDone(WorkerContext &context, size_t jobs) {
+    // Those that wait for the cutover are not among the work that is shown.
+    if (context.state.job_phase.load() < static_cast<uint32_t>(JobPhase::kLast)) {
+        context.state.work.jobs_done.fetch_add(jobs);
     }
 }
 
@@ -220,7 +319,7 @@ RunCopy(WorkerContext &context) {
 void
 SkipAnalyze(const SchemaJob &job, const Error &error) {
     pg::Transaction transaction;
-    FinishJob(job, true, error.message());
+    SkipJob(job, error.message());
     RecordEvent(job.migration, "warning", Stage::kIndexes,
                 "table " + QualifiedName(job.schema, job.table) +
                     " could not be analyzed: " + error.message(),
@@ -234,20 +333,38 @@ IsBesideCopy(const SharedState &state) {
     return state.job_phase.load() == static_cast<uint32_t>(JobPhase::kIndexes);
 }
 
-void
-RunOneJob(WorkerContext &context, const SchemaJob &job) {
+// In the caller's transaction.
+FinishedJob
+RunInTransaction(WorkerContext &context, const SchemaJob &job) {
     context.slot.task.store(job.id);
     SetDoing(context.slot, job.kind + (job.object.empty() ? "" : " " + job.object) +
                                (job.table.empty() ? "" : " on " + job.schema + "." + job.table));
+    const int64_t started = GetCurrentTimestamp();
+    stage::RunJob(job);
+    return {&job, started, GetCurrentTimestamp()};
+}
+
+void
+CommitJobs(WorkerContext &context, pg::Transaction &transaction,
+           const std::vector<FinishedJob> &finished) {
+    FinishJobs(finished);
+    transaction.Commit();
+    context.slot.task.store(0);
+    CountDone(context, finished.size());
+}
+
+// False when the job's error is kept for the next stage.
+bool
+RunOneJob(WorkerContext &context, const SchemaJob &job) {
     try {
         pg::Transaction transaction;
-        stage::RunJob(job);
-        FinishJob(job, false, "");
-        transaction.Commit();
+        CommitJobs(context, transaction, {RunInTransaction(context, job)});
+        return true;
     } catch (const Error &error) {
         if (job.kind == "analyze" && !IsTransient(error.sqlstate())) {
             SkipAnalyze(job, error);
-            return;
+            CountDone(context, 1);
+            return true;
         }
         if (IsTransient(error.sqlstate())) {
             throw;
@@ -259,8 +376,45 @@ RunOneJob(WorkerContext &context, const SchemaJob &job) {
         if (!IsBesideCopy(context.state)) {
             throw;
         }
+        return false;
     }
-    context.slot.task.store(0);
+}
+
+// Statements on small tables in one transaction. False when one of them met a permanent error,
+// which one is then to be found by running each alone.
+bool
+RunTogether(WorkerContext &context, const std::vector<SchemaJob> &jobs) {
+    try {
+        pg::Transaction transaction;
+        std::vector<FinishedJob> finished;
+        for (const SchemaJob &job : jobs) {
+            finished.push_back(RunInTransaction(context, job));
+        }
+        CommitJobs(context, transaction, finished);
+        return true;
+    } catch (const Error &error) {
+        if (IsTransient(error.sqlstate())) {
+            throw;
+        }
+        return false;
+    }
+}
+
+void
+RunClaimed(WorkerContext &context, const std::vector<SchemaJob> &jobs) {
+    if (jobs.size() > 1 && RunTogether(context, jobs)) {
+        return;
+    }
+    for (const SchemaJob &job : jobs) {
+        CheckCoordinator(context.state);
+        if (!RunOneJob(context, job)) {
+            // What else was claimed may have to wait for it: it is claimed again, or not.
+            pg::Transaction transaction;
+            ReleaseClaims(job.migration, static_cast<int>(context.arguments.slot));
+            transaction.Commit();
+            return;
+        }
+    }
 }
 
 void
@@ -273,19 +427,19 @@ RunIndex(WorkerContext &context) {
     for (;;) {
         CheckCoordinator(context.state);
         const auto last_phase = static_cast<int>(context.state.job_phase.load());
-        std::optional<SchemaJob> job;
+        std::vector<SchemaJob> jobs;
         int64_t unfinished = 0;
         {
             pg::Transaction transaction;
-            job = ClaimJob(context.migration.id, static_cast<int>(context.arguments.slot),
-                           last_phase);
-            if (!job) {
+            jobs = ClaimJobs(context.migration.id, static_cast<int>(context.arguments.slot),
+                             static_cast<int>(context.migration.settings.index_jobs), last_phase);
+            if (jobs.empty()) {
                 unfinished = CountUnfinishedJobs(context.migration.id, last_phase);
             }
             transaction.Commit();
         }
-        if (job) {
-            RunOneJob(context, *job);
+        if (!jobs.empty()) {
+            RunClaimed(context, jobs);
             pause = kShortestJobPause;
         } else if (unfinished == 0 || (IsBesideCopy(context.state) && pause >= kLongestJobPause)) {
             return; // the coordinator starts another one when a table is complete

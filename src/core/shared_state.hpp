@@ -62,7 +62,20 @@ struct ApplyWorkerState {
 
 inline constexpr size_t kMaxApplyWorkers = 32;
 inline constexpr size_t kMaxWorkers = 96;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303032; // "LMSHM002"
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303033; // "LMSHM003"
+
+// How much of copy and indexes there is and is done.
+struct WorkFigures {
+    std::atomic<uint64_t> tables; // whose rows are copied
+    std::atomic<uint64_t> tables_done;
+    std::atomic<uint64_t> bytes;
+    std::atomic<uint64_t> bytes_done;   // as in `bytes`, of parts that are done
+    std::atomic<uint64_t> copied_bytes; // of these, in COPY's format
+    std::atomic<uint64_t> rows_done;
+    std::atomic<uint64_t>
+        jobs; // statements after the data, but for those that wait for the cutover
+    std::atomic<uint64_t> jobs_done;
+};
 
 struct SharedState {
     uint64_t magic;
@@ -117,6 +130,11 @@ struct SharedState {
     std::atomic<double> apply_bytes_per_second;  // of the source's WAL
     std::atomic<double> source_bytes_per_second; // WAL written there
     std::atomic<uint32_t> job_phase;             // index workers run jobs up to this phase
+
+    // What table_copy and schema_job hold, so that nobody has to add up thousands of rows to show
+    // it: set by the coordinator when no worker of the kind runs, then added to by workers after
+    // each of their commits.
+    WorkFigures work;
 
     // The slot as the source shows it, polled.
     std::atomic<int64_t> slot_retained_bytes; // WAL kept for it

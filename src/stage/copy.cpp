@@ -251,8 +251,8 @@ FinishSource(source::Connection &source, const CopyStream &stream, CopyTrace &tr
 }
 
 CopiedPart
-CopyRows(source::Connection &source, const CopyTask &task, bool freeze,
-         const CopyProgress &progress, CopyTrace &trace) {
+CopyRows(source::Connection &source, const CopyTask &task, const std::vector<CopyColumn> &columns,
+         bool freeze, const CopyProgress &progress, CopyTrace &trace) {
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
     const pg::TableManager manager = pg::ManagerOf(relid);
@@ -266,7 +266,6 @@ CopyRows(source::Connection &source, const CopyTask &task, bool freeze,
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
     }
-    const std::vector<CopyColumn> columns = ListCopyColumns(source, task.source_oid);
     std::vector<const char *> names;
     std::string list;
     for (const CopyColumn &column : columns) {
@@ -320,11 +319,11 @@ CopyRows(source::Connection &source, const CopyTask &task, bool freeze,
 } // namespace
 
 CopiedPart
-CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
-             const CopyProgress &progress) {
+CopyPartData(source::Connection &source, const CopyTask &task,
+             const std::vector<CopyColumn> &columns, bool freeze, const CopyProgress &progress) {
     CopyTrace trace;
     try {
-        return CopyRows(source, task, freeze, progress, trace);
+        return CopyRows(source, task, columns, freeze, progress, trace);
     } catch (const Error &error) {
         if (!ConcernsOneTable(error.sqlstate())) {
             throw;

@@ -4,6 +4,7 @@
 
 #include "core/copy_task.hpp"
 #include "source/connection.hpp"
+#include "stage/copy_format.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -24,10 +25,12 @@ struct CopiedPart {
 // Opens a session on the source that sees exactly the exported snapshot, read only.
 source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot);
 
-// Copies the part inside the caller's open target transaction. `freeze` empties the table first
-// and, unless it is small, writes its rows frozen: only for a table of one part that this migration
-// made. Throws Error; the caller's transaction must then be aborted.
-CopiedPart CopyPartData(source::Connection &source, const CopyTask &task, bool freeze,
+// Copies the part, with the source's columns of its table (ListCopyColumns), inside the caller's
+// open target transaction. `freeze` empties the table first and, unless it is small, writes its
+// rows frozen: only for a table of one part that this migration made. Throws Error; the caller's
+// transaction must then be aborted.
+CopiedPart CopyPartData(source::Connection &source, const CopyTask &task,
+                        const std::vector<CopyColumn> &columns, bool freeze,
                         const CopyProgress &progress);
 
 } // namespace livemigrate::stage

@@ -76,22 +76,29 @@ IsSameOnBothSides(const CopyColumn &source, const CopyColumn &target) {
 
 } // namespace
 
-std::vector<CopyColumn>
-ListCopyColumns(source::Connection &source, uint32_t table_oid) {
+ColumnsOfTables
+ListCopyColumns(source::Connection &source, const std::vector<uint32_t> &table_oids) {
     const std::string generated = source.server_version() >= 120000 ? " AND attgenerated = ''" : "";
+    std::string oids;
+    for (const uint32_t oid : table_oids) {
+        oids += (oids.empty() ? "" : ",") + std::to_string(oid);
+    }
     const pg::SqlResult result = source.Query(
-        "WITH RECURSIVE stored AS (SELECT attnum, attname, atttypid AS type "
-        "FROM pg_catalog.pg_attribute WHERE attrelid = " +
-        std::to_string(table_oid) + " AND attnum > 0 AND NOT attisdropped" + generated +
-        "), base AS (SELECT * FROM stored UNION ALL SELECT b.attnum, b.attname, t.typbasetype "
+        "WITH RECURSIVE stored AS (SELECT attrelid, attnum, attname, atttypid AS type "
+        "FROM pg_catalog.pg_attribute WHERE attrelid IN (" +
+        oids + ") AND attnum > 0 AND NOT attisdropped" + generated +
+        "), base AS (SELECT * FROM stored UNION ALL "
+        "SELECT b.attrelid, b.attnum, b.attname, t.typbasetype "
         "FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd') "
-        "SELECT b.attname, t.oid, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, "
+        "SELECT b.attrelid, b.attname, t.oid, "
+        "CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, "
         "t.typtype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type "
-        "WHERE t.typtype <> 'd' ORDER BY b.attnum");
-    std::vector<CopyColumn> columns;
+        "WHERE t.typtype <> 'd' ORDER BY b.attrelid, b.attnum");
+    ColumnsOfTables columns;
     for (const pg::SqlRow &row : result.rows) {
-        columns.push_back({pg::Text(row, 0), pg::Number<uint32_t>(row, 1),
-                           pg::Number<uint32_t>(row, 2), pg::Text(row, 3).at(0)});
+        columns[pg::Number<uint32_t>(row, 0)].push_back(
+            {pg::Text(row, 1), pg::Number<uint32_t>(row, 2), pg::Number<uint32_t>(row, 3),
+             pg::Text(row, 4).at(0)});
     }
     return columns;
 }

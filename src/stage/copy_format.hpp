@@ -7,6 +7,7 @@
 #include "source/connection.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,11 @@ struct CopyColumn {
     char type_kind = 0;        // pg_type.typtype of base_type
 };
 
-// All columns that are stored, in order. Generated ones are computed again on the target.
-std::vector<CopyColumn> ListCopyColumns(source::Connection &source, uint32_t table_oid);
+// All columns that are stored, in order, of each of these tables of the source, by their OID.
+// Generated ones are computed again on the target.
+using ColumnsOfTables = std::map<uint32_t, std::vector<CopyColumn>>;
+ColumnsOfTables ListCopyColumns(source::Connection &source,
+                                const std::vector<uint32_t> &table_oids);
 
 // REQUIRES: an open transaction; the target's table is locked or made by it.
 bool CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target);
