@@ -75,7 +75,8 @@ class Coordinator {
     void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
     void HoldSnapshot(const std::string &exported);
     void LockTables(const std::vector<CopyTable> &tables);
-    std::vector<CopyTable> ListTables(source::Connection &source);
+    std::vector<CopyTable> ListTables(source::Connection &source,
+                                      source::TableSizes sizes = source::TableSizes::kMeasured);
     void RunRolesStage();
     void RunSchemaStage();
     void CopyDatabaseSettings();

@@ -119,11 +119,11 @@ Coordinator::RunPreflightStage() {
 }
 
 std::vector<CopyTable>
-Coordinator::ListTables(source::Connection &source) {
+Coordinator::ListTables(source::Connection &source, source::TableSizes sizes) {
     const TableFilter filter = FilterOf(migration_.settings);
     const TableFilter without_data = DataExclusionOf(migration_.settings);
     std::vector<CopyTable> tables;
-    for (const source::SourceTable &found : source::ListTables(source)) {
+    for (const source::SourceTable &found : source::ListTables(source, sizes)) {
         if ((found.relkind != 'r' && found.relkind != 'p') ||
             !filter.Selects(found.schema, found.name)) {
             continue;
@@ -234,7 +234,7 @@ Coordinator::MakeSlot() {
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     DropLeftovers(stream);
-    std::vector<CopyTable> published = ListTables(monitor);
+    std::vector<CopyTable> published = ListTables(monitor, source::TableSizes::kAsCounted);
     if (migration_.publications_created) {
         CreatePublications(monitor, published);
     }
@@ -400,7 +400,8 @@ Coordinator::ExcludedRelations() {
     const TableFilter filter = FilterOf(migration_.settings);
     std::string oids;
     std::vector<std::pair<std::string, std::string>> excluded;
-    for (const source::SourceTable &table : source::ListTables(*snapshot_session_)) {
+    for (const source::SourceTable &table :
+         source::ListTables(*snapshot_session_, source::TableSizes::kAsCounted)) {
         if (!filter.Selects(table.schema, table.name)) {
             excluded.emplace_back(table.schema, table.name);
             oids += (oids.empty() ? "" : ",") + std::to_string(table.oid);

@@ -322,7 +322,8 @@ Coordinator::FindUnknownTables(source::Connection &source, const TableFilter &fi
                                std::vector<stage::RelationName> known,
                                stage::CutoverReport &report) {
     // What the user left out is known, too.
-    for (const source::SourceTable &table : source::ListTables(source)) {
+    for (const source::SourceTable &table :
+         source::ListTables(source, source::TableSizes::kAsCounted)) {
         if (!filter.Selects(table.schema, table.name)) {
             known.emplace_back(table.schema, table.name);
         }

@@ -44,9 +44,10 @@ FROM pg_catalog.pg_database d, pg_catalog.pg_roles r
 WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user
 )sql";
 
-// The common table expressions are read once each, so that nothing is done per table but what
-// has to be: two stat() for the sizes. A replica identity is usable as RelationGetIndexList() and
-// RelationGetReplicaIndex() see it: valid, immediate, chosen.
+// Opening each table to look at its files takes most of the time, and is left out where the sizes
+// are not wanted. The common table expressions are read once each, so that nothing is done per
+// table but what has to be: two stat() for the sizes. A replica identity is usable as
+// RelationGetIndexList() and RelationGetReplicaIndex() see it: valid, immediate, chosen.
 constexpr char kListTables[] = R"sql(
 WITH locked AS (
     SELECT DISTINCT relation FROM pg_catalog.pg_locks
@@ -84,7 +85,7 @@ user_table AS (
                                WHEN 'i' THEN COALESCE(key.usable_index, false)
                                ELSE false END AS usable,
            lossy.attrelid IS NOT NULL AS is_lossy,
-           locked.relation IS NOT NULL AS is_locked
+           locked.relation IS NOT NULL OR NOT %measured% AS is_locked
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN member ON member.objid = c.oid
@@ -243,9 +244,13 @@ DescribeSource(Connection &connection) {
 }
 
 std::vector<SourceTable>
-ListTables(Connection &connection) {
+ListTables(Connection &connection, TableSizes sizes) {
+    std::string sql = kListTables;
+    const std::string_view placeholder = "%measured%";
+    sql.replace(sql.find(placeholder), placeholder.size(),
+                pg::BoolText(sizes == TableSizes::kMeasured));
     std::vector<SourceTable> tables;
-    for (const pg::SqlRow &row : connection.Query(kListTables).rows) {
+    for (const pg::SqlRow &row : connection.Query(sql).rows) {
         tables.push_back(ReadTable(row));
     }
     return tables;

@@ -85,8 +85,12 @@ struct SourceTable {
 // From this version on a partitioned table can be in a publication, and stands for its partitions.
 constexpr int kPublishesRootsVersion = 130000;
 
+// pages and bytes of the tables: of their files, or as the last VACUUM or ANALYZE counted them.
+enum class TableSizes { kMeasured, kAsCounted };
+
 // By schema and name.
-std::vector<SourceTable> ListTables(Connection &connection);
+std::vector<SourceTable> ListTables(Connection &connection,
+                                    TableSizes sizes = TableSizes::kMeasured);
 
 struct SourceRelation {
     std::string schema;

@@ -254,7 +254,7 @@ void
 CheckTables(PreflightRun &run) {
     CheckPatterns(run);
     if (run.filter.include || !run.filter.exclude.empty()) {
-        CheckPartitions(run, source::ListTables(run.source));
+        CheckPartitions(run, source::ListTables(run.source, source::TableSizes::kAsCounted));
     }
     CheckTableExtensions(run);
     CheckIdentities(run);
