@@ -9,6 +9,7 @@
 #include "core/operator_text.hpp"
 #include "source/connection.hpp"
 #include "stage/large_object_difference.hpp"
+#include "stage/large_object_rights.hpp"
 #include "stage/large_objects.hpp"
 
 namespace livemigrate::api {
@@ -56,6 +57,8 @@ CopyLargeObjects(FunctionCallInfo fcinfo) {
     for (const std::vector<uint32_t> *oids : {&difference->missing, &difference->changed}) {
         for (const uint32_t oid : *oids) {
             copied += stage::CopyLargeObjects(source, oid, oid, {}, true).objects;
+            stage::CopyLargeObjectRights(source, oid, oid,
+                                         {migration.settings.owner, migration.settings.privileges});
         }
     }
     control::RecordEvent(migration.id, "info", migration.stage,

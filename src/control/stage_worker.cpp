@@ -22,6 +22,7 @@
 #include "pg/wait.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
+#include "stage/large_object_rights.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/receive.hpp"
 
@@ -178,6 +179,9 @@ CopyLargeObjectRange(WorkerContext &context, source::Connection &source, const C
             context.slot.task_bytes.store(bytes);
             context.slot.task_rows.store(objects);
         });
+    stage::CopyLargeObjectRights(
+        source, first, last,
+        {context.migration.settings.owner, context.migration.settings.privileges});
     CommitParts(context, transaction, {Finished(task, copied.objects, copied.bytes, started)});
 }
 
