@@ -307,13 +307,23 @@ SetMessage(int32_t id, const std::string &message, const std::string &hint) {
     Update(id, "message = $2, hint = $3", {message, OrNull(NamedHint(id, hint))});
 }
 
+// What a person is to do about an error that stops the migration.
+std::string
+HintToResume(const Error &error) {
+    const bool on_source = error.message().rfind("source: ", 0) == 0;
+    if (error.sqlstate() == sqlstate::kDiskFull) {
+        return std::string("Make room on the disk of the ") + (on_source ? "source" : "target") +
+               ", then run: SELECT livemigrate.migration_resume();";
+    }
+    return error.hint().empty()
+               ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
+               : error.hint();
+}
+
 void
 RecordError(int32_t id, const Error &error, int attempts,
             std::optional<int64_t> retry_in_milliseconds) {
-    const std::string hint =
-        error.hint().empty() && !retry_in_milliseconds
-            ? "Remove the cause, then run: SELECT livemigrate.migration_resume();"
-            : error.hint();
+    const std::string hint = retry_in_milliseconds ? error.hint() : HintToResume(error);
     Update(
         id,
         "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "

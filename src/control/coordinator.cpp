@@ -216,6 +216,34 @@ Coordinator::EndStage() {
     }
 }
 
+// False while not even this can be written, for want of disk space.
+bool
+Coordinator::KeepFailure(const Error &error, bool is_new, milliseconds delay) {
+    const bool transient = IsTransient(error.sqlstate());
+    const State before = migration_.state;
+    try {
+        pg::Transaction transaction;
+        RecordError(migration_.id, error, migration_.attempts,
+                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
+        if (is_new) {
+            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
+                        error.message(),
+                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        }
+        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
+        transaction.Commit();
+        return true;
+    } catch (const Error &second) {
+        if (second.sqlstate() != sqlstate::kDiskFull) {
+            throw;
+        }
+        migration_.state = before;
+        ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s", migration_.settings.name.c_str(),
+                             second.message().c_str())));
+        return false;
+    }
+}
+
 // Transient: wait and try again. Otherwise a person is needed. False when nothing must be held.
 bool
 Coordinator::HandleFailure(const Error &error) {
@@ -233,17 +261,12 @@ Coordinator::HandleFailure(const Error &error) {
     migration_.attempts++;
     const milliseconds delay =
         RetryDelay(migration_.attempts, pg_prng_uint64(&pg_global_prng_state));
-    {
-        pg::Transaction transaction;
-        RecordError(migration_.id, error, migration_.attempts,
-                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
-        if (!std::exchange(is_error_recorded_, false)) {
-            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
-                        error.message(),
-                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+    const bool is_new = !std::exchange(is_error_recorded_, false);
+    while (!KeepFailure(error, is_new, delay)) {
+        pg::SleepOnLatch(kRequestInterval);
+        if (state_.stop.load() != 0) {
+            throw StopRequested();
         }
-        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
-        transaction.Commit();
     }
     shown_message_.clear();
     ereport(LOG,

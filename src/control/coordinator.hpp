@@ -43,6 +43,7 @@ class Coordinator {
     void LeaveRetrying();
     void EndStage();
     bool HandleFailure(const Error &error);
+    bool KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay);
     void EnterPause(bool keep_receiver);
     bool WaitForResume(bool keep_receiver);
     void Reload();
