@@ -18,14 +18,17 @@ namespace {
 
 constexpr int kConnectTimeoutSeconds = 15;
 
-// Startup options every version knows. Escaping: a space in a value would need a backslash.
+// Startup options every version knows. Escaping: a space in a value would need a backslash. The
+// keepalives are the source's: a session of ours whose network is gone must not keep its locks and
+// its snapshot for the two hours that systems wait by default.
 constexpr char kPinnedOptions[] =
     "-c bytea_output=hex -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=3"
     " -c TimeZone=UTC -c search_path= -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c row_security=off -c lc_monetary=C"
     " -c xmloption=content -c default_transaction_read_only=off"
     " -c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on"
-    " -c synchronize_seqscans=off -c client_min_messages=warning";
+    " -c synchronize_seqscans=off -c client_min_messages=warning"
+    " -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=5";
 
 struct PinnedSetting {
     const char *name;
