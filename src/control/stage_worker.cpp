@@ -427,6 +427,9 @@ RunIndex(WorkerContext &context) {
     const std::string memory = std::to_string(pg::IndexMemory(
         static_cast<int>(context.migration.settings.index_jobs), maintenance_work_mem));
     pg::SetConfig("maintenance_work_mem", memory.c_str());
+    const std::string parallel = std::to_string(
+        pg::IndexParallelWorkers(static_cast<int>(context.migration.settings.index_jobs)));
+    pg::SetConfig("max_parallel_maintenance_workers", parallel.c_str());
     milliseconds pause = kShortestJobPause;
     for (;;) {
         CheckCoordinator(context.state);

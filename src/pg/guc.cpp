@@ -3,6 +3,7 @@
 #include "pg/prelude.hpp"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace livemigrate::pg {
 
@@ -17,6 +18,7 @@ const config_enum_entry kCompressions[] = {
     {"off", kCompressionOff, false}, {"lz4", kCompressionLz4, false}, {nullptr, 0, false}};
 
 constexpr int kMaxCompareJobs = 16;
+constexpr int kMostParallelWorkers = 1024; // as PostgreSQL's own settings
 int compare_hold_limit_ms = 60'000;
 bool compare_holds_apply = false;
 int compare_jobs = 2;
@@ -24,6 +26,7 @@ int compare_range_size_mb = 1024;
 int compare_rate_limit_kb = 0;
 int cutover_check_limit_ms = 10'000;
 int index_memory_mb = 1024;
+int index_parallel_workers = -1;
 int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
@@ -77,6 +80,11 @@ DefineSettings() {
         "Memory that all index workers of a migration share; 0 gives each maintenance_work_mem.",
         nullptr, &index_memory_mb, 1024, 0, INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr,
         nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.index_parallelism",
+        "Parallel workers that all index workers share; -1: one process for each CPU.", nullptr,
+        &index_parallel_workers, -1, -1, kMostParallelWorkers, PGC_SIGHUP, 0, nullptr, nullptr,
+        nullptr);
     DefineCustomEnumVariable("livemigrate.spool_compression",
                              "Whether changes buffered on the target are compressed.", nullptr,
                              &spool_compression, kCompressionOff, kCompressions, PGC_SIGHUP, 0,
@@ -142,6 +150,16 @@ CutoverCheckLimit() {
 int
 IndexMemory(int workers, int floor_kb) {
     return std::max(floor_kb, index_memory_mb * 1024 / std::max(workers, 1));
+}
+
+int
+IndexParallelWorkers(int workers) {
+    const int jobs = std::max(workers, 1);
+    if (index_parallel_workers >= 0) {
+        return index_parallel_workers / jobs;
+    }
+    const auto processors = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    return std::clamp(processors / jobs - 1, 0, kMostParallelWorkers);
 }
 
 bool

@@ -21,6 +21,10 @@ uint64_t CompareRateLimit();                                  // bytes a second;
 std::optional<std::chrono::milliseconds> CutoverCheckLimit(); // of all its checks together
 // Kilobytes for each of `workers` index workers, at least `floor_kb`.
 int IndexMemory(int workers, int floor_kb);
+
+// Parallel workers for each of so many index workers: the setting livemigrate.index_parallelism
+// divided, or what makes leaders and parallel workers together as many as there are CPUs.
+int IndexParallelWorkers(int workers);
 bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();

@@ -31,7 +31,7 @@ constexpr uint64_t kWorthFreezing = 1 << 20;
 // pointer; a process runs one COPY at a time.
 struct CopyStream {
     PGconn *connection;
-    char *row;    // from PQgetCopyData; freed when used up
+    char *row;    // from PQgetCopyData; null when used up
     int length;   // of row
     int position; // used of row
     uint64 bytes;
@@ -45,10 +45,6 @@ CopyStream *active_stream = nullptr;
 // Fetches the next row without waiting. False when none has arrived. C-like: called inside COPY.
 bool
 NextRow(CopyStream *stream) {
-    if (stream->row != nullptr) {
-        PQfreemem(stream->row);
-        stream->row = nullptr;
-    }
     stream->position = 0;
     stream->length = PQgetCopyData(stream->connection, &stream->row, 1);
     if (stream->length == -1) {
@@ -72,7 +68,7 @@ ReadCopyData(void *buffer, int minread, int maxread) {
     CopyStream *stream = active_stream;
     int filled = 0;
     while (filled < maxread && !stream->ended) {
-        if (stream->row == nullptr || stream->position == stream->length) {
+        if (stream->row == nullptr) {
             if (!NextRow(stream)) {
                 if (stream->ended || filled >= minread) {
                     break;
@@ -95,6 +91,12 @@ ReadCopyData(void *buffer, int minread, int maxread) {
                static_cast<size_t>(chunk));
         stream->position += chunk;
         filled += chunk;
+        if (stream->position == stream->length) {
+            // Not kept while its values are made into a tuple: a row may have hundreds of
+            // megabytes.
+            PQfreemem(stream->row);
+            stream->row = nullptr;
+        }
     }
     stream->bytes += static_cast<uint64>(filled);
     if (stream->progress != nullptr) {
