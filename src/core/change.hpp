@@ -100,6 +100,29 @@ struct RowChange {
     TupleView new_tuple;
 };
 
+// Where a payload stands with respect to transactions; the receiver's view, which decodes no row.
+//
+// A transaction that the source sends before it ends comes in chunks, each between a stream start
+// and a stream stop, with other transactions between them, and is ended by a stream commit or a
+// stream abort.
+struct TransactionMark {
+    enum class Kind : uint8_t {
+        kNone,
+        kBegin,
+        kCommit,
+        kStreamStart,
+        kStreamStop,
+        kStreamCommit,
+        kStreamAbort,
+    } kind = Kind::kNone;
+    Lsn commit_lsn;          // kBegin, kCommit, kStreamCommit
+    Lsn end_lsn;             // kCommit, kStreamCommit
+    int64_t commit_time = 0; // kStreamCommit
+    uint32_t xid = 0;        // kStream..., but kStreamStop: of the transaction
+    uint32_t subxid = 0;     // kStreamAbort: what is aborted; xid if it is all of it
+    bool first_chunk = false; // kStreamStart
+};
+
 // Decodes the payloads of one output plugin, in stream order. Holds what the stream said of
 // relations, so one decoder belongs to one uninterrupted run through the stream.
 class ChangeDecoder {
@@ -118,13 +141,23 @@ class ChangeDecoder {
     Mark() {}
     virtual void
     Rewind() {}
-};
 
-// Where a payload stands with respect to transactions; the receiver's view, which decodes no row.
-struct TransactionMark {
-    enum class Kind : uint8_t { kNone, kBegin, kCommit } kind = Kind::kNone;
-    Lsn commit_lsn; // kBegin, kCommit
-    Lsn end_lsn;    // kCommit
+    // Whether the payload begins, ends, commits or aborts a part of a streamed transaction; kNone
+    // for all others. Throws Error 08P01 if such a message is malformed.
+    virtual TransactionMark
+    MarkStreamed(std::string_view) const {
+        return {};
+    }
+    // The payloads of one streamed transaction follow, from its first: what is known of relations
+    // from elsewhere is not theirs, and what they tell counts for them only.
+    virtual void
+    BeginStreamed() {}
+    // As Decode(), for a payload from inside a chunk. change.xid is that of the subtransaction, if
+    // it is one, that made the change.
+    virtual void
+    DecodeStreamed(Lsn lsn, std::string_view payload, Change &change) {
+        Decode(lsn, payload, change);
+    }
 };
 
 } // namespace livemigrate

@@ -23,8 +23,9 @@ Plugin ParsePlugin(std::string_view name);
 // identity FULL: who needs that constructs Wal2jsonDecoder.
 std::unique_ptr<ChangeDecoder> MakeDecoder(Plugin plugin);
 
-// Whether `payload` begins or commits a transaction, without decoding rows. Throws Error 08P01 for
-// a malformed begin or commit; says kNone for whatever is neither, malformed or not.
+// Whether `payload` begins or ends a transaction, or a chunk of a streamed one, without decoding
+// rows. Throws Error 08P01 for a malformed message of these; says kNone for all others, malformed
+// or not.
 TransactionMark MarkTransaction(Plugin plugin, std::string_view payload);
 
 } // namespace livemigrate

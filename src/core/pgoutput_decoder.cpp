@@ -61,6 +61,77 @@ DecodeCommit(ByteReader &reader, Change &change) {
     }
 }
 
+// ---- streamed transactions ----
+
+uint32_t
+ReadXid(ByteReader &reader) {
+    const uint32_t xid = reader.ReadU32();
+    if (xid == 0) {
+        ThrowMalformed("message of a streamed transaction has no transaction id", reader);
+    }
+    return xid;
+}
+
+TransactionMark
+ReadStreamStart(ByteReader &reader) {
+    TransactionMark mark;
+    mark.kind = TransactionMark::Kind::kStreamStart;
+    mark.xid = ReadXid(reader);
+    mark.first_chunk = reader.ReadU8() == 1;
+    return mark;
+}
+
+// A Commit behind the transaction's id.
+TransactionMark
+ReadStreamCommit(ByteReader &reader) {
+    TransactionMark mark;
+    mark.kind = TransactionMark::Kind::kStreamCommit;
+    mark.xid = ReadXid(reader);
+    Change change;
+    DecodeCommit(reader, change);
+    mark.commit_lsn = change.commit_lsn;
+    mark.end_lsn = change.end_lsn;
+    mark.commit_time = change.commit_time;
+    return mark;
+}
+
+TransactionMark
+ReadStreamAbort(ByteReader &reader) {
+    TransactionMark mark;
+    mark.kind = TransactionMark::Kind::kStreamAbort;
+    mark.xid = ReadXid(reader);
+    mark.subxid = ReadXid(reader);
+    return mark;
+}
+
+bool
+IsStreamMark(std::string_view payload) {
+    return !payload.empty() && (payload[0] == 'S' || payload[0] == 'E' || payload[0] == 'c' ||
+                                payload[0] == 'A');
+}
+
+TransactionMark
+ReadStreamMark(std::string_view payload) {
+    ByteReader reader(payload);
+    TransactionMark mark;
+    switch (reader.ReadU8()) {
+    case 'S':
+        mark = ReadStreamStart(reader);
+        break;
+    case 'E':
+        mark.kind = TransactionMark::Kind::kStreamStop;
+        break;
+    case 'c':
+        mark = ReadStreamCommit(reader);
+        break;
+    default:
+        mark = ReadStreamAbort(reader);
+        break;
+    }
+    reader.ExpectEnd();
+    return mark;
+}
+
 // ---- messages with nothing to apply; read to the end all the same, so that damage shows ----
 
 void
@@ -197,12 +268,45 @@ ReadNewTuple(ByteReader &reader, uint8_t kind, Change &change) {
 
 void
 PgoutputDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
+    Use(false);
     try {
         ByteReader reader(payload);
         DecodeMessage(reader, change);
         reader.ExpectEnd();
     } catch (const Error &error) {
         ThrowWithPosition(error, lsn, payload);
+    }
+}
+
+TransactionMark
+PgoutputDecoder::MarkStreamed(std::string_view payload) const {
+    return IsStreamMark(payload) ? ReadStreamMark(payload) : TransactionMark{};
+}
+
+void
+PgoutputDecoder::BeginStreamed() {
+    streamed_relations_.clear();
+    last_relation_.reset();
+}
+
+void
+PgoutputDecoder::DecodeStreamed(Lsn lsn, std::string_view payload, Change &change) {
+    Use(true);
+    try {
+        ByteReader reader(payload);
+        DecodeInChunk(reader, change);
+        reader.ExpectEnd();
+    } catch (const Error &error) {
+        ThrowWithPosition(error, lsn, payload);
+    }
+}
+
+// Messages of plain transactions and of a streamed one do not share what they say of relations.
+void
+PgoutputDecoder::Use(bool streamed) {
+    if (streamed_ != streamed) {
+        streamed_ = streamed;
+        last_relation_.reset();
     }
 }
 
@@ -249,10 +353,48 @@ PgoutputDecoder::DecodeMessage(ByteReader &reader, Change &change) {
     }
 }
 
+// Inside a chunk every message but Origin has a transaction id behind its type.
+void
+PgoutputDecoder::DecodeInChunk(ByteReader &reader, Change &change) {
+    change.kind = ChangeKind::kIgnored;
+    const uint8_t type = reader.ReadU8();
+    if (type == 'O') {
+        return SkipOrigin(reader);
+    }
+    change.xid = ReadXid(reader);
+    switch (type) {
+    case 'I':
+        return DecodeInsert(reader, change);
+    case 'U':
+        return DecodeUpdate(reader, change);
+    case 'D':
+        return DecodeDelete(reader, change);
+    case 'T':
+        return DecodeTruncate(reader, change);
+    case 'R':
+        return DecodeRelation(reader);
+    case 'Y':
+        return SkipType(reader);
+    case 'M':
+        return SkipLogicalMessage(reader);
+    default:
+        ThrowMalformed("unknown pgoutput message type in a streamed transaction", reader);
+    }
+}
+
 void
 PgoutputDecoder::DecodeRelation(ByteReader &reader) {
     RemoteRelation relation = ReadRelation(reader);
     reader.ExpectEnd(); // before anything is remembered
+    if (streamed_) {
+        RelationPtr &last = last_streamed_[relation.remote_id];
+        if (last == nullptr || !SameDescription(*last, relation)) {
+            last = std::make_shared<const RemoteRelation>(std::move(relation));
+        }
+        streamed_relations_[last->remote_id] = last;
+        last_relation_ = last;
+        return;
+    }
     RelationPtr &known = relations_[relation.remote_id];
     // Descriptions are repeated, at least after each reconnect; most say nothing new.
     if (known == nullptr || !SameDescription(*known, relation)) {
@@ -327,16 +469,43 @@ PgoutputDecoder::FindRelation(ByteReader &reader) {
     if (last_relation_ != nullptr && last_relation_->remote_id == remote_id) {
         return last_relation_;
     }
-    const auto found = relations_.find(remote_id);
-    if (found == relations_.end()) {
+    const Relations &relations = streamed_ ? streamed_relations_ : relations_;
+    const auto found = relations.find(remote_id);
+    if (found == relations.end()) {
         ThrowMalformed("relation " + std::to_string(remote_id) + " has not been described", reader);
     }
     last_relation_ = found->second;
     return last_relation_;
 }
 
+namespace {
+
+std::string
+BigEndian(uint32_t value) {
+    std::string bytes;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        bytes.push_back(static_cast<char>(value >> shift));
+    }
+    return bytes;
+}
+
+} // namespace
+
+std::string
+BuildStreamStart(uint32_t xid) {
+    return "S" + BigEndian(xid) + '\0';
+}
+
+std::string
+BuildStreamAbort(uint32_t xid) {
+    return "A" + BigEndian(xid) + BigEndian(xid);
+}
+
 TransactionMark
 MarkPgoutput(std::string_view payload) {
+    if (IsStreamMark(payload)) {
+        return ReadStreamMark(payload);
+    }
     TransactionMark mark;
     if (payload.empty() || (payload[0] != 'B' && payload[0] != 'C')) {
         return mark;

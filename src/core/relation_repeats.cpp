@@ -9,10 +9,12 @@ namespace livemigrate {
 
 namespace {
 
-// Where a pgoutput message (protocol version 1) names relations: behind the type byte, for Truncate
+// Where a pgoutput message (outside streamed transactions) names relations: behind the type byte, for Truncate
 // behind the number of relations and the options.
 constexpr size_t kRelationAt = 1;
 constexpr size_t kTruncateRelationsAt = 6;
+// Inside a chunk a transaction id comes before that.
+constexpr size_t kXidSize = sizeof(uint32_t);
 
 // A message too short to have it is the decoder's to complain about.
 std::optional<uint32_t>
@@ -35,14 +37,52 @@ IsDescription(std::string_view payload) {
 void
 RelationRepeats::Clear() {
     descriptions_.clear();
+    streamed_.clear();
     last_description_ = nullptr;
 }
 
 void
 RelationRepeats::Remember(std::string_view payload) {
     if (plugin_ == Plugin::kPgoutput && IsDescription(payload)) {
-        descriptions_[*ReadU32(payload, kRelationAt)] = {std::string(payload), 0};
+        Store(payload, 0);
     }
+}
+
+void
+RelationRepeats::Store(std::string_view payload, uint64_t segment) {
+    descriptions_[*ReadU32(payload, kRelationAt)] = {std::string(payload), segment, ++described_};
+}
+
+void
+RelationRepeats::RememberStreamed(uint32_t xid, std::string_view payload) {
+    if (plugin_ != Plugin::kPgoutput || !payload.starts_with('R')) {
+        return;
+    }
+    if (const auto relation = ReadU32(payload, kRelationAt + kXidSize)) {
+        // As it stands outside a chunk.
+        std::string plain = "R" + std::string(payload.substr(kRelationAt + kXidSize));
+        streamed_[xid][*relation] = {std::move(plain), 0, ++described_};
+    }
+}
+
+void
+RelationRepeats::StreamCommitted(uint32_t xid) {
+    const auto found = streamed_.find(xid);
+    if (found == streamed_.end()) {
+        return;
+    }
+    for (auto &[relation, description] : found->second) {
+        Description &known = descriptions_[relation];
+        if (known.number < description.number) {
+            known = std::move(description);
+        }
+    }
+    streamed_.erase(found);
+}
+
+void
+RelationRepeats::StreamAborted(uint32_t xid) {
+    streamed_.erase(xid);
 }
 
 const std::vector<std::string_view> &
@@ -61,7 +101,7 @@ RelationRepeats::Missing(std::string_view payload, uint64_t segment) {
 void
 RelationRepeats::Written(std::string_view payload, uint64_t segment) {
     if (plugin_ == Plugin::kPgoutput && IsDescription(payload)) {
-        descriptions_[*ReadU32(payload, kRelationAt)] = {std::string(payload), segment};
+        Store(payload, segment);
     }
     if (!missing_.empty()) {
         VisitUsed(payload, [&](Description &description) { description.segment = segment; });

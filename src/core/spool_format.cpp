@@ -15,6 +15,7 @@ constexpr uint32_t kFormatVersion = 1;
 constexpr uint32_t kFormatVersionWithBlocks = 2;
 constexpr size_t kSegmentDigits = 16;
 constexpr uint8_t kFlagInTransaction = 1;
+constexpr uint8_t kFlagStreamed = 2;
 
 // Offsets in a segment header.
 constexpr size_t kVersionAt = 8;
@@ -107,7 +108,8 @@ EncodeSegmentHeader(const SegmentHeader &header) {
     std::memcpy(at, kMagic.data(), kMagic.size());
     Store(at + kVersionAt, header.blocks ? kFormatVersionWithBlocks : kFormatVersion);
     at[kPluginAt] = static_cast<char>(header.identity.plugin);
-    at[kFlagsAt] = static_cast<char>(header.in_transaction ? kFlagInTransaction : 0);
+    at[kFlagsAt] = static_cast<char>((header.in_transaction ? kFlagInTransaction : 0) |
+                                     (header.streamed ? kFlagStreamed : 0));
     std::memcpy(at + kTokenAt, header.identity.token.data(), header.identity.token.size());
     Store(at + kSystemIdentifierAt, header.identity.system_identifier);
     Store(at + kSegmentAt, header.segment);
@@ -131,6 +133,7 @@ DecodeSegmentHeader(const SegmentHeaderBytes &bytes, SegmentHeader &header) {
     header.blocks = version == kFormatVersionWithBlocks;
     header.identity.plugin = static_cast<Plugin>(at[kPluginAt]);
     header.in_transaction = (at[kFlagsAt] & kFlagInTransaction) != 0;
+    header.streamed = (at[kFlagsAt] & kFlagStreamed) != 0;
     std::memcpy(header.identity.token.data(), at + kTokenAt, header.identity.token.size());
     header.identity.system_identifier = Load<uint64_t>(at + kSystemIdentifierAt);
     header.segment = Load<uint64_t>(at + kSegmentAt);

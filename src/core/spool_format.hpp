@@ -56,6 +56,8 @@ struct SegmentHeader {
     // whether the first record continues another.
     Lsn base_lsn{};
     bool in_transaction = false;
+    // Whether streamed transactions were open that may end in this segment or later.
+    bool streamed = false;
     // Whether there may be blocks: format version 2, and 1 otherwise.
     bool blocks = false;
     // Where the segment before ends, so that a file cut short is noticed; 0 for the first.

@@ -32,6 +32,12 @@ class SpoolReader {
     // Goes back to a record, or the block that holds it. REQUIRES: its segment is there still.
     void Rewind(SpoolPosition position);
 
+    // Another reader of the same spool, which starts at a record or the block that holds it.
+    SpoolReader
+    At(SpoolPosition position) const {
+        return {directory_.path(), identity_, position};
+    }
+
     // Behind the last record returned.
     SpoolPosition
     position() const {

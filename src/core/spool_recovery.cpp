@@ -40,6 +40,7 @@ class Scan {
     uint64_t ReadRecords(SegmentReader &reader);
     void Follow(const SegmentReader &reader, const SpoolRecord &record);
     void FollowMessage(const SegmentReader &reader, const SpoolRecord &record);
+    void FollowCommit(const SegmentReader &reader, const TransactionMark &mark);
     void CheckConfirmed() const;
 
     const SpoolDirectory &directory_;
@@ -121,6 +122,7 @@ Scan::Enter(const SegmentReader &reader) {
     }
     found_.last_end_lsn = header.base_lsn;
     found_.in_transaction = header.in_transaction;
+    found_.streamed = found_.streamed || header.streamed;
 }
 
 // Returns how many bytes follow the last intact record.
@@ -143,6 +145,7 @@ Scan::Follow(const SegmentReader &reader, const SpoolRecord &record) {
         return;
     case RecordKind::kReset:
         found_.in_transaction = false;
+        found_.streamed = false;
         return;
     case RecordKind::kPosition:
         found_.last_end_lsn = record.lsn;
@@ -155,8 +158,20 @@ Scan::Follow(const SegmentReader &reader, const SpoolRecord &record) {
 void
 Scan::FollowMessage(const SegmentReader &reader, const SpoolRecord &record) {
     const TransactionMark mark = MarkPayload(options_, record.payload);
-    if (mark.kind == TransactionMark::Kind::kNone) {
+    switch (mark.kind) {
+    case TransactionMark::Kind::kNone:
+    case TransactionMark::Kind::kStreamStop:
+    case TransactionMark::Kind::kStreamAbort:
         return;
+    case TransactionMark::Kind::kStreamStart:
+        found_.streamed = true;
+        return;
+    case TransactionMark::Kind::kStreamCommit:
+        FollowCommit(reader, mark);
+        return;
+    case TransactionMark::Kind::kBegin:
+    case TransactionMark::Kind::kCommit:
+        break;
     }
     const bool begins = mark.kind == TransactionMark::Kind::kBegin;
     if (begins == found_.in_transaction) {
@@ -166,10 +181,15 @@ Scan::FollowMessage(const SegmentReader &reader, const SpoolRecord &record) {
     }
     found_.in_transaction = begins;
     if (!begins) {
-        found_.last_end_lsn = mark.end_lsn;
-        found_.last_commit_end_lsn = mark.end_lsn;
-        found_.last_commit_segment = reader.segment();
+        FollowCommit(reader, mark);
     }
+}
+
+void
+Scan::FollowCommit(const SegmentReader &reader, const TransactionMark &mark) {
+    found_.last_end_lsn = mark.end_lsn;
+    found_.last_commit_end_lsn = mark.end_lsn;
+    found_.last_commit_segment = reader.segment();
 }
 
 void

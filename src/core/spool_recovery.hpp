@@ -26,6 +26,7 @@ struct SpoolScan {
     Lsn last_commit_end_lsn;
     Lsn last_end_lsn;
     bool in_transaction = false;
+    bool streamed = false; // streamed transactions may be open
 };
 
 // Changes nothing. Throws as SpoolWriter documents: for segments of another spool, for damage that

@@ -1,8 +1,10 @@
 #include "core/spool_writer.hpp"
 
 #include "core/error.hpp"
+#include "core/pgoutput_decoder.hpp"
 #include "core/spool_recovery.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -80,6 +82,9 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
     file_.SyncData();
     directory_.Sync();
     synced_offset_ = file_offset_;
+    if (found.streamed) {
+        PutReset();
+    }
     AppendReset();
     Sync();
 }
@@ -97,6 +102,13 @@ SpoolWriter::Append(Lsn lsn, std::string_view payload) {
         return AppendCommit(lsn, payload, mark);
     case TransactionMark::Kind::kNone:
         break;
+    default:
+        return AppendStreamMark(lsn, payload, mark);
+    }
+    if (chunk_xid_ != 0) {
+        PutInChunk(lsn, payload);
+        relations_.RememberStreamed(chunk_xid_, payload);
+        return true;
     }
     if (dropping_) {
         relations_.Remember(payload);
@@ -124,7 +136,7 @@ SpoolWriter::AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn) {
 
 bool
 SpoolWriter::AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
-    if (!in_transaction()) {
+    if (!in_transaction() || chunk_xid_ != 0) {
         ThrowProtocolViolation("transaction ends that did not begin", lsn);
     }
     if (mark.commit_lsn != begin_commit_lsn_ || mark.end_lsn <= mark.commit_lsn) {
@@ -139,21 +151,99 @@ SpoolWriter::AppendCommit(Lsn lsn, std::string_view payload, const TransactionMa
     }
     PutMessage(lsn, payload);
     in_transaction_ = false;
-    last_end_lsn_ = mark.end_lsn;
-    last_commit_end_lsn_ = mark.end_lsn;
-    last_commit_segment_ = segment_;
+    Committed(mark.end_lsn);
     return true;
 }
 
 void
-SpoolWriter::AppendReset() {
-    relations_.Clear();
-    if (in_transaction_) {
-        MakeRoom(kRecordHeaderSize);
-        Put(RecordKind::kReset, last_end_lsn_, {});
+SpoolWriter::Committed(Lsn end_lsn) {
+    last_end_lsn_ = end_lsn;
+    last_commit_end_lsn_ = end_lsn;
+    last_commit_segment_ = segment_;
+}
+
+bool
+SpoolWriter::AppendStreamMark(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
+    const bool stops = mark.kind == TransactionMark::Kind::kStreamStop;
+    if (stops ? chunk_xid_ == 0 : in_transaction()) {
+        ThrowProtocolViolation(stops ? "chunk of a streamed transaction ends that did not begin"
+                                     : "streamed transaction inside another",
+                               lsn);
     }
+    switch (mark.kind) {
+    case TransactionMark::Kind::kStreamStart:
+        AppendStreamStart(lsn, payload, mark);
+        return true;
+    case TransactionMark::Kind::kStreamCommit:
+        return AppendStreamCommit(lsn, payload, mark);
+    case TransactionMark::Kind::kStreamAbort:
+        AppendStreamAbort(lsn, payload, mark);
+        return true;
+    default:
+        PutInChunk(lsn, payload);
+        chunk_xid_ = 0;
+        return true;
+    }
+}
+
+void
+SpoolWriter::AppendStreamStart(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
+    if (mark.first_chunk == streams_.contains(mark.xid)) {
+        ThrowProtocolViolation(mark.first_chunk ? "streamed transaction begins twice"
+                                                : "streamed transaction goes on that did not begin",
+                               lsn);
+    }
+    PutMessage(lsn, payload);
+    streams_.emplace(mark.xid, segment_);
+    chunk_xid_ = mark.xid;
+    chunk_segment_ = segment_;
+}
+
+bool
+SpoolWriter::AppendStreamCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
+    if (!streams_.contains(mark.xid)) {
+        ThrowProtocolViolation("streamed transaction ends that did not begin", lsn);
+    }
+    const bool repeated = mark.commit_lsn < last_end_lsn_;
+    if (!repeated) {
+        PutMessage(lsn, payload);
+        Committed(mark.end_lsn);
+    } else if (mark.end_lsn > last_end_lsn_) {
+        ThrowProtocolViolation("transaction sent again ends elsewhere", lsn);
+    } else {
+        PutMessage(lsn, BuildStreamAbort(mark.xid));
+        ++duplicate_transactions_;
+    }
+    streams_.erase(mark.xid);
+    relations_.StreamCommitted(mark.xid);
+    return !repeated;
+}
+
+void
+SpoolWriter::AppendStreamAbort(Lsn lsn, std::string_view payload, const TransactionMark &mark) {
+    PutMessage(lsn, payload);
+    if (mark.subxid == mark.xid) {
+        streams_.erase(mark.xid);
+        relations_.StreamAborted(mark.xid);
+    }
+}
+
+void
+SpoolWriter::AppendReset() {
+    if (in_transaction_ || !streams_.empty()) {
+        PutReset();
+    }
+    relations_.Clear();
+    streams_.clear();
+    chunk_xid_ = 0;
     in_transaction_ = false;
     dropping_ = false;
+}
+
+void
+SpoolWriter::PutReset() {
+    MakeRoom(kRecordHeaderSize);
+    Put(RecordKind::kReset, last_end_lsn_, {});
 }
 
 void
@@ -184,6 +274,18 @@ SpoolWriter::PutMessage(Lsn lsn, std::string_view payload) {
     }
     Put(RecordKind::kMessage, lsn, payload);
     relations_.Written(payload, segment_);
+}
+
+// Writes `payload`, which stands in a chunk, and before it what says so if its segment does not.
+void
+SpoolWriter::PutInChunk(Lsn lsn, std::string_view payload) {
+    const std::string start = BuildStreamStart(chunk_xid_);
+    MakeRoom(2 * kRecordHeaderSize + start.size() + payload.size());
+    if (chunk_segment_ != segment_) {
+        Put(RecordKind::kMessage, lsn, start);
+        chunk_segment_ = segment_;
+    }
+    Put(RecordKind::kMessage, lsn, payload);
 }
 
 // Begins a new segment if `size` bytes more would make this one too long. A segment always takes
@@ -354,7 +456,11 @@ SpoolWriter::bytes_on_disk() {
 bool
 SpoolWriter::ApplyMakesRoom(Lsn applied_flushed) const {
     const uint64_t oldest = segment_ - finished_sizes_.size();
-    return oldest < last_commit_segment_ && applied_flushed < last_commit_end_lsn_;
+    uint64_t needed = last_commit_segment_;
+    for (const auto &[xid, first] : streams_) {
+        needed = std::min(needed, first);
+    }
+    return oldest < needed && applied_flushed < last_commit_end_lsn_;
 }
 
 void
@@ -363,6 +469,7 @@ SpoolWriter::CreateSegment(uint64_t segment) {
                                                            .segment = segment,
                                                            .base_lsn = last_end_lsn_,
                                                            .in_transaction = in_transaction_,
+                                                           .streamed = !streams_.empty(),
                                                            .blocks = options_.compress,
                                                            .previous_size = file_offset_});
     File file = directory_.Create(segment);

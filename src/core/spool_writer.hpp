@@ -8,6 +8,10 @@
 // last_end_lsn() is such a repetition and is dropped whole, which is decided at its Begin: commits
 // arrive in the order of their LSNs, and a commit record starts before its end.
 //
+// A streamed transaction is written as it comes, in chunks among others, and belongs to the spool
+// from its stream commit on. That it is a repetition shows only there: then a stream abort is
+// written for it.
+//
 // Errors: those of SpoolDirectory; 55000 for a spool of another migration, source or plugin;
 // 0A000 for another format version; XX001 for damage that is not a torn tail; 08P01 for messages
 // that are out of order. Append() and Flush() change nothing when they throw: the same call may be
@@ -25,6 +29,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,7 +52,7 @@ class SpoolWriter {
     // One XLogData message. Returns false if it belongs to a transaction that the spool has.
     bool Append(Lsn lsn, std::string_view payload);
 
-    // The stream begins anew: takes back the transaction that is open, if any. Call it whenever
+    // The stream begins anew: takes back the transactions that are open, if any. Call it whenever
     // the connection was lost.
     void AppendReset();
 
@@ -76,10 +81,11 @@ class SpoolWriter {
     synced_end_lsn() const {
         return synced_end_lsn_;
     }
-    // Whether a transaction has begun and not ended, be it written or dropped.
+    // Whether a transaction, or a chunk of a streamed one, has begun and not ended, be it written
+    // or dropped.
     bool
     in_transaction() const {
-        return in_transaction_ || dropping_;
+        return in_transaction_ || dropping_ || chunk_xid_ != 0;
     }
     size_t
     buffered_bytes() const {
@@ -102,7 +108,7 @@ class SpoolWriter {
 
     // Whether apply removes a segment when it has applied, and flushed, all whole transactions;
     // `applied_flushed` is how far it is. Apply goes on from the end of the last one, so that
-    // segment and those of a transaction that is open stay. As of the last bytes_on_disk().
+    // segment and those of transactions that are open stay. As of the last bytes_on_disk().
     bool ApplyMakesRoom(Lsn applied_flushed) const;
 
     // Counts from the next segment on.
@@ -138,7 +144,14 @@ class SpoolWriter {
     void BeginSpool();
     bool AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn);
     bool AppendCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    bool AppendStreamMark(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    void AppendStreamStart(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    bool AppendStreamCommit(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    void AppendStreamAbort(Lsn lsn, std::string_view payload, const TransactionMark &mark);
+    void Committed(Lsn end_lsn);
     void PutMessage(Lsn lsn, std::string_view payload);
+    void PutReset();
+    void PutInChunk(Lsn lsn, std::string_view payload);
 
     void MakeRoom(size_t size);
     void Put(RecordKind kind, Lsn lsn, std::string_view payload);
@@ -180,6 +193,10 @@ class SpoolWriter {
     Lsn begin_commit_lsn_; // of the transaction that is open; invalid if its Begin was not seen
     Lsn last_end_lsn_;
     Lsn synced_end_lsn_;
+    // Streamed transactions that are open, and the segment where each begins.
+    std::map<uint32_t, uint64_t> streams_;
+    uint32_t chunk_xid_ = 0;     // whose chunk is open; 0: none
+    uint64_t chunk_segment_ = 0; // the latest that has a stream start of that chunk
 
     uint64_t duplicate_transactions_ = 0;
     uint64_t truncated_bytes_ = 0;

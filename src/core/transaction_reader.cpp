@@ -11,6 +11,10 @@ namespace livemigrate {
 
 namespace {
 
+constexpr char kNotReachingBack[] =
+    "spool does not reach back to the first transaction to apply";
+constexpr char kInsideCommit[] = "start position lies inside a commit record";
+
 std::string
 Describe(const SpoolPosition &position) {
     return "spool segment " + SegmentName(position.segment) + ", offset " +
@@ -31,6 +35,9 @@ TransactionReader::TransactionReader(SpoolReader &reader, ChangeDecoder &decoder
 
 TransactionReader::Step
 TransactionReader::Next(SpoolPosition limit, Change &change) {
+    if (streamed_) {
+        return streamed_reader_ ? NextStreamed(limit, change) : BeginStreamed(change);
+    }
     InterruptCheck check(check_interrupts_);
     SpoolRecord record;
     while (reader_.Next(limit, record)) {
@@ -70,6 +77,10 @@ TransactionReader::PassOver(const SpoolRecord &record) {
 
 void
 TransactionReader::Rewind() {
+    if (streamed_) {
+        streamed_reader_.reset();
+        return;
+    }
     reader_.Rewind(begin_position_);
     decoder_.Rewind();
     to_pass_over_ = begin_ordinal_;
@@ -88,6 +99,13 @@ TransactionReader::Take(const SpoolRecord &record, Change &change) {
         return Step::kNothing;
     case RecordKind::kMessage:
         break;
+    }
+    const TransactionMark mark = decoder_.MarkStreamed(record.payload);
+    if (mark.kind != TransactionMark::Kind::kNone) {
+        return TakeStreamMark(record, mark, change);
+    }
+    if (state_ == State::kChunk) {
+        return Step::kNothing;
     }
     decoder_.Decode(record.lsn, record.payload, change);
     switch (change.kind) {
@@ -108,6 +126,8 @@ TransactionReader::Take(const SpoolRecord &record, Change &change) {
 
 TransactionReader::Step
 TransactionReader::TakeReset() {
+    streams_.clear();
+    chunk_xid_ = 0;
     return std::exchange(state_, State::kOutside) == State::kSurfaced ? Step::kReset
                                                                       : Step::kNothing;
 }
@@ -155,16 +175,124 @@ TransactionReader::TakeCommit(const Change &change) {
         return Step::kCommit;
     }
     if (change.end_lsn > start_after_) {
-        throw Error(sqlstate::kDataCorrupted,
-                    state == State::kHeadless
-                        ? "spool does not reach back to the first transaction to apply"
-                        : "start position lies inside a commit record")
-            .Detail("Apply starts after " + start_after_.ToString() + ", the transaction ends at " +
-                    change.end_lsn.ToString() + ".")
-            .Hint("The migration must be started anew.");
+        ThrowCannotStart(state == State::kHeadless ? kNotReachingBack : kInsideCommit,
+                         change.end_lsn);
     }
     ++skipped_transactions_;
     return Step::kNothing;
+}
+
+TransactionReader::Step
+TransactionReader::TakeStreamMark(const SpoolRecord &record, const TransactionMark &mark,
+                                  Change &change) {
+    using Kind = TransactionMark::Kind;
+    const bool goes_on = mark.kind == Kind::kStreamStop ||
+                         (mark.kind == Kind::kStreamStart && mark.xid == chunk_xid_);
+    if (state_ != (goes_on ? State::kChunk : State::kOutside)) {
+        ThrowOutOfOrder("streamed transaction inside another");
+    }
+    switch (mark.kind) {
+    case Kind::kStreamStart:
+        TakeStreamStart(record, mark);
+        return Step::kNothing;
+    case Kind::kStreamAbort:
+        TakeStreamAbort(mark);
+        return Step::kNothing;
+    case Kind::kStreamCommit:
+        return TakeStreamCommit(mark, change);
+    default:
+        state_ = State::kOutside;
+        chunk_xid_ = 0;
+        return Step::kNothing;
+    }
+}
+
+void
+TransactionReader::TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark) {
+    state_ = State::kChunk;
+    chunk_xid_ = mark.xid;
+    if (!streams_.contains(mark.xid)) {
+        StreamedTransaction &one = streams_[mark.xid];
+        one.first = record.position;
+        one.ordinal = ordinal_;
+        one.whole = mark.first_chunk;
+    }
+}
+
+void
+TransactionReader::TakeStreamAbort(const TransactionMark &mark) {
+    if (mark.subxid == mark.xid) {
+        streams_.erase(mark.xid);
+    } else if (const auto found = streams_.find(mark.xid); found != streams_.end()) {
+        found->second.aborted.Insert(mark.subxid);
+    }
+}
+
+TransactionReader::Step
+TransactionReader::TakeStreamCommit(const TransactionMark &mark, Change &change) {
+    const auto found = streams_.find(mark.xid);
+    stream_lsn_ = std::max(stream_lsn_, mark.end_lsn);
+    if (mark.commit_lsn < start_after_) {
+        if (mark.end_lsn > start_after_) {
+            ThrowCannotStart(kInsideCommit, mark.end_lsn);
+        }
+        if (found != streams_.end()) {
+            streams_.erase(found);
+        }
+        ++skipped_transactions_;
+        return Step::kNothing;
+    }
+    if (found == streams_.end() || !found->second.whole) {
+        ThrowCannotStart(kNotReachingBack, mark.end_lsn);
+    }
+    streamed_ = mark;
+    return BeginStreamed(change);
+}
+
+TransactionReader::Step
+TransactionReader::BeginStreamed(Change &change) {
+    const StreamedTransaction &one = streams_.at(streamed_->xid);
+    streamed_reader_.emplace(reader_.At(one.first), streamed_->xid, one, decoder_,
+                             check_interrupts_);
+    begin_position_ = one.first;
+    change.kind = ChangeKind::kBegin;
+    change.commit_lsn = streamed_->commit_lsn;
+    change.commit_time = streamed_->commit_time;
+    change.xid = streamed_->xid;
+    return Step::kBegin;
+}
+
+TransactionReader::Step
+TransactionReader::NextStreamed(SpoolPosition limit, Change &change) {
+    if (streamed_reader_->Next(limit, change)) {
+        return Step::kChange;
+    }
+    change.kind = ChangeKind::kCommit;
+    change.commit_lsn = streamed_->commit_lsn;
+    change.end_lsn = streamed_->end_lsn;
+    change.commit_time = streamed_->commit_time;
+    start_after_ = streamed_->end_lsn;
+    streamed_reader_.reset();
+    streams_.erase(streamed_->xid);
+    streamed_.reset();
+    return Step::kCommit;
+}
+
+SpoolPosition
+TransactionReader::position() const {
+    SpoolPosition position = reader_.position();
+    for (const auto &[xid, one] : streams_) {
+        position = std::min(position, one.first);
+    }
+    return position;
+}
+
+void
+TransactionReader::ThrowCannotStart(const char *message, Lsn end_lsn) const {
+    throw Error(sqlstate::kDataCorrupted, message)
+        .Detail("Apply starts after " + start_after_.ToString() + ", the transaction ends at " +
+                end_lsn.ToString() + ".")
+        .Hint("The migration must be started anew.");
 }
 
 } // namespace livemigrate

@@ -4,6 +4,9 @@
 // taken back before they were surfaced are passed over silently. The decoder is shown every message
 // even so: pgoutput describes a relation once per connection, inside any transaction.
 //
+// A streamed transaction is surfaced like any other, when its stream commit is reached: that one's
+// positions are in its Begin, and its chunks are read again (core/streamed_transaction).
+//
 // Errors: those of SpoolReader and the decoder; 08P01 for messages out of order (Begin inside a
 // transaction, a change or Commit outside one, a Commit that does not fit its Begin); XX001 if the
 // spool begins inside a transaction that is not applied. After an exception the object must be
@@ -12,8 +15,11 @@
 
 #include "core/change.hpp"
 #include "core/spool_reader.hpp"
+#include "core/streamed_transaction.hpp"
 
 #include <cstdint>
+#include <map>
+#include <optional>
 
 namespace livemigrate {
 
@@ -42,13 +48,11 @@ class TransactionReader {
     // was, its Commit was not, and Next() has returned nothing else than kChange since.
     void Rewind();
 
-    // Behind the last record read. After kCommit: where reading may begin once that is flushed on
-    // the target, so what FlushPositions wants.
-    SpoolPosition
-    position() const {
-        return reader_.position();
-    }
-    // Of the Begin of the transaction that is being surfaced, or was last.
+    // Behind the last record read, or where the first streamed transaction begins that is open
+    // there. After kCommit: where reading may begin once that is flushed on the target, so what
+    // FlushPositions wants.
+    SpoolPosition position() const;
+    // Of the Begin, or first chunk, of the transaction that is being surfaced, or was last.
     SpoolPosition
     transaction_begin_position() const {
         return begin_position_;
@@ -72,6 +76,7 @@ class TransactionReader {
         kSurfaced, // inside a transaction that the caller sees
         kSkipped,  // inside one that is applied
         kHeadless, // inside one whose Begin is in a segment no longer there: it must be applied
+        kChunk,    // inside a chunk of a streamed one, which is passed over for now
     };
 
     // What the caller is told of a record; kNothing for those it is not.
@@ -81,6 +86,13 @@ class TransactionReader {
     Step TakePosition(const SpoolRecord &record);
     Step TakeBegin(const SpoolRecord &record, const Change &change);
     Step TakeCommit(const Change &change);
+    Step TakeStreamMark(const SpoolRecord &record, const TransactionMark &mark, Change &change);
+    void TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark);
+    void TakeStreamAbort(const TransactionMark &mark);
+    Step TakeStreamCommit(const TransactionMark &mark, Change &change);
+    Step BeginStreamed(Change &change);
+    Step NextStreamed(SpoolPosition limit, Change &change);
+    [[noreturn]] void ThrowCannotStart(const char *message, Lsn end_lsn) const;
 
     SpoolReader &reader_;
     ChangeDecoder &decoder_;
@@ -96,6 +108,13 @@ class TransactionReader {
     uint64_t ordinal_ = 0;
     uint64_t begin_ordinal_ = 0;
     uint64_t to_pass_over_ = 0; // records before the Begin that was gone back to
+    // Streamed transactions that are open here.
+    std::map<uint32_t, StreamedTransaction> streams_;
+    uint32_t chunk_xid_ = 0; // of the chunk, in kChunk
+    // The stream commit of the transaction that is being surfaced, if it is a streamed one; and
+    // what reads it, from its Begin on.
+    std::optional<TransactionMark> streamed_;
+    std::optional<StreamedReader> streamed_reader_;
     Lsn stream_lsn_;
     uint64_t skipped_transactions_ = 0;
 };

@@ -29,5 +29,6 @@ bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();
 uint64_t SpoolSizeLimit(); // 0: none
+bool StreamInProgress();
 
 } // namespace livemigrate::pg

@@ -8,6 +8,13 @@
 
 namespace livemigrate::source {
 
+namespace {
+
+// PostgreSQL 14 is the first that sends transactions before they end.
+constexpr int kStreamingVersion = 140000;
+
+} // namespace
+
 ReplicationStream::~ReplicationStream() {
     FreeMessage();
 }
@@ -52,7 +59,10 @@ ReplicationStream::Start(const StreamOptions &options) {
         for (const std::string &publication : options.publications) {
             names += (names.empty() ? "" : ",") + QuoteIdentifier(publication);
         }
-        command += "proto_version '1', publication_names " + QuoteReplicationLiteral(names);
+        command += options.streaming && connection_.server_version() >= kStreamingVersion
+                       ? "proto_version '2', streaming 'on'"
+                       : "proto_version '1'";
+        command += ", publication_names " + QuoteReplicationLiteral(names);
     } else {
         const char *separator = "";
         for (const auto &[name, value] : options.plugin_options) {

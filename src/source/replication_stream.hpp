@@ -31,6 +31,7 @@ struct StreamOptions {
     Lsn start;
     Plugin plugin = Plugin::kPgoutput;
     std::vector<std::string> publications;                           // pgoutput
+    bool streaming = false; // pgoutput: transactions in progress, too, if the source offers that
     std::vector<std::pair<std::string, std::string>> plugin_options; // wal2json
 };
 

@@ -178,6 +178,7 @@ class Receiver {
         options.start = received_;
         options.plugin = settings_.plugin;
         options.publications = settings_.publications;
+        options.streaming = pg::StreamInProgress();
         options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
         holds_bursts_ = source::HoldsBursts(PQsocket(stream_.connection().raw()));
         stream_.Start(options);
