@@ -1,0 +1,219 @@
+# D22: transactions that the source sends in chunks before they end. Only what was committed arrives,
+# once, whatever is interrupted and however many chunks of others stand between.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new(
+    source_conf => "logical_decoding_work_mem = 64kB\nmax_prepared_transactions = 5\n");
+my ($source, $target) = ($pair->source, $pair->target);
+
+my $schema = <<'SQL';
+CREATE TABLE a (id int PRIMARY KEY, v text);
+CREATE TABLE b (id int PRIMARY KEY, v text, n int DEFAULT 0);
+CREATE TABLE c (id int PRIMARY KEY, v text);
+CREATE TABLE small (id serial PRIMARY KEY, v text);
+SQL
+
+plan skip_all => 'the source does not stream transactions in progress'
+  if $pair->source_sql('SHOW server_version_num') < 140000;
+
+sub rows {
+    my ($table, $first, $last) = @_;
+    return
+      "INSERT INTO $table (id, v) SELECT g, md5(g::text) FROM generate_series($first, $last) g;";
+}
+
+# Waits until the receiver has all that the source has written; nothing of it need be committed.
+sub received {
+    my ($one) = @_;
+    $one->source_sql("INSERT INTO small (v) VALUES ('seen')");
+    my $id = $one->source_sql('SELECT max(id) FROM small');
+    ok($one->poll(
+            sub { $one->target_sql("SELECT count(*) FROM small WHERE id = $id") == 1 }),
+        'what commits meanwhile arrives')
+      or $one->diagnose('received');
+}
+
+sub streamed {
+    my ($one, $label) = @_;
+    my $slot = $one->source_sql(
+        'SELECT slot_name FROM pg_replication_slots WHERE database = current_database()');
+    ok($one->poll(
+            sub {
+                $one->source_sql(
+                    "SELECT stream_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = '$slot'"
+                ) eq 't';
+            }),
+        "D22 $label: transactions were streamed")
+      or $one->diagnose('streamed');
+}
+
+# Interleaved transactions, some rolled back in part or whole, one after a change of its table.
+sub interleave {
+    my ($one, $from) = @_;
+    my ($first, $second, $third) = map { $one->session($source, 'BEGIN') } 1 .. 3;
+    for my $round (0 .. 4) {
+        my $base = $from + $round * 4000;
+        $first->query_safe(rows('a', $base, $base + 999));
+        $second->query_safe('SAVEPOINT s;' . rows('b', $base, $base + 999));
+        $second->query_safe('ROLLBACK TO s') if $round % 2;
+        $third->query_safe(rows('c', $base + 1000, $base + 1999));
+        $one->source_sql("INSERT INTO small (v) VALUES ('$round')");
+        $second->query_safe(rows('b', $base + 1000, $base + 1999));
+    }
+    received($one);
+    $first->query_safe(
+        "UPDATE a SET id = id + 1000000 WHERE id >= $from AND id % 7 = 0; DELETE FROM a WHERE id % 5 = 0"
+    );
+    $second->query_safe("UPDATE b SET v = v || 'x' WHERE id % 3 = 0; COMMIT");
+    $third->query_safe('ROLLBACK');
+    $one->source_sql("UPDATE c SET v = 'x' WHERE id = 1");
+    $first->query_safe('COMMIT');
+    $one->end_session($_) for $first, $second, $third;
+}
+
+for my $jobs (1, 3) {
+    my $one = $pair->database("interleaved_$jobs");
+    $one->source_sql($schema . rows('c', 1, 10));
+    $one->start($jobs > 1 ? (options => qq({"apply_jobs": $jobs})) : ());
+    $one->wait_stage('streaming');
+    interleave($one, 1);
+    streamed($one, "apply_jobs $jobs");
+
+    # A description that comes inside a stream, and is rolled back with its subtransaction.
+    $one->source_sql('BEGIN;' . rows('b', 100_001, 103_000)
+          . 'SAVEPOINT s; ALTER TABLE b ALTER n TYPE bigint;' . rows('b', 103_001, 106_000)
+          . 'ROLLBACK TO s;' . rows('b', 106_001, 109_000) . 'COMMIT');
+    $one->source_sql(rows('b', 110_000, 110_000));
+
+    # Of every row behind a savepoint of its own, a half is rolled back.
+    $one->source_sql(<<'SQL');
+DO $$ BEGIN
+    FOR i IN 200001..204000 LOOP
+        BEGIN
+            INSERT INTO a VALUES (i, repeat('s', 100));
+            IF i % 2 = 0 THEN RAISE 'no'; END IF;
+        EXCEPTION WHEN raise_exception THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+SQL
+    # TRUNCATE, and what is inserted behind it; for several workers a barrier.
+    $one->source_sql('BEGIN;' . rows('c', 1001, 4000) . 'TRUNCATE c, b;' . rows('c', 1, 3000)
+          . 'COMMIT');
+
+    # One that was prepared comes when it is committed.
+    $one->source_sql('BEGIN;' . rows('b', 1, 3000) . "PREPARE TRANSACTION 'p$jobs'");
+    received($one);
+    $one->source_sql("COMMIT PREPARED 'p$jobs'");
+    interleave($one, 300_001);
+    $one->finish("D22 interleaved, apply_jobs $jobs");
+}
+
+# Lost connections and crashes while streams are open: they come again from their beginning.
+my %disturb = (
+    'the walsender is ended' => sub {
+        $_[0]->source_sql('SELECT pg_terminate_backend(pid) FROM pg_stat_replication');
+    },
+    'kill -9 of the receiver'     => sub { $_[0]->kill_worker('receiver') },
+    'kill -9 of the apply worker' => sub { $_[0]->kill_worker('apply') },
+    'kill -9 of the target'       => sub {
+        $_[0]->crash_and_start($target);
+        $_[0]->wait_for_connections($target);
+    });
+for my $jobs (1, 3) {
+    my $one = $pair->database("lost_$jobs");
+    $one->source_sql($schema);
+    $one->start($jobs > 1 ? (options => qq({"apply_jobs": $jobs})) : ());
+    $one->wait_stage('streaming');
+    my $from = 0;
+    for my $label (sort keys %disturb) {
+        my @open = map { $one->session($source, 'BEGIN') } 1 .. 3;
+        my $halves = sub {
+            my ($half) = @_;
+            for my $i (0 .. 2) {
+                my $base = $from + $half * 20_000;
+                $open[$i]->query_safe(rows((qw(a b c))[$i], $base + 1, $base + 20_000));
+            }
+        };
+        $halves->(0);
+        received($one);
+        $disturb{$label}->($one);
+        $halves->(1);
+        received($one);
+        $open[0]->query_safe('COMMIT');
+        $disturb{$label}->($one);
+        $open[1]->query_safe('ROLLBACK');
+        $open[2]->query_safe('COMMIT');
+        $disturb{$label}->($one);
+        received($one);
+        $one->end_session($_) for @open;
+        $from += 40_000;
+    }
+    # Without the source its transactions are gone.
+    my $open = $one->session($source, 'BEGIN;' . rows('b', 1, 20_000));
+    received($one);
+    $source->stop('immediate');
+    $source->start;
+    $one->end_session($open);
+    received($one);
+    is($one->target_sql('SELECT count(*) FROM b'), '0', 'R06 nothing of what was never committed');
+    $one->finish("D22 X09 interrupted, apply_jobs $jobs");
+}
+
+# Endpos while a streamed transaction is open: what commits behind it is left out whole.
+my $endpos = $pair->database('endpos');
+$endpos->source_sql($schema);
+$endpos->start;
+$endpos->wait_stage('streaming');
+my $early = $endpos->session($source, 'BEGIN;' . rows('a', 1, 20_000));
+my $late  = $endpos->session($source, 'BEGIN;' . rows('b', 1, 20_000));
+received($endpos);
+$early->query_safe('COMMIT');
+$endpos->set_endpos;
+$endpos->wait_stage('done');
+is($endpos->target_sql('SELECT count(*) FROM a'), '20000', 'X12 committed before endpos');
+is($endpos->target_sql('SELECT count(*) FROM b'), '0',     'X12 open at endpos');
+$late->query_safe('ROLLBACK');
+$endpos->end_session($_) for $early, $late;
+$endpos->assert_equal_tables('X12 equal at endpos');
+$endpos->cleanup;
+
+# One transaction larger than the spool may be, and the next.
+$target->append_conf('postgresql.conf', "livemigrate.spool_size_limit = 4MB\n");
+$target->reload;
+my $large = $pair->database('large');
+$large->source_sql($schema);
+$large->start;
+$large->wait_stage('streaming');
+my $huge = $large->session($source, 'BEGIN;' . rows('a', 1, 150_000));
+received($large);
+$large->source_sql(rows('b', 1, 100_000));
+$large->source_sql(rows('c', 1, 100_000));
+received($large);
+$huge->query_safe('COMMIT');
+$large->source_sql(rows('c', 100_001, 200_000));
+$large->end_session($huge);
+$large->finish('R13 larger than the spool may be');
+
+# The setting turns it off.
+$target->append_conf('postgresql.conf', "livemigrate.stream_in_progress = off\n");
+$target->reload;
+my $off = $pair->database('off');
+$off->source_sql($schema);
+$off->start;
+$off->wait_stage('streaming');
+interleave($off, 1);
+is( $off->source_sql(
+        'SELECT coalesce(max(stream_txns), 0) FROM pg_stat_replication_slots s JOIN '
+          . 'pg_replication_slots r USING (slot_name) WHERE r.database = current_database()'),
+    '0', 'nothing is streamed when it is turned off');
+$off->finish('turned off');
+
+done_testing();
