@@ -115,11 +115,11 @@ struct TransactionMark {
         kStreamCommit,
         kStreamAbort,
     } kind = Kind::kNone;
-    Lsn commit_lsn;          // kBegin, kCommit, kStreamCommit
-    Lsn end_lsn;             // kCommit, kStreamCommit
-    int64_t commit_time = 0; // kStreamCommit
-    uint32_t xid = 0;        // kStream..., but kStreamStop: of the transaction
-    uint32_t subxid = 0;     // kStreamAbort: what is aborted; xid if it is all of it
+    Lsn commit_lsn;           // kBegin, kCommit, kStreamCommit
+    Lsn end_lsn;              // kCommit, kStreamCommit
+    int64_t commit_time = 0;  // kStreamCommit
+    uint32_t xid = 0;         // kStream..., but kStreamStop: of the transaction
+    uint32_t subxid = 0;      // kStreamAbort: what is aborted; xid if it is all of it
     bool first_chunk = false; // kStreamStart
 };
 

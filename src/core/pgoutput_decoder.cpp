@@ -106,8 +106,8 @@ ReadStreamAbort(ByteReader &reader) {
 
 bool
 IsStreamMark(std::string_view payload) {
-    return !payload.empty() && (payload[0] == 'S' || payload[0] == 'E' || payload[0] == 'c' ||
-                                payload[0] == 'A');
+    return !payload.empty() &&
+           (payload[0] == 'S' || payload[0] == 'E' || payload[0] == 'c' || payload[0] == 'A');
 }
 
 TransactionMark

@@ -9,8 +9,8 @@ namespace livemigrate {
 
 namespace {
 
-// Where a pgoutput message (outside streamed transactions) names relations: behind the type byte, for Truncate
-// behind the number of relations and the options.
+// Where a pgoutput message (outside streamed transactions) names relations: behind the type byte,
+// for Truncate behind the number of relations and the options.
 constexpr size_t kRelationAt = 1;
 constexpr size_t kTruncateRelationsAt = 6;
 // Inside a chunk a transaction id comes before that.

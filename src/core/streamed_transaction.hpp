@@ -31,7 +31,7 @@ class XidSet {
 };
 
 struct StreamedTransaction {
-    SpoolPosition first; // the record of its first stream start, or the block that holds it
+    SpoolPosition first;  // the record of its first stream start, or the block that holds it
     uint64_t ordinal = 0; // and which record it is of those with that position
     // Whether that is its first chunk indeed: others were before it in segments that are gone.
     bool whole = false;

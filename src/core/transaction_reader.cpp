@@ -11,8 +11,7 @@ namespace livemigrate {
 
 namespace {
 
-constexpr char kNotReachingBack[] =
-    "spool does not reach back to the first transaction to apply";
+constexpr char kNotReachingBack[] = "spool does not reach back to the first transaction to apply";
 constexpr char kInsideCommit[] = "start position lies inside a commit record";
 
 std::string

@@ -30,7 +30,7 @@ struct StreamOptions {
     std::string slot;
     Lsn start;
     Plugin plugin = Plugin::kPgoutput;
-    std::vector<std::string> publications;                           // pgoutput
+    std::vector<std::string> publications; // pgoutput
     bool streaming = false; // pgoutput: transactions in progress, too, if the source offers that
     std::vector<std::pair<std::string, std::string>> plugin_options; // wal2json
 };

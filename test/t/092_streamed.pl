@@ -80,7 +80,7 @@ sub interleave {
 for my $jobs (1, 3) {
     my $one = $pair->database("interleaved_$jobs");
     $one->source_sql($schema . rows('c', 1, 10));
-    $one->start($jobs > 1 ? (options => qq({"apply_jobs": $jobs})) : ());
+    $one->start($jobs > 1 ? (options => { apply_jobs => $jobs }) : ());
     $one->wait_stage('streaming');
     interleave($one, 1);
     streamed($one, "apply_jobs $jobs");
@@ -130,7 +130,7 @@ my %disturb = (
 for my $jobs (1, 3) {
     my $one = $pair->database("lost_$jobs");
     $one->source_sql($schema);
-    $one->start($jobs > 1 ? (options => qq({"apply_jobs": $jobs})) : ());
+    $one->start($jobs > 1 ? (options => { apply_jobs => $jobs }) : ());
     $one->wait_stage('streaming');
     my $from = 0;
     for my $label (sort keys %disturb) {

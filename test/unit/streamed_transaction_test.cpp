@@ -1,0 +1,358 @@
+// Transactions that come in chunks, from the writer to what apply sees.
+#include "core/streamed_transaction.hpp"
+
+#include "core/pgoutput_decoder.hpp"
+#include "core/spool_options.hpp"
+#include "core/transaction_reader.hpp"
+#include "spool_fixture.hpp"
+
+#include <memory>
+
+namespace livemigrate {
+namespace {
+
+using Step = TransactionReader::Step;
+using Steps = std::vector<std::string>;
+
+template <typename T>
+std::string
+BigEndian(T value) {
+    std::string bytes;
+    for (int shift = static_cast<int>(sizeof(T)) * 8 - 8; shift >= 0; shift -= 8) {
+        bytes.push_back(static_cast<char>(value >> shift));
+    }
+    return bytes;
+}
+
+std::string
+StreamStart(uint32_t xid, bool first) {
+    return "S" + BigEndian(xid) + (first ? '\1' : '\0');
+}
+std::string
+StreamCommit(uint32_t xid, uint64_t commit_lsn) {
+    return "c" + BigEndian(xid) + '\0' + BigEndian(commit_lsn) + BigEndian(commit_lsn + 10) +
+           BigEndian(uint64_t{77});
+}
+std::string
+StreamAbort(uint32_t xid, uint32_t subxid) {
+    return "A" + BigEndian(xid) + BigEndian(subxid);
+}
+std::string
+PlainBegin(uint64_t commit_lsn) {
+    return "B" + BigEndian(commit_lsn) + BigEndian(uint64_t{77}) + BigEndian(uint32_t{5});
+}
+std::string
+PlainCommit(uint64_t commit_lsn) {
+    return std::string("C") + '\0' + BigEndian(commit_lsn) + BigEndian(commit_lsn + 10) +
+           BigEndian(uint64_t{77});
+}
+// xid 0: outside of chunks.
+std::string
+Head(char type, uint32_t xid) {
+    return type + (xid == 0 ? "" : BigEndian(xid));
+}
+// Relation 9 with one column, whose name tells the descriptions apart.
+std::string
+Relation(uint32_t xid, const std::string &column) {
+    return Head('R', xid) + BigEndian(uint32_t{9}) + std::string("public\0t\0d", 10) +
+           BigEndian(uint16_t{1}) + '\1' + column + '\0' + BigEndian(uint32_t{25}) +
+           BigEndian(uint32_t{0xffffffff});
+}
+std::string
+Insert(uint32_t xid, const std::string &value) {
+    return Head('I', xid) + BigEndian(uint32_t{9}) + 'N' + BigEndian(uint16_t{1}) + 't' +
+           BigEndian(static_cast<uint32_t>(value.size())) + value;
+}
+
+class StreamedTransactions : public SpoolFixture {
+  protected:
+    StreamedTransactions() { identity_.plugin = Plugin::kPgoutput; }
+
+    SpoolOptions
+    Pgoutput() const {
+        SpoolOptions options = Options();
+        options.mark_transaction = nullptr;
+        return options;
+    }
+    SpoolWriter &
+    writer() {
+        if (!writer_) {
+            writer_ = std::make_unique<SpoolWriter>(Pgoutput());
+        }
+        return *writer_;
+    }
+    void
+    Append(const std::string &payload) {
+        writer().Append(Lsn{1}, payload);
+    }
+    void
+    Chunk(uint32_t xid, bool first, const std::vector<std::string> &payloads) {
+        Append(StreamStart(xid, first));
+        for (const std::string &payload : payloads) {
+            Append(payload);
+        }
+        Append("E");
+    }
+    void
+    Plain(uint64_t commit_lsn, const std::vector<std::string> &payloads) {
+        Append(PlainBegin(commit_lsn));
+        for (const std::string &payload : payloads) {
+            Append(payload);
+        }
+        Append(PlainCommit(commit_lsn));
+    }
+
+    static std::string
+    Describe(Step step, const Change &change) {
+        switch (step) {
+        case Step::kBegin:
+            return "begin " + std::to_string(change.commit_lsn.value);
+        case Step::kCommit:
+            return "commit " + std::to_string(change.end_lsn.value);
+        case Step::kReset:
+            return "reset";
+        default:
+            return change.relation->columns[0].name + "=" +
+                   std::string(change.new_tuple.at(0).data);
+        }
+    }
+    Steps
+    Read(Lsn start_after = {}) {
+        writer().Flush();
+        SpoolReader reader(directory_, identity_);
+        PgoutputDecoder decoder;
+        TransactionReader transactions(reader, decoder, start_after);
+        Steps steps;
+        Change change;
+        Step step;
+        while ((step = transactions.Next(writer().written(), change)) != Step::kNothing) {
+            steps.push_back(Describe(step, change));
+            last_ = transactions.position();
+        }
+        return steps;
+    }
+
+    std::unique_ptr<SpoolWriter> writer_;
+    SpoolPosition last_;
+};
+
+TEST(XidSet, JoinsWhatFollows) {
+    XidSet set;
+    for (uint32_t xid : {5U, 7U, 6U, 10U, 9U, 4U, 6U, 20U}) {
+        set.Insert(xid);
+    }
+    EXPECT_EQ(set.size(), 3U);
+    for (uint32_t xid = 0; xid < 25; ++xid) {
+        const bool inserted = (xid >= 4 && xid <= 7) || xid == 9 || xid == 10 || xid == 20;
+        EXPECT_EQ(set.Contains(xid), inserted) << xid;
+    }
+    set.Insert(0xffffffff);
+    EXPECT_TRUE(set.Contains(0xffffffff));
+    EXPECT_FALSE(set.Contains(0));
+}
+
+TEST_F(StreamedTransactions, SurfaceAtTheirCommit) {
+    for (const bool compress : {false, true}) {
+        compress_ = compress;
+        Chunk(50, true, {Relation(50, "a"), Insert(50, "1")});
+        Plain(100, {Relation(0, "a"), Insert(0, "plain")});
+        Chunk(60, true, {Relation(60, "a"), Insert(60, "other")});
+        Chunk(50, false, {Insert(51, "2"), Insert(50, "3")});
+        Append(StreamCommit(60, 200));
+        Append(StreamCommit(50, 300));
+        EXPECT_EQ(Read(), (Steps{"begin 100", "a=plain", "commit 110", "begin 200", "a=other",
+                                 "commit 210", "begin 300", "a=1", "a=2", "a=3", "commit 310"}));
+        EXPECT_EQ(Read(Lsn{210}), (Steps{"begin 300", "a=1", "a=2", "a=3", "commit 310"}));
+        EXPECT_TRUE(Read(Lsn{310}).empty());
+        EXPECT_EQ(writer().last_end_lsn(), Lsn{310});
+        writer_.reset();
+        std::filesystem::remove(Path(1));
+    }
+}
+
+TEST_F(StreamedTransactions, WhatIsAbortedDoesNotSurface) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1"), Insert(51, "no")});
+    Chunk(60, true, {Relation(60, "b"), Insert(60, "no")});
+    Append(StreamAbort(50, 51));
+    Chunk(50, false, {Insert(52, "no"), Insert(53, "2")});
+    Append(StreamAbort(60, 60));
+    Append(StreamAbort(50, 52));
+    Append(StreamCommit(50, 300));
+    EXPECT_EQ(Read(), (Steps{"begin 300", "a=1", "a=2", "commit 310"}));
+}
+
+TEST_F(StreamedTransactions, AResetTakesBackAllThatAreOpen) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "lost")});
+    Append(StreamStart(60, true));
+    Append(Relation(60, "a"));
+    EXPECT_TRUE(writer().in_transaction());
+    writer().AppendReset();
+    EXPECT_FALSE(writer().in_transaction());
+    Chunk(60, true, {Relation(60, "a"), Insert(60, "again")});
+    Append(StreamCommit(60, 200));
+    EXPECT_EQ(Read(), (Steps{"begin 200", "a=again", "commit 210"}));
+}
+
+// Also if only the newest segment is read, which has nothing of them.
+TEST_F(StreamedTransactions, OpeningTheSpoolTakesThemBack) {
+    segment_size_ = 300;
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "lost")});
+    for (uint64_t lsn = 100; lsn < 200; lsn += 10) {
+        Plain(lsn, {});
+    }
+    writer().Sync();
+    ASSERT_GT(writer().written().segment, 3U);
+    writer_.reset();
+    SpoolOptions options = Pgoutput();
+    options.verify_all = false;
+    writer_ = std::make_unique<SpoolWriter>(options);
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "again")});
+    Append(StreamCommit(50, 300));
+    const Steps steps = Read(Lsn{200});
+    EXPECT_EQ(steps, (Steps{"begin 300", "a=again", "commit 310"}));
+}
+
+TEST_F(StreamedTransactions, EverySegmentTellsWhoseChunkItIs) {
+    segment_size_ = 300;
+    std::vector<std::string> rows{Relation(50, "a")};
+    Steps expected{"begin 300"};
+    for (int i = 0; i < 40; ++i) {
+        rows.push_back(Insert(50, std::to_string(i)));
+        expected.push_back("a=" + std::to_string(i));
+    }
+    expected.push_back("commit 310");
+    Chunk(50, true, rows);
+    Append(StreamCommit(50, 300));
+    ASSERT_GT(writer().written().segment, 5U);
+    EXPECT_EQ(Read(), expected);
+    // Its beginning is gone: it must be applied.
+    writer().Flush();
+    PruneSpool(directory_, {3, 0});
+    EXPECT_TRUE(Read(Lsn{310}).empty());
+    EXPECT_EQ(Sqlstate([&] { Read(Lsn{250}); }), sqlstate::kDataCorrupted);
+}
+
+TEST_F(StreamedTransactions, ReadingBeginsAtTheFirstThatIsOpen) {
+    segment_size_ = 300;
+    Plain(100, {});
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1")});
+    const uint64_t first = writer().written().segment;
+    for (uint64_t lsn = 200; lsn < 300; lsn += 10) {
+        Plain(lsn, {});
+    }
+    Read();
+    EXPECT_LE(last_.segment, first);
+    const Lsn none{};
+    EXPECT_FALSE(writer().ApplyMakesRoom(none)); // nothing before it can go
+    Append(StreamCommit(50, 300));
+    EXPECT_TRUE(writer().ApplyMakesRoom(none));
+    EXPECT_EQ(Read(Lsn{300}), (Steps{"begin 300", "a=1", "commit 310"}));
+    EXPECT_EQ(last_, writer().written());
+}
+
+TEST_F(StreamedTransactions, OneThatCameBeforeIsTakenBack) {
+    Plain(300, {});
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "no")});
+    EXPECT_FALSE(writer().Append(Lsn{1}, StreamCommit(50, 250)));
+    EXPECT_EQ(writer().duplicate_transactions(), 1U);
+    EXPECT_EQ(writer().last_end_lsn(), Lsn{310});
+    EXPECT_EQ(Read(), (Steps{"begin 300", "commit 310"}));
+}
+
+// What the source described in a transaction that committed it does not describe again.
+TEST_F(StreamedTransactions, DescriptionsCountFromTheCommitOn) {
+    Plain(100, {Relation(0, "old"), Insert(0, "1")});
+    Chunk(50, true, {Relation(50, "new"), Insert(50, "2")});
+    Plain(150, {Insert(0, "3")});
+    Append(StreamCommit(50, 200));
+    Plain(250, {Insert(0, "4")});
+    // An aborted one's do not count, nor do those older than another.
+    Chunk(60, true, {Relation(60, "aborted")});
+    Append(StreamAbort(60, 60));
+    Chunk(70, true, {Relation(70, "stale"), Insert(70, "5")});
+    Plain(300, {Relation(0, "newest"), Insert(0, "6")});
+    Append(StreamCommit(70, 400));
+    Plain(500, {Insert(0, "7")});
+    EXPECT_EQ(Read(),
+              (Steps{"begin 100", "old=1",    "commit 110", "begin 150", "old=3",   "commit 160",
+                     "begin 200", "new=2",    "commit 210", "begin 250", "new=4",   "commit 260",
+                     "begin 300", "newest=6", "commit 310", "begin 400", "stale=5", "commit 410",
+                     "begin 500", "newest=7", "commit 510"}));
+}
+
+TEST_F(StreamedTransactions, CanBeReadAgainFromTheirBegin) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1"), Relation(50, "b"), Insert(50, "2")});
+    Append(StreamCommit(50, 300));
+    writer().Flush();
+    SpoolReader reader(directory_, identity_);
+    PgoutputDecoder decoder;
+    TransactionReader transactions(reader, decoder, {});
+    Change change;
+    Steps steps;
+    for (int pass = 0; pass < 3; ++pass) {
+        for (int i = 0; i < 3; ++i) {
+            const Step step = transactions.Next(writer().written(), change);
+            steps.push_back(Describe(step, change));
+        }
+        if (pass < 2) {
+            transactions.Rewind();
+        }
+    }
+    EXPECT_EQ(transactions.Next(writer().written(), change), Step::kCommit);
+    EXPECT_EQ(steps, (Steps{"begin 300", "a=1", "b=2", "begin 300", "a=1", "b=2", "begin 300",
+                            "a=1", "b=2"}));
+}
+
+TEST_F(StreamedTransactions, WhatIsOutOfOrderIsRefused) {
+    const std::string row = Insert(50, "x");
+    const auto refused = [this](const std::vector<std::string> &before, const std::string &last) {
+        for (const std::string &payload : before) {
+            Append(payload);
+        }
+        const std::string state = Sqlstate([&] { Append(last); });
+        writer().AppendReset();
+        return state == sqlstate::kProtocolViolation;
+    };
+    const std::string start = StreamStart(50, true);
+    EXPECT_TRUE(refused({}, StreamStart(50, false)));
+    EXPECT_TRUE(refused({}, "E"));
+    EXPECT_TRUE(refused({}, StreamCommit(50, 100)));
+    EXPECT_TRUE(refused({start}, start));
+    EXPECT_TRUE(refused({start}, PlainBegin(100)));
+    EXPECT_TRUE(refused({start}, PlainCommit(100)));
+    EXPECT_TRUE(refused({start}, StreamCommit(50, 100)));
+    EXPECT_TRUE(refused({start}, StreamAbort(50, 50)));
+    EXPECT_TRUE(refused({start, "E"}, start));
+    EXPECT_TRUE(refused({PlainBegin(100)}, start));
+    EXPECT_TRUE(refused({PlainBegin(100)}, "E"));
+    EXPECT_TRUE(Read().empty());
+}
+
+TEST(StreamedMessages, TruncatedOnesAreRefused) {
+    PgoutputDecoder decoder;
+    for (const std::string &message :
+         {StreamStart(50, true), StreamCommit(50, 100), StreamAbort(50, 51), std::string("E")}) {
+        EXPECT_NE(decoder.MarkStreamed(message).kind, TransactionMark::Kind::kNone);
+        EXPECT_THROW(MarkPgoutput(message + "x"), Error);
+        for (size_t size = 1; size < message.size(); ++size) {
+            EXPECT_THROW(MarkPgoutput(message.substr(0, size)), Error);
+        }
+    }
+    EXPECT_EQ(MarkPgoutput(BuildStreamStart(7)).xid, 7U);
+    EXPECT_EQ(MarkPgoutput(BuildStreamAbort(7)).subxid, 7U);
+    Change change;
+    decoder.BeginStreamed();
+    decoder.DecodeStreamed(Lsn{1}, Relation(50, "a"), change);
+    const std::string row = Insert(51, "value");
+    decoder.DecodeStreamed(Lsn{1}, row, change);
+    EXPECT_EQ(change.xid, 51U);
+    for (size_t size = 0; size < row.size(); ++size) {
+        EXPECT_THROW(decoder.DecodeStreamed(Lsn{1}, row.substr(0, size), change), Error);
+    }
+    EXPECT_THROW(decoder.Decode(Lsn{1}, Insert(0, "x"), change), Error); // not described there
+    decoder.BeginStreamed();
+    EXPECT_THROW(decoder.DecodeStreamed(Lsn{1}, row, change), Error);
+}
+
+} // namespace
+} // namespace livemigrate
