@@ -182,6 +182,7 @@ Abort(FunctionCallInfo fcinfo) {
     }
     if (migration->state != State::kAborted) {
         control::TransitionTo(*migration, State::kAborted);
+        control::KeepWork(id, std::pair(control::SumTables(id), control::SumJobs(id)));
         control::ResumePolicyJobs(id);
         control::SetMessage(id, "aborted in stage " + std::string(StageName(migration->stage)));
     }

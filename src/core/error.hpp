@@ -34,6 +34,7 @@ inline constexpr std::string_view kUndefinedObject = "42704";
 inline constexpr std::string_view kDuplicateObject = "42710";
 inline constexpr std::string_view kDiskFull = "53100";
 inline constexpr std::string_view kConfigurationLimitExceeded = "53400";
+inline constexpr std::string_view kProgramLimitExceeded = "54000";
 inline constexpr std::string_view kObjectNotInPrerequisiteState = "55000";
 inline constexpr std::string_view kObjectInUse = "55006";
 inline constexpr std::string_view kQueryCanceled = "57014";

@@ -318,6 +318,30 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     return copied;
 }
 
+// A value or row that has more than 1 GB in the form in which it travels: the source's memory ends
+// there. bytea takes twice its length as text.
+bool
+IsTooLarge(const Error &error) {
+    return error.sqlstate() == sqlstate::kProgramLimitExceeded ||
+           error.message().find("invalid memory alloc request size") != std::string::npos;
+}
+
+std::string
+HintAtLargestRows(const CopyTask &task, const std::vector<CopyColumn> &columns) {
+    std::string size;
+    for (const CopyColumn &column : columns) {
+        const bool has_length = column.base_type == BYTEAOID || column.base_type == TEXTOID;
+        size += (size.empty() ? "" : " + ") + std::string("COALESCE(") +
+                (has_length ? "octet_length(" : "pg_column_size(") + QuoteIdentifier(column.name) +
+                "), 0)";
+    }
+    return "Make the row smaller, or leave the table's rows out with exclude_table_data and take "
+           "them along by other means. To find it, run on the source: SELECT ctid, " +
+           size + " AS bytes FROM ONLY " + QualifiedName(task.schema, task.name) +
+           " ORDER BY bytes DESC LIMIT 5; then on the target: SELECT "
+           "livemigrate.migration_resume();";
+}
+
 } // namespace
 
 CopiedPart
@@ -327,8 +351,8 @@ CopyPartData(source::Connection &source, const CopyTask &task,
     try {
         return CopyRows(source, task, columns, freeze, progress, trace);
     } catch (const Error &error) {
-        if (!ConcernsOneTable(error.sqlstate())) {
-            throw;
+        if (IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kDiskFull) {
+            throw; // of all tables
         }
         // Which row, which statement: of the target's errors the context says so.
         std::string where = error.detail();
@@ -343,7 +367,7 @@ CopyPartData(source::Connection &source, const CopyTask &task,
         throw Error(error.sqlstate(), "table " + QualifiedName(task.schema, task.name) +
                                           " could not be copied: " + error.message())
             .Detail(where)
-            .Hint(error.hint());
+            .Hint(IsTooLarge(error) ? HintAtLargestRows(task, columns) : error.hint());
     }
 }
 

@@ -81,7 +81,7 @@ for my $major (12, 13) {
 # --- C22: a value that has no text form, because twice its length is beyond 1 GB.  It travels in
 # binary; a table that cannot, since another column's type forbids it, stops with its name.
 SKIP: {
-    skip 'C22 needs PG_TEST_EXTRA=large_values and 4 GB of memory', 5
+    skip 'C22 needs PG_TEST_EXTRA=large_values and 4 GB of memory', 6
         unless ($ENV{PG_TEST_EXTRA} // '') =~ /\blarge_values\b/;
     my $large = $pair->database('large');
     $large->source_sql(<<'SQL');
@@ -98,6 +98,8 @@ SQL
     my $status = $large->status_row;
     like($status->{last_error}, qr/table "public"\."in_text" could not be copied/,
         'C22 the table is named');
+    my ($search) = $status->{hint} =~ /run on the source: (SELECT .*?);/;
+    like($large->source_sql($search), qr/^\(0,1\)\|\d{9}/, 'C22 the hint finds the row');
     is( $large->target_sql("SELECT count(*) FROM livemigrate.events
             WHERE severity IN ('warning', 'error') AND message ~ 'in_text'"),
         1, 'C22 and not tried again and again');
