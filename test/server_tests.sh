@@ -22,6 +22,8 @@ output=$work/output.txt
 for item in Makefile project.mk sql expected test contrib doc; do
     cp -R "$root/$item" "$work/"
 done
+# Read by the test that holds the reference against the sources.
+(cd "$root" && cp --parents src/*/*.cpp src/*/*.hpp "$work/")
 if [ "$(id -u)" = 0 ]; then
     chown -R "$test_user" "$work"
 fi

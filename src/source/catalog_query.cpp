@@ -21,7 +21,6 @@ SELECT pg_catalog.current_setting('server_version_num'),
        r.rolsuper OR r.rolreplication OR EXISTS (
            SELECT FROM pg_catalog.pg_roles g
            WHERE g.rolname = 'rds_replication' AND pg_catalog.pg_has_role(g.oid, 'MEMBER')),
-       EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_replication'),
        pg_catalog.has_database_privilege(d.oid, 'CREATE'),
        pg_catalog.host(pg_catalog.inet_client_addr()),
        pg_catalog.current_setting('wal_level'),
@@ -226,7 +225,6 @@ DescribeSource(Connection &connection) {
     read(info.role);
     read(info.is_superuser);
     read(info.can_replicate);
-    read(info.has_cloud_replication_role);
     read(info.can_create_in_database);
     read(info.client_address);
     read(info.wal_level);

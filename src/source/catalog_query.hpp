@@ -27,10 +27,9 @@ struct SourceInfo {
 
     std::string role;
     bool is_superuser = false;
-    bool can_replicate = false; // the attribute, superuser, or a cloud's replication role
-    bool has_cloud_replication_role = false; // the server has rds_replication to be granted
-    bool can_create_in_database = false;     // needed for CREATE PUBLICATION
-    std::string client_address;              // ours as the source sees it; empty for a local socket
+    bool can_replicate = false;          // the attribute, superuser, or a cloud's replication role
+    bool can_create_in_database = false; // needed for CREATE PUBLICATION
+    std::string client_address;          // ours as the source sees it; empty for a local socket
 
     std::string wal_level;
     int max_replication_slots = 0;

@@ -178,6 +178,8 @@ RunPreflight(const MigrationSettings &settings) {
     }
     CheckSourceServer(run);
     CheckSourceLimits(run);
+    CheckCapacity(run);
+    CheckOperation(run);
     CheckReplicationConnection(run);
     CheckSlot(run);
     CheckPlugin(run);

@@ -96,27 +96,14 @@ CheckLocks(PreflightRun &run) {
 }
 
 void
-CheckSlotLimits(PreflightRun &run) {
+CheckPatience(PreflightRun &run) {
     const source::SourceInfo &info = run.info();
-    bool limited = false;
-    if (!info.max_slot_wal_keep_size.empty() && info.max_slot_wal_keep_size != "-1") {
-        limited = true;
-        run.Warning("slot_wal_limit", "source",
-                    "max_slot_wal_keep_size is " + info.max_slot_wal_keep_size +
-                        ": when the target falls that far behind, the source drops the slot's WAL "
-                        "and the migration has to start again",
-                    SetAndReload("max_slot_wal_keep_size", "-1"));
-    }
     const std::string &idle = info.idle_replication_slot_timeout;
     if (!idle.empty() && idle != "0") {
-        limited = true;
         run.Warning("slot_idle_timeout", "source",
                     "idle_replication_slot_timeout is " + idle +
                         ": a migration paused for longer has to start again",
                     SetAndReload("idle_replication_slot_timeout", "0"));
-    }
-    if (!limited) {
-        run.Ok("slot_wal_limit", "source", "the source keeps a slot's WAL for as long as it takes");
     }
     if (!info.old_snapshot_threshold.empty() && info.old_snapshot_threshold != "-1") {
         run.Fail("old_snapshot_threshold", sqlstate::kObjectNotInPrerequisiteState, "source",
@@ -152,7 +139,7 @@ CheckSourceLimits(PreflightRun &run) {
     CheckSenders(run);
     CheckConnections(run);
     CheckLocks(run);
-    CheckSlotLimits(run);
+    CheckPatience(run);
 }
 
 // Creating a slot waits for every transaction with an xid, in any database of the source.

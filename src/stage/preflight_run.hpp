@@ -70,11 +70,21 @@ std::string SetAndRestart(const std::string &parameter, const std::string &value
                           const std::string &server);
 std::string SetAndReload(const std::string &parameter, const std::string &value);
 
+// What a provider does differently; the plain ways where the source is at none that is known.
+struct ProviderFixes {
+    std::string name;        // empty: none
+    std::string decoding;    // turns logical decoding on
+    std::string replication; // lets our role use it
+};
+ProviderFixes FindProvider(PreflightRun &run); // preflight_provider.cpp
+
 // The checks, in the order in which they run. Each adds at least one row, if it has to do with the
 // migration at all.
 void CheckSourceServer(PreflightRun &run);          // preflight_source.cpp
 void CheckSourceLimits(PreflightRun &run);          // preflight_limits.cpp
 void CheckOpenTransactions(PreflightRun &run);      // preflight_limits.cpp
+void CheckCapacity(PreflightRun &run);              // preflight_capacity.cpp
+void CheckOperation(PreflightRun &run);             // preflight_operation.cpp
 void CheckReplicationConnection(PreflightRun &run); // preflight_slot.cpp
 void CheckSlot(PreflightRun &run);                  // preflight_slot.cpp
 void CheckPlugin(PreflightRun &run);                // preflight_plugin.cpp

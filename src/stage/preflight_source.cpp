@@ -103,7 +103,7 @@ CheckSameServer(PreflightRun &run) {
 }
 
 void
-CheckWalLevel(PreflightRun &run) {
+CheckWalLevel(PreflightRun &run, const ProviderFixes &provider) {
     const source::SourceInfo &info = run.info();
     if (info.wal_level == "logical") {
         run.Ok("wal_level", "source", "wal_level is logical");
@@ -111,13 +111,11 @@ CheckWalLevel(PreflightRun &run) {
     }
     run.Fail("wal_level", sqlstate::kObjectNotInPrerequisiteState, "source",
              "wal_level of the source is \"" + info.wal_level + "\", not \"logical\"",
-             info.has_cloud_replication_role
-                 ? "rds.logical_replication = 1\n-- in the parameter group; then restart the source"
-                 : SetAndRestart("wal_level", "'logical'", "source"));
+             provider.decoding);
 }
 
 void
-CheckReplicationRole(PreflightRun &run) {
+CheckReplicationRole(PreflightRun &run, const ProviderFixes &provider) {
     const source::SourceInfo &info = run.info();
     const std::string role = QuoteIdentifier(info.role);
     if (info.can_replicate) {
@@ -125,9 +123,7 @@ CheckReplicationRole(PreflightRun &run) {
         return;
     }
     run.Fail("replication_role", sqlstate::kInsufficientPrivilege, role,
-             "role " + role + " of the source lacks REPLICATION",
-             info.has_cloud_replication_role ? "GRANT rds_replication TO " + role + ";"
-                                             : "ALTER ROLE " + role + " REPLICATION;");
+             "role " + role + " of the source lacks REPLICATION", provider.replication);
 }
 
 // Text of an SQL_ASCII database is bytes of no known encoding. Elsewhere the source converts, or
@@ -203,8 +199,12 @@ CheckSourceServer(PreflightRun &run) {
     CheckMinor(run);
     CheckRecovery(run);
     CheckSameServer(run);
-    CheckWalLevel(run);
-    CheckReplicationRole(run);
+    const ProviderFixes provider = FindProvider(run);
+    if (!provider.name.empty()) {
+        run.Ok("provider", "source", "the source is at " + provider.name);
+    }
+    CheckWalLevel(run, provider);
+    CheckReplicationRole(run, provider);
     CheckEncoding(run);
     CheckLocale(run);
     CheckOwnSchema(run);

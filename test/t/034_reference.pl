@@ -56,10 +56,12 @@ for my $view (rows("SELECT relname FROM pg_class WHERE relnamespace = $schema AN
 is_deeply(missing(section('Settings'), rows("SELECT name FROM pg_settings WHERE name ~ '^livemigrate\\.'")),
     [], 'settings');
 
-# --- checks, those that this pair of servers makes
+# --- checks: those that this pair of servers makes, and those that the sources name
 my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
 my @checks = rows("SELECT DISTINCT check_id FROM livemigrate.migration_check($source)");
-cmp_ok(scalar @checks, '>', 20, 'there are checks');
+push @checks, map { slurp_file($_) =~ /run\.(?:Ok|Notice|Warning|Fail)\(\s*"(\w+)"/g }
+  glob "$FindBin::RealBin/../../src/stage/preflight*.cpp";
+cmp_ok(scalar @checks, '>', 60, 'there are checks');
 is_deeply(missing(section('Checks'), @checks), [], 'checks');
 
 # --- options: the error for an unknown one lists the known
@@ -67,6 +69,37 @@ my $error = $pair->target_error($pair->start_sql(options => { nonsense => 1 }));
 my @options = grep { $_ ne 'nonsense' } "$error->{detail} $error->{hint}" =~ /\b([a-z]+_[a-z_]+|unlogged|publication|hypertables)\b/g;
 cmp_ok(scalar @options, '>', 4, 'there are options');
 is_deeply(missing(section('Options'), @options), [], 'options');
+
+# --- SQLSTATEs: those that the sources name, and whether the retry policy takes them for transient
+{
+    my $top    = "$FindBin::RealBin/../..";
+    my $errors = slurp_file("$top/src/core/error.hpp");
+    my %known  = $errors =~ /std::string_view (k\w+) = "(\w{5})"/g;
+    my $include = `pg_config --includedir-server`;
+    chomp $include;
+    my %macro;
+    my $header = slurp_file("$include/utils/errcodes.h");
+    while ($header =~ /#define (ERRCODE_\w+) MAKE_SQLSTATE\(([^)]*)\)/g) {
+        my ($name, $characters) = ($1, $2);
+        $macro{$name} = join '', $characters =~ /\w/g;
+    }
+    my %used = map { $_ => 1 } values %known;
+    for my $file (glob "$top/src/*/*.cpp $top/src/*/*.hpp") {
+        my $text = slurp_file($file);
+        $used{ $macro{$_} } = 1 for $text =~ /errcode\((ERRCODE_\w+)\)/g;
+        $used{$_} = 1 for $text =~ /\bError\("(\w{5})"/g;
+    }
+    my %again  = section('SQLSTATEs') =~ /^\| `(\w{5})` \|.*\| (yes|no) \|$/mg;
+    is_deeply([ sort keys %again ], [ sort keys %used ], 'SQLSTATEs');
+    my $policy = slurp_file("$top/src/core/retry_policy.cpp");
+    my ($classes, $not, $states) = map { $policy =~ /$_.*?\(\{(.*?)\}\)/s ? $1 : die "no $_" }
+      qw(kTransientClasses kPermanentInTransientClass kTransientStates);
+    my %said = map {
+        my ($code, $class) = ($_, substr $_, 0, 2);
+        $code => ($states =~ /"$code"/ || $classes =~ /"$class"/ && $not !~ /"$code"/ ? 'yes' : 'no')
+    } keys %again;
+    is_deeply(\%again, \%said, 'which SQLSTATEs are retried');
+}
 
 # --- estimate and metrics
 my @items = rows("SELECT item FROM livemigrate.migration_estimate($source, sample_seconds => 0)");
