@@ -6,8 +6,6 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
-#include <libpq-fe.h>
-
 namespace livemigrate::stage {
 
 namespace {

@@ -1,0 +1,64 @@
+# The alert rules, as promtool reads them: they are valid, and fire on the series they are for, by
+# themselves and for the server only that is in trouble.
+use strict;
+use warnings;
+
+use File::Temp qw(tempdir);
+use FindBin;
+use IPC::Run qw(run);
+use Test::More;
+
+my $rules = "$FindBin::RealBin/../../contrib/monitoring/alerts.yaml";
+plan skip_all => 'promtool (Debian package prometheus) is not installed'
+  unless grep { -x "$_/promtool" } split /:/, $ENV{PATH};
+
+sub promtool_ok {
+    my ($label, @arguments) = @_;
+    my $output = '';
+    ok(run([ 'promtool', @arguments ], '<', \'', '>&', \$output), $label) or diag $output;
+}
+promtool_ok('the rules are valid', qw(check rules), $rules);
+
+# [metric, further labels, values]: promtool's notation, one value a minute.
+sub series {
+    my ($instance, $metric, $labels, $values) = @_;
+    my $name = qq(livemigrate_value{instance="$instance", migration="main", metric="$metric"$labels});
+    return "      - series: '$name'\n        values: '$values'\n";
+}
+my @fires = (
+    MigrationFailed => '1m' => [ livemigrate_state => ', state="failed"', '1x60', '0x60' ],
+    MigrationHasNoCoordinator => '5m' =>
+      [ livemigrate_coordinator_running => '', '0x60', '1x60' ],
+    MigrationNotConverging => '15m' => [ livemigrate_not_converging => '', '1x60', '0x60' ],
+    MigrationLagGrows => '40m' => [ livemigrate_lag_bytes => '', '0+1000000x60', '5x60' ],
+    MigrationSlotInDanger => '5m' => [ livemigrate_slot_safe_bytes => '', '1e9x60', '9e9x60' ]);
+my %with = (
+    MigrationHasNoCoordinator => [ livemigrate_state => ', state="running"', '1x60' ],
+    MigrationLagGrows => [ livemigrate_replay_lag_seconds => '', '100x60' ]);
+
+my $directory = tempdir(CLEANUP => 1);
+while (my ($alert, $at, $sample) = splice @fires, 0, 3) {
+    my ($metric, $labels, $bad, $good) = @$sample;
+    my $series = series('bad', $metric, $labels, $bad) . series('good', $metric, $labels, $good);
+    if (my $second = $with{$alert}) {
+        $series .= series($_, @$second) for qw(bad good);
+    }
+    open my $file, '>', "$directory/test.yaml" or die $!;
+    print $file <<"YAML";
+rule_files: ['$rules']
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+$series
+    promql_expr_test:
+      - expr: count by (alertname, instance) (ALERTS{alertstate="firing", alertname="$alert"})
+        eval_time: $at
+        exp_samples:
+          - labels: '{alertname="$alert", instance="bad"}'
+            value: 1
+YAML
+    close $file;
+    promtool_ok("$alert fires for the server in trouble", qw(test rules), "$directory/test.yaml");
+}
+done_testing();
