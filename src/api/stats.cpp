@@ -4,6 +4,7 @@
 
 #include "api/arguments.hpp"
 #include "api/figures.hpp"
+#include "api/lock_wait.hpp"
 #include "api/sql_function.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
@@ -178,6 +179,11 @@ Advise(const Status &status) {
         advice.hint = "Write less on the source for a while, or give the target faster storage; "
                       "what was received is kept on disk meanwhile. To see what apply waits for: "
                       "SELECT kind, pid, what FROM livemigrate.workers;";
+    }
+    const bool works = status.figures.live && status.state == State::kRunning;
+    if (const auto wait = works ? FindLockWait(pg::Number<int32_t>(status.row, 0)) : std::nullopt) {
+        advice.message += "; " + wait->message;
+        advice.hint = wait->hint;
     }
     if (advice.message.empty()) {
         advice.message = "stage " + pg::Text(status.row, 2) + " is under way";

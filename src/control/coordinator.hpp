@@ -78,6 +78,7 @@ class Coordinator {
     void LockTables(const std::vector<CopyTable> &tables);
     std::vector<CopyTable> ListTables(source::Connection &source,
                                       source::TableSizes sizes = source::TableSizes::kMeasured);
+    void ShowLockHolders(int waiting_pid);
     void RunRolesStage();
     void RunSchemaStage();
     void CopyDatabaseSettings();

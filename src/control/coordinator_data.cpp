@@ -5,6 +5,7 @@
 #include "control/coordinator.hpp"
 
 #include "control/table_selection.hpp"
+#include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "core/split_planner.hpp"
@@ -89,13 +90,17 @@ Coordinator::EnsureSnapshot() {
 void
 Coordinator::AcquireNewSnapshot() {
     SetMessage("taking a new snapshot on the source");
+    source::Connection monitor =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     const std::string slot =
         SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
     const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
-        SetMessage("taking a new snapshot on the source: waiting for transactions there",
-                   "The snapshot is taken as soon as they have ended.");
+        const SourceBlockers blockers = FindBlockers(monitor);
+        SetMessage("taking a new snapshot on the source: waiting for transactions there" +
+                       blockers.who,
+                   "The snapshot is taken as soon as they have ended." + blockers.command);
         CheckRequests();
     });
     HoldSnapshot(made.snapshot);

@@ -9,6 +9,7 @@
 #include "control/check_record.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
+#include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
@@ -52,44 +53,6 @@ WithoutWhere(const std::string &condition) {
     }
     const bool has_where = pg_strncasecmp(condition.c_str() + start, "where", 5) == 0;
     return condition.substr(start + (has_where ? 5 : 0));
-}
-
-// Who keeps a slot from being made: transactions that were running when it was asked for.
-std::string
-DescribeBlockers(source::Connection &monitor) {
-    const pg::SqlResult running = monitor.Query(
-        "SELECT pid, usename, pg_catalog.date_trunc('second', pg_catalog.now() - xact_start) "
-        "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
-        "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3");
-    const pg::SqlResult prepared =
-        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3");
-    std::string text;
-    for (const pg::SqlRow &row : running.rows) {
-        text += (text.empty() ? "" : ", ") + std::string("process ") + pg::Text(row, 0) + " (" +
-                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
-    }
-    for (const pg::SqlRow &row : prepared.rows) {
-        text += (text.empty() ? "" : ", ") + std::string("prepared transaction ") +
-                QuoteLiteral(pg::Text(row, 0));
-    }
-    return text;
-}
-
-// Who keeps a session of the source waiting for its locks.
-std::string
-DescribeLockHolders(const std::string &conninfo, int waiting_pid) {
-    source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
-    const pg::SqlResult holders = monitor.Query(
-        "SELECT b.pid, a.usename, pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start) "
-        "FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(" +
-        std::to_string(waiting_pid) +
-        ")) AS b(pid) LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 3");
-    std::string text;
-    for (const pg::SqlRow &row : holders.rows) {
-        text += (text.empty() ? ": held by process " : ", ") + pg::Text(row, 0) + " (" +
-                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
-    }
-    return text;
 }
 
 } // namespace
@@ -240,10 +203,10 @@ Coordinator::MakeSlot() {
     }
     const source::CreatedSlot slot =
         stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
-            const std::string blockers = DescribeBlockers(monitor);
+            const SourceBlockers blockers = FindBlockers(monitor);
             SetMessage("creating the replication slot: waiting for transactions on the source" +
-                           (blockers.empty() ? "" : ": " + blockers),
-                       "The slot is made as soon as they have ended.");
+                           blockers.who,
+                       "The slot is made as soon as they have ended." + blockers.command);
             CheckRequests();
         });
     HoldSnapshot(slot.snapshot);
@@ -309,13 +272,17 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
                 QualifiedName(table.schema, table.name);
     }
     const std::string name = migration_.origin_name;
+    // It locks its tables against other changes of their definition.
+    const auto show_holders = [&] { ShowLockHolders(PQbackendPID(source.raw())); };
     source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
-                 (full.empty() ? "" : " FOR TABLE " + full));
+                     (full.empty() ? "" : " FOR TABLE " + full),
+                 show_holders);
     migration_.publications = {name};
     if (!insert_only.empty()) {
         const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
         source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + "_insert") + " FOR TABLE " +
-                     insert_only + " WITH (publish = 'insert" + truncate + "')");
+                         insert_only + " WITH (publish = 'insert" + truncate + "')",
+                     show_holders);
         migration_.publications.push_back(name + "_insert");
     }
     pg::Transaction transaction;
@@ -333,6 +300,14 @@ Coordinator::HoldSnapshot(const std::string &exported) {
     pg::Transaction transaction;
     control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
     transaction.Commit();
+}
+
+void
+Coordinator::ShowLockHolders(int waiting_pid) {
+    const SourceBlockers holders = FindLockHolders(migration_.settings.source, waiting_pid);
+    SetMessage("waiting for locks on the source's tables" + holders.who,
+               "The migration goes on as soon as they are released." + holders.command);
+    CheckRequests();
 }
 
 // Keeps tables from being rewritten while they are copied, and finds those that already were: to
@@ -353,13 +328,8 @@ Coordinator::LockTables(const std::vector<CopyTable> &tables) {
                      QualifiedName(wanted[i]->schema, wanted[i]->name);
             oids += (oids.empty() ? "" : ",") + std::to_string(wanted[i]->source_oid);
         }
-        snapshot_session_->Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE", [&] {
-            SetMessage("waiting for locks on the source's tables" +
-                           DescribeLockHolders(migration_.settings.source,
-                                               PQbackendPID(snapshot_session_->raw())),
-                       "A session there holds an ACCESS EXCLUSIVE lock: see pg_locks.");
-            CheckRequests();
-        });
+        snapshot_session_->Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE",
+                                 [&] { ShowLockHolders(PQbackendPID(snapshot_session_->raw())); });
         const pg::SqlResult rewritten = snapshot_session_->Query(
             "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
             "ON n.oid = c.relnamespace WHERE c.oid IN (" +

@@ -1,0 +1,68 @@
+#include "pg/prelude.hpp"
+
+#include "control/source_blockers.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::control {
+
+namespace {
+
+void
+Add(SourceBlockers &blockers, const std::string &who, const std::string &command) {
+    blockers.who += (blockers.who.empty() ? ": " : ", ") + who;
+    if (blockers.command.empty()) {
+        blockers.command = " On the source: " + command;
+    }
+}
+
+// Of pid, role, and how long its transaction is open.
+void
+AddSessions(SourceBlockers &blockers, const pg::SqlResult &sessions, const std::string &verb) {
+    for (const pg::SqlRow &row : sessions.rows) {
+        const std::string pid = pg::Text(row, 0);
+        Add(blockers,
+            verb + "process " + pid + " (" + pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")",
+            "SELECT pg_terminate_backend(" + pid + ");");
+    }
+}
+
+} // namespace
+
+SourceBlockers
+FindBlockers(source::Connection &monitor) {
+    SourceBlockers blockers;
+    AddSessions(blockers,
+                monitor.Query("SELECT pid, usename, "
+                              "pg_catalog.date_trunc('second', pg_catalog.now() - xact_start) "
+                              "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
+                              "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3"),
+                "");
+    const pg::SqlResult prepared =
+        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3");
+    for (const pg::SqlRow &row : prepared.rows) {
+        const std::string gid = QuoteLiteral(pg::Text(row, 0));
+        Add(blockers, "prepared transaction " + gid,
+            "COMMIT PREPARED " + gid + "; or ROLLBACK PREPARED " + gid + ";");
+    }
+    return blockers;
+}
+
+SourceBlockers
+FindLockHolders(const std::string &conninfo, int waiting_pid) {
+    source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    SourceBlockers blockers;
+    AddSessions(
+        blockers,
+        monitor.Query("SELECT b.pid, a.usename, "
+                      "pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start) "
+                      "FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(" +
+                      std::to_string(waiting_pid) +
+                      ")) AS b(pid) LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid "
+                      "LIMIT 3"),
+        "held by ");
+    return blockers;
+}
+
+} // namespace livemigrate::control

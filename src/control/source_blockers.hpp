@@ -1,0 +1,21 @@
+// Which sessions of the source keep the coordinator waiting there.
+#pragma once
+
+#include "source/connection.hpp"
+
+#include <string>
+
+namespace livemigrate::control {
+
+struct SourceBlockers {
+    std::string who;     // ": process 4711 (app, since 00:02:10), ..."; empty if nobody is found
+    std::string command; // " On the source: SELECT pg_terminate_backend(4711);"; for the first
+};
+
+// Those that were running when a slot was asked for: creating it waits for them.
+SourceBlockers FindBlockers(source::Connection &monitor);
+
+// Those that hold the lock for which a session of the source waits. Connects for it.
+SourceBlockers FindLockHolders(const std::string &conninfo, int waiting_pid);
+
+} // namespace livemigrate::control

@@ -1,0 +1,98 @@
+# Every way to wait is in migration_status, with who is waited for and what to do: a transaction and a
+# prepared one that keep the slot from being made, locks on either side, apply at endpos, pause, and
+# background workers that are not free (O08).
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new(source_conf => "max_prepared_transactions = 5\n");
+my ($source, $target) = ($pair->source, $pair->target);
+
+sub database {
+    my ($name) = @_;
+    my $one = $pair->database($name);
+    $one->source_sql('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 9)');
+    return $one;
+}
+
+sub says {
+    my ($one, $label, $message, $hint) = @_;
+    ok($one->poll(sub {
+                my $row = $one->status_row;
+                ($row->{message} // '') =~ $message && ($row->{hint} // '') =~ $hint;
+            }), $label)
+      or $one->diagnose($label);
+    return $one->status_row;
+}
+
+# The hint holds one statement that ends what is waited for.
+sub run_hint {
+    my ($one, $label, $node, $row) = @_;
+    my ($sql) = $row->{hint} =~ /((?:SELECT pg_terminate_backend|COMMIT PREPARED)[^;]*;)/;
+    my ($rc, $out, $err) = $node->psql($one->dbname, $sql // 'no statement');
+    is($rc, 0, "$label: the hint's statement runs as it is") or diag $row->{hint}, $err;
+}
+
+my $pid_since = qr/process \d+ \(\w+, since \d\d:\d\d:\d\d\)/;
+
+# --- the slot waits for a transaction, then for a prepared one
+my $slot = database('slot');
+$slot->source_sql("BEGIN; INSERT INTO t VALUES (20); PREPARE TRANSACTION 'it''s'");
+my $open = $slot->session($source, 'BEGIN; INSERT INTO t VALUES (21)');
+$slot->start(pause_after => ['slot']);
+my $row = says($slot, 'a transaction blocks the slot',
+    qr/creating the replication slot: waiting for transactions on the source: $pid_since/,
+    qr/as soon as they have ended\. On the source: SELECT pg_terminate_backend\(\d+\);/);
+run_hint($slot, 'a transaction blocks the slot', $source, $row);
+$row = says($slot, 'a prepared transaction blocks the slot',
+    qr/: prepared transaction 'it''s'$/, qr/COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED/);
+run_hint($slot, 'a prepared transaction blocks the slot', $source, $row);
+$slot->wait_stage('slot');
+says($slot, 'paused', qr/^paused after stage slot/, qr/migration_resume\(/);
+$slot->end_session($open);
+
+# --- a lock on the source, which its publication waits for
+my $locked = database('locked');
+my $lock   = $locked->lock_table($source, 'public.t');
+$locked->start;
+$row = says($locked, 'a lock on the source',
+    qr/waiting for locks on the source's tables: held by $pid_since/,
+    qr/as soon as they are released\. On the source: SELECT pg_terminate_backend/);
+run_hint($locked, 'a lock on the source', $source, $row);
+$locked->wait_stage('streaming');
+$locked->end_session($lock);
+
+# --- a lock on the target, while changes are applied
+$lock = $locked->lock_table($target, 'public.t');
+$locked->source_sql('INSERT INTO t VALUES (30)');
+$row = says($locked, 'a lock on the target',
+    qr/apply worker, process \d+, waits for a lock that $pid_since holds on the target/,
+    qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+
+# --- endpos is set, and apply is not there yet
+$locked->set_endpos;
+says($locked, 'endpos is not reached', qr/endpos/, qr/./);
+run_hint($locked, 'a lock on the target', $target, $row);
+$locked->end_session($lock);
+$locked->wait_stage('cutover');
+$locked->cleanup;
+$slot->abort;
+
+# --- fewer background workers are free than jobs are wanted
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 6');
+$target->restart;
+my $full   = database('full');
+my @tables = map {"public.t_$_"} 1 .. 8;
+$full->source_sql(join ' ', map {"CREATE TABLE $_ (id int PRIMARY KEY); INSERT INTO $_ VALUES (1);"} @tables);
+$full->start(table_jobs => \'8', pause_after => ['schema']);
+$full->wait_stage('schema');
+$lock = $full->lock_table($target, join(', ', @tables));
+$full->resume([]);
+says($full, 'worker slots are missing', qr/no more free worker slots \(max_worker_processes\)/, qr/./);
+$full->end_session($lock);
+$full->abort;
+done_testing();
