@@ -105,12 +105,13 @@ NextJobs(const std::string &migration, const std::string &phase, bool in_order) 
 // their share, too.
 std::set<int32_t>
 JobsToGather(const std::vector<Candidate> &candidates, bool in_order, int workers) {
-    const size_t share =
-        in_order ? kMostGathered
-                 : std::min(kMostGathered, candidates.size() / (2 * static_cast<size_t>(workers)));
-    std::set<int32_t> ids = {candidates[0].id};
-    for (size_t i = 1; i < share && candidates[i - 1].is_small && candidates[i].is_small; i++) {
-        ids.insert(candidates[i].id);
+    const size_t fair =
+        in_order ? candidates.size() : candidates.size() / (2 * static_cast<size_t>(workers));
+    const size_t share = std::min(kMostGathered, fair);
+    std::set<int32_t> ids = {candidates.at(0).id};
+    for (size_t i = 1; i < share && candidates.at(i - 1).is_small && candidates.at(i).is_small;
+         i++) {
+        ids.insert(candidates.at(i).id);
     }
     return ids;
 }

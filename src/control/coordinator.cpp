@@ -216,34 +216,6 @@ Coordinator::EndStage() {
     }
 }
 
-// False while not even this can be written, for want of disk space.
-bool
-Coordinator::KeepFailure(const Error &error, bool is_new, milliseconds delay) {
-    const bool transient = IsTransient(error.sqlstate());
-    const State before = migration_.state;
-    try {
-        pg::Transaction transaction;
-        RecordError(migration_.id, error, migration_.attempts,
-                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
-        if (is_new) {
-            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
-                        error.message(),
-                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
-        }
-        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
-        transaction.Commit();
-        return true;
-    } catch (const Error &second) {
-        if (second.sqlstate() != sqlstate::kDiskFull) {
-            throw;
-        }
-        migration_.state = before;
-        ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s", migration_.settings.name.c_str(),
-                             second.message().c_str())));
-        return false;
-    }
-}
-
 // Transient: wait and try again. Otherwise a person is needed. False when nothing must be held.
 bool
 Coordinator::HandleFailure(const Error &error) {

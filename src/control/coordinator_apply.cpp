@@ -1,5 +1,5 @@
-// The apply workers: started together, with the same idea of who applies what; and what they count,
-// kept across restarts.
+// The apply workers: started together, with the same idea of who applies what; and what is kept
+// across restarts: what they count, and errors.
 
 #include "pg/prelude.hpp"
 
@@ -7,6 +7,7 @@
 #include "control/apply_origins.hpp"
 #include "control/coordinator.hpp"
 #include "core/apply_progress.hpp"
+#include "core/retry_policy.hpp"
 #include "pg/transaction.hpp"
 
 namespace livemigrate::control {
@@ -100,6 +101,34 @@ Coordinator::KeepCounters() {
     pg::Transaction transaction;
     control::KeepCounters(migration_.id, counters);
     transaction.Commit();
+}
+
+// False while not even this can be written, for want of disk space.
+bool
+Coordinator::KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay) {
+    const bool transient = IsTransient(error.sqlstate());
+    const State before = migration_.state;
+    try {
+        pg::Transaction transaction;
+        RecordError(migration_.id, error, migration_.attempts,
+                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
+        if (is_new) {
+            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
+                        error.message(),
+                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+        }
+        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
+        transaction.Commit();
+        return true;
+    } catch (const Error &second) {
+        if (second.sqlstate() != sqlstate::kDiskFull) {
+            throw;
+        }
+        migration_.state = before;
+        ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s", migration_.settings.name.c_str(),
+                             second.message().c_str())));
+        return false;
+    }
 }
 
 } // namespace livemigrate::control
