@@ -92,7 +92,7 @@ WorkerPool::Start(WorkerKind kind, int member) {
     BackgroundWorkerHandle *handle = nullptr;
     if (!pg::StartWorker(spec, &handle)) {
         slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
-        short_of_slots_ = true;
+        short_of_slots_.insert(kind);
         return false;
     }
     workers_.push_back({kind, member, *index, handle, Clock::now()});
@@ -104,7 +104,7 @@ WorkerPool::Ensure(WorkerKind kind, int count) {
     if (IsDelayed(kind)) {
         return;
     }
-    short_of_slots_ = false;
+    short_of_slots_.erase(kind);
     while (Running(kind) < count) {
         int member = 0;
         while (Runs(kind, member)) {
@@ -126,7 +126,7 @@ WorkerPool::EnsureMembers(WorkerKind kind, int count, const std::function<bool(i
     if (IsDelayed(kind)) {
         return;
     }
-    short_of_slots_ = false;
+    short_of_slots_.erase(kind);
     for (int member = 0; member < count; member++) {
         if (!Runs(kind, member) && is_wanted(member) && !Start(kind, member)) {
             return;
@@ -217,6 +217,7 @@ WorkerPool::HasFinished(WorkerKind kind) const {
 
 void
 WorkerPool::ForgetFinished(WorkerKind kind) {
+    short_of_slots_.erase(kind);
     finished_.erase(kind);
 }
 
@@ -276,6 +277,7 @@ WorkerPool::Stop(WorkerKind kind) {
         }
     }
     troubles_.erase(kind);
+    short_of_slots_.erase(kind);
 }
 
 void
@@ -289,6 +291,7 @@ WorkerPool::StopAll() {
         Terminate(worker);
     }
     troubles_.clear();
+    short_of_slots_.clear();
 }
 
 const WorkerPool::Trouble *

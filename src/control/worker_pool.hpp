@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <set>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,10 +57,10 @@ class WorkerPool {
         std::chrono::steady_clock::time_point retry_at;
     };
     const Trouble *trouble() const;
-    // The server had no free worker slot when one was wanted.
+    // The server had no free worker slot when one was last wanted.
     bool
     short_of_slots() const {
-        return short_of_slots_;
+        return !short_of_slots_.empty();
     }
 
   private:
@@ -90,8 +91,8 @@ class WorkerPool {
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
     std::map<WorkerKind, bool> finished_;
-    std::map<WorkerKind, int> members_; // that are needed, all of them
-    bool short_of_slots_ = false;
+    std::map<WorkerKind, int> members_;   // that are needed, all of them
+    std::set<WorkerKind> short_of_slots_; // a kind that gets its workers does not speak for others
 };
 
 } // namespace livemigrate::control

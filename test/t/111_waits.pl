@@ -1,6 +1,6 @@
 # Every way to wait is in migration_status, with who is waited for and what to do: a transaction and a
-# prepared one that keep the slot from being made, locks on either side, apply at endpos, and
-# pause (O08).
+# prepared one that keep the slot from being made, locks on either side, apply at endpos, pause, and
+# background workers that are not free (O08).
 use strict;
 use warnings;
 
@@ -82,4 +82,17 @@ $locked->wait_stage('cutover');
 $locked->cleanup;
 $slot->abort;
 
+# --- fewer background workers are free than jobs are wanted
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 6');
+$target->restart;
+my $full   = database('full');
+my @tables = map {"public.t_$_"} 1 .. 8;
+$full->source_sql(join ' ', map {"CREATE TABLE $_ (id int PRIMARY KEY); INSERT INTO $_ VALUES (1);"} @tables);
+$full->start(table_jobs => \'8', pause_after => ['schema']);
+$full->wait_stage('schema');
+$lock = $full->lock_table($target, join(', ', @tables));
+$full->resume([]);
+says($full, 'worker slots are missing', qr/no more free worker slots \(max_worker_processes\)/, qr/./);
+$full->end_session($lock);
+$full->abort;
 done_testing();
