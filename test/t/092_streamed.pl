@@ -9,7 +9,8 @@ use LiveMigrate::Test;
 use Test::More;
 
 my $pair = LiveMigrate::Test->new(
-    source_conf => "logical_decoding_work_mem = 64kB\nmax_prepared_transactions = 5\n");
+    source_conf => "logical_decoding_work_mem = 64kB\nmax_prepared_transactions = 5\n",
+    target_conf => "livemigrate.stream_in_progress = on\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 my $schema = <<'SQL';
