@@ -31,7 +31,8 @@ like(
     'with both rates') or
     diag $status->{message};
 is($status->{eta}, undef, 'no ETA');
-like($status->{hint}, qr/livemigrate\.workers/, 'and what to look at');
+like($status->{hint}, qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/,
+    'and what would help: here it is a lock');
 is( $pair->target_sql(
         "SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_not_converging'"),
     '1',
