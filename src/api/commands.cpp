@@ -193,23 +193,16 @@ CheckNothingPrepared(source::Connection &source) {
               "it is.");
 }
 
-// WAL that a busy source writes while endpos is on its way to apply, which goes on meanwhile: a
-// position that it has passed by then could not be kept.
-constexpr uint64_t kEndposHeadroom = 64 * 1024;
-
 // Everything committed on the source before the call lies before the position returned. The message
-// takes the source's WAL beyond it: so an idle source gets there, too, and what is committed after
-// the call is left out.
+// makes the source's WAL go on beyond it, so that an idle source gets there, too.
 Lsn
 CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
     CheckNothingPrepared(source);
     const pg::SqlResult result = source.Query("SELECT pg_catalog.pg_current_wal_insert_lsn()");
-    source.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', "
-                 "pg_catalog.repeat('endpos ', " +
-                 std::to_string(kEndposHeadroom / 6) + "))");
-    return Lsn{pg::Position(result.rows.at(0), 0).value + kEndposHeadroom};
+    source.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', 'endpos')");
+    return pg::Position(result.rows.at(0), 0);
 }
 
 Lsn

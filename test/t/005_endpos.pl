@@ -6,7 +6,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
-use PostgreSQL::Test::Utils qw(append_to_file);
 use Test::More;
 
 # Nothing but the test writes WAL, so positions mean what they seem to.
@@ -160,31 +159,6 @@ is($idle->source_sql("SELECT '$endpos'::pg_lsn >= '$current'::pg_lsn"),
 $idle->wait_stage('done', 20);
 is(applied($idle), 'one1', 'E05 endpos is reached on an idle source');
 $idle->cleanup;
-
-# A busy one, whose changes are applied while endpos is on its way to apply.
-my $busy = $pair->database('busy');
-$busy->source_sql('CREATE TABLE t (id bigserial PRIMARY KEY, tx text)');
-$busy->start;
-$busy->wait_stage('streaming');
-my $script = $pair->source->basedir . '/busy.sql';
-append_to_file($script, "INSERT INTO t (tx) VALUES ('busy');\n");
-my $load = $busy->start_background('pgbench', '-n', '-c', 4, '-T', 600, '-f', $script,
-    $pair->source->connstr('busy'));
-ok($busy->poll(sub { $busy->target_sql('SELECT count(*) FROM t') > 1000 }), 'E06 a busy source');
-my @failed;
-for (1 .. 40) {
-    my ($rc, $out, $err) = $pair->target->psql('busy', "SELECT livemigrate.set_endpos(NULL, 'busy')",
-        extra_params => [ '--set', 'AUTOCOMMIT=off' ]);
-    push @failed, $err if $rc != 0;
-}
-is("@failed", '', 'E06 NULL is no position that apply has passed meanwhile');
-my $last   = $busy->set_endpos;
-my $first_after = $busy->source_sql('INSERT INTO t (tx) VALUES (\'after\') RETURNING id');
-$busy->wait_stage('done');
-is($busy->target_sql("SELECT count(*) FROM t WHERE tx = 'after'"),
-    '0', 'E06 what is written after the call is left out');
-$busy->stop_background($load);
-$busy->cleanup;
 $pair->assert_nothing_left('nothing left of any of them');
 
 done_testing();
