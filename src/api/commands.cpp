@@ -6,8 +6,9 @@
 #include "api/sql_function.hpp"
 #include "api/named_migration.hpp"
 #include "api/start_options.hpp"
-#include "control/apply_origins.hpp"
 #include "control/advisory_lock.hpp"
+#include "control/apply_hold.hpp"
+#include "control/apply_origins.hpp"
 #include "control/catalog.hpp"
 #include "control/commit_actions.hpp"
 #include "control/shared_memory.hpp"
@@ -193,13 +194,18 @@ CheckNothingPrepared(source::Connection &source) {
               "it is.");
 }
 
-// Everything committed on the source before the call lies before the position returned. The message
-// makes the source's WAL go on beyond it, so that an idle source gets there, too.
+// Everything committed on the source before the call lies before the position returned, and all
+// that is applied before the transaction ends. The message makes the source's WAL go on beyond it,
+// so that an idle source gets there, too.
 Lsn
 CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
     CheckNothingPrepared(source);
+    if (const std::optional<control::SharedSegment> segment =
+            control::SharedSegment::Attach(migration.dsm_handle, migration.id)) {
+        control::HoldForEndpos(segment->state().endpos_hold);
+    }
     const pg::SqlResult result = source.Query("SELECT pg_catalog.pg_current_wal_insert_lsn()");
     source.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'livemigrate', 'endpos')");
     return pg::Position(result.rows.at(0), 0);

@@ -17,6 +17,9 @@ using std::chrono::milliseconds;
 // Apply answers within the statement it is in; its wake-up may be lost to another waiter.
 constexpr milliseconds kLookInterval{50};
 
+// For a session that sets endpos in a transaction and goes to lunch.
+constexpr milliseconds kLongestEndposHold{10'000};
+
 bool
 SessionRuns(pid_t pid) {
     return pid != 0 && pg::Call([&] { return BackendPidGetProc(pid) != nullptr; });
@@ -63,6 +66,32 @@ CurrentHold(ApplyHold &hold) {
     }
     hold.lsn.compare_exchange_strong(lsn, 0);
     return 0;
+}
+
+void
+HoldForEndpos(EndposHold &hold) {
+    hold.holder_pid.store(0);
+    hold.transaction.store(pg::TransactionOf(MyProc));
+    hold.until.store(GetCurrentTimestamp() + kLongestEndposHold.count() * 1000);
+    hold.holder_pid.store(MyProcPid);
+}
+
+void
+EndHoldForEndpos(EndposHold &hold) {
+    int32_t own = MyProcPid;
+    hold.holder_pid.compare_exchange_strong(own, 0);
+}
+
+pid_t
+EndposHolder(const EndposHold &hold) {
+    const pid_t holder = hold.holder_pid.load();
+    if (holder == 0 || GetCurrentTimestamp() >= hold.until.load()) {
+        return 0;
+    }
+    const PGPROC *process = pg::Call([&] { return BackendPidGetProc(holder); });
+    const bool in_transaction =
+        process != nullptr && pg::TransactionOf(process) == hold.transaction.load();
+    return in_transaction ? holder : 0;
 }
 
 HeldApply::Possession::Possession(SharedState &shared) : state(shared) {

@@ -14,6 +14,16 @@ namespace livemigrate::control {
 // whose session has ended.
 uint64_t CurrentHold(ApplyHold &hold);
 
+// Has apply begin no transaction of the source until endpos is published, see core/apply_hold. Does
+// not wait for apply: it may be in the middle of a transaction, which stays.
+void HoldForEndpos(EndposHold &hold);
+
+// After endpos is published, which from then on stops apply itself.
+void EndHoldForEndpos(EndposHold &hold);
+
+// The process that is about to set endpos; 0 when there is none.
+pid_t EndposHolder(const EndposHold &hold);
+
 // For a session: apply stands still from the constructor's return until the end of the object's
 // life, however that comes: an exception, a cancelled statement, a terminated session. It also ends
 // after `limit`, whatever the session does meanwhile.

@@ -141,10 +141,13 @@ class SharedApplyObserver final : public stage::ApplyObserver {
     }
     Lsn
     HoldAt() override {
-        return Lsn{CurrentHold(state_.hold)};
+        return Lsn{EndposHolder(state_.endpos_hold) != 0 ? kHoldHere : CurrentHold(state_.hold)};
     }
     void
     Held(Lsn hold) override {
+        if (state_.hold.lsn.load() != hold.value) {
+            return; // it stands still for another
+        }
         own_.held.store(hold.value);
         if (PublishHeld(state_)) {
             pg::WakeProcess(state_.hold.holder_pid.load());

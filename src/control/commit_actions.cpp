@@ -2,6 +2,7 @@
 
 #include "control/commit_actions.hpp"
 
+#include "control/apply_hold.hpp"
 #include "control/catalog.hpp"
 #include "control/launcher.hpp"
 #include "control/shared_memory.hpp"
@@ -24,6 +25,7 @@ struct Action {
     uint32_t dsm_handle;
     Lsn endpos;
     int32_t wake_pid; // found before the commit: nothing may fail behind it
+    SubTransactionId subtransaction;
 };
 
 // Of the current transaction; made when first needed, since there are no file-scope constructors.
@@ -60,6 +62,7 @@ Publish(const Action &action) {
             .Detail("Changes up to " + Lsn{furthest}.ToString() + " are applied already.")
             .Hint(NamedHint(action.migration, "SELECT livemigrate.set_endpos();"));
     }
+    EndHoldForEndpos(state.endpos_hold);
     WakeApply(state);
 }
 
@@ -124,12 +127,31 @@ AtTransactionEvent(XactEvent event, void *) {
     }
 }
 
+// What was asked for behind a savepoint goes with it.
 void
-Add(const Action &action) {
+AtSubtransactionEvent(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    if (pending == nullptr) {
+        return;
+    }
+    if (event == SUBXACT_EVENT_ABORT_SUB) {
+        std::erase_if(*pending, [&](const Action &action) { return action.subtransaction == own; });
+    } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
+        for (Action &action : *pending) {
+            action.subtransaction = action.subtransaction == own ? parent : action.subtransaction;
+        }
+    }
+}
+
+void
+Add(Action action) {
     if (pending == nullptr) {
         pending = new std::vector<Action>();
-        pg::Call([] { RegisterXactCallback(AtTransactionEvent, nullptr); });
+        pg::Call([] {
+            RegisterXactCallback(AtTransactionEvent, nullptr);
+            RegisterSubXactCallback(AtSubtransactionEvent, nullptr);
+        });
     }
+    action.subtransaction = GetCurrentSubTransactionId();
     pending->push_back(action);
 }
 
@@ -137,17 +159,17 @@ Add(const Action &action) {
 
 void
 StartCoordinatorAtCommit(int32_t migration, uint32_t owner) {
-    Add({Action::Kind::kStart, migration, owner, 0, {}, 0});
+    Add({Action::Kind::kStart, migration, owner, 0, {}, 0, 0});
 }
 
 void
 WakeCoordinatorAtCommit(int32_t migration, uint32_t dsm_handle) {
-    Add({Action::Kind::kWake, migration, 0, dsm_handle, {}, 0});
+    Add({Action::Kind::kWake, migration, 0, dsm_handle, {}, 0, 0});
 }
 
 void
 PublishEndposAtCommit(int32_t migration, uint32_t dsm_handle, Lsn endpos) {
-    Add({Action::Kind::kEndpos, migration, 0, dsm_handle, endpos, 0});
+    Add({Action::Kind::kEndpos, migration, 0, dsm_handle, endpos, 0, 0});
 }
 
 } // namespace livemigrate::control

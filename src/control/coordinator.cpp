@@ -464,6 +464,20 @@ Coordinator::PublishEndpos() {
     state_.endpos.compare_exchange_strong(none, migration_.endpos.value);
 }
 
+// What set_endpos publishes counts before its transaction is committed. Waits until that has ended,
+// and takes back an endpos whose transaction failed at the last moment.
+void
+Coordinator::AwaitEndpos() {
+    pg::Transaction transaction;
+    const std::optional<Migration> now = LoadMigration(migration_.id, true);
+    uint64_t reached = state_.endpos_reached.load();
+    if (now && now->endpos.value != reached) {
+        state_.endpos.compare_exchange_strong(reached, now->endpos.value);
+    }
+    transaction.Commit();
+    Reload();
+}
+
 } // namespace livemigrate::control
 
 namespace {

@@ -55,6 +55,7 @@ class Coordinator {
     void SetMessage(const std::string &message, const std::string &hint = "");
     void Event(const char *severity, const std::string &message, const std::string &detail = "");
     void PublishEndpos();
+    void AwaitEndpos();
     void RestoreCounters();
     void KeepCounters();
     void MeasureRates();

@@ -131,7 +131,7 @@ Coordinator::RunStreamingStage() {
                  : "applying changes as they come" + where);
     }
     // endpos may have been set again, later, while apply ended at the old one.
-    Reload();
+    AwaitEndpos();
     if (migration_.endpos.value != state_.endpos_reached.load()) {
         ForgetEnds(state_);
         return RunStreamingStage();

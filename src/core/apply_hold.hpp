@@ -27,4 +27,14 @@ struct ApplyHold {
     std::atomic<int64_t> until;      // TimestampTz
 };
 
+// A transaction that reads the source's position to make it endpos: until it has published that,
+// apply begins no transaction of the source. All that apply has begun was committed on the source
+// before the position was read, so apply cannot have gone beyond it. The transaction that stores
+// `holder_pid` last has it. Ends by itself when `until` has passed or the transaction has ended.
+struct EndposHold {
+    std::atomic<int32_t> holder_pid;   // 0: none
+    std::atomic<uint32_t> transaction; // the holder's local transaction id
+    std::atomic<int64_t> until;        // TimestampTz
+};
+
 } // namespace livemigrate

@@ -62,7 +62,7 @@ struct ApplyWorkerState {
 
 inline constexpr size_t kMaxApplyWorkers = 32;
 inline constexpr size_t kMaxWorkers = 96;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303033; // "LMSHM003"
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303034; // "LMSHM004"
 
 // How much of copy and indexes there is and is done.
 struct WorkFigures {
@@ -120,8 +120,9 @@ struct SharedState {
     std::atomic<uint32_t> pruning;  // the first apply worker removes segments of the spool
     std::atomic<uint32_t> conflict; // an apply worker has met one, and tells of it
 
-    // A session that compares; see core/apply_hold.
+    // Sessions that have apply wait; see core/apply_hold.
     ApplyHold hold;
+    EndposHold endpos_hold;
 
     // Coordinator.
     std::atomic<uint64_t> source_lsn;          // the source's write position, polled

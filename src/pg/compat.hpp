@@ -21,6 +21,16 @@ ReplicationOriginSetup(RepOriginId origin) {
 #endif
 }
 
+// The local transaction id moved into a struct of its own in 17.
+inline LocalTransactionId
+TransactionOf(const PGPROC *process) {
+#if PG_VERSION_NUM >= 170000
+    return process->vxid.lxid;
+#else
+    return process->lxid;
+#endif
+}
+
 // NULLS NOT DISTINCT came with 15.
 inline bool
 NullsNotDistinct(const Constraint *constraint) {

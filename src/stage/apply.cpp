@@ -199,7 +199,7 @@ class Applier {
             return false;
         }
         CommitComplete();
-        observer_.Doing("held for a comparison");
+        observer_.Doing("held by a session");
         while (IsHeld()) {
             Pause();
         }

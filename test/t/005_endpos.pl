@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(append_to_file);
 use Test::More;
 
 # Nothing but the test writes WAL, so positions mean what they seem to.
@@ -159,6 +160,38 @@ is($idle->source_sql("SELECT '$endpos'::pg_lsn >= '$current'::pg_lsn"),
 $idle->wait_stage('done', 20);
 is(applied($idle), 'one1', 'E05 endpos is reached on an idle source');
 $idle->cleanup;
+# The current position of a source that is written to: apply follows at once, yet never past it.
+my $busy = $pair->database('busy');
+$busy->source_sql('CREATE TABLE t (id serial PRIMARY KEY, tx text)');
+$busy->start;
+$busy->wait_stage('streaming');
+my $script = $pair->source->basedir . '/busy.sql';
+append_to_file($script, "INSERT INTO t (tx) VALUES ('busy');\n");
+my $writer = $pair->start_background('pgbench', '-n', '-c', 4, '-T', 600, '-f', $script,
+    $pair->source->connstr($busy->dbname));
+ok($busy->poll(sub { $busy->target_sql('SELECT count(*) FROM t') > 100 }), 'E06 a busy source');
+my $rolled_back = join '',
+  map { "BEGIN; SELECT livemigrate.set_endpos(NULL, 'busy'); ROLLBACK;\n" } 1 .. 20;
+my ($rc, undef, $errors) = $busy->target->psql($busy->dbname, $rolled_back, on_error_stop => 1);
+is("$rc $errors", '0 ', 'E06 the position is never behind apply');
+is($busy->status_row->{endpos}, undef, 'E06 nothing stays of what is rolled back');
+
+# Nor is it published when only a savepoint brought it.
+$busy->target_sql("BEGIN; SAVEPOINT s; SELECT livemigrate.set_endpos(NULL, 'busy'); ROLLBACK TO s; COMMIT");
+my $count = $busy->target_sql('SELECT count(*) FROM t');
+ok($busy->poll(sub { $busy->target_sql('SELECT count(*) FROM t') > $count + 100 }),
+    'E06 apply goes on after each of them');
+
+my $at = $busy->target_sql("BEGIN; SELECT livemigrate.set_endpos(NULL, 'busy'); SELECT pg_sleep(0.5); COMMIT");
+$pair->stop_background($writer);
+$pair->source->poll_query_until('postgres',
+    "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ 'pgbench'");
+$busy->source_sql("INSERT INTO t (tx) VALUES ('after')");
+$busy->wait_stage('done');
+is($busy->target_sql("SELECT count(*) FROM t WHERE tx = 'after'"), '0', 'E06 nothing from behind it');
+my $missing = $busy->source_sql('SELECT max(id) FROM t') - $busy->target_sql('SELECT max(id) FROM t');
+cmp_ok($missing, '>', 1, 'E06 the source has gone on');
+$busy->cleanup;
 $pair->assert_nothing_left('nothing left of any of them');
 
 done_testing();
