@@ -47,6 +47,7 @@ INSERT INTO t11_long VALUES (1, 1, repeat('0123456789', 10000000)), (2, 1, 'x');
 UPDATE t11_long SET n = 2; UPDATE t11_long SET v = v || 'x' WHERE id = 2;
 UPDATE t11_long SET n = 3 WHERE id = 1;
 SQL
+    'T11 values of 100 MB are deleted' => 'DELETE FROM t11_long', # each comparison would read them
     'T11 rows of 1600 columns' => <<'SQL',
 INSERT INTO t11_wide (id, c1, c1598, v) SELECT g, g, g, g FROM generate_series(1, 50) g;
 UPDATE t11_wide SET c700 = id; UPDATE t11_wide SET c2 = 7, id = -id WHERE id < 10;
