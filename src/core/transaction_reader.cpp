@@ -25,6 +25,14 @@ ThrowOutOfOrder(const char *what) {
     throw Error(sqlstate::kProtocolViolation, what);
 }
 
+void
+DescribeCommit(const TransactionMark &stream_commit, Change &change) {
+    change.kind = ChangeKind::kCommit;
+    change.commit_lsn = stream_commit.commit_lsn;
+    change.end_lsn = stream_commit.end_lsn;
+    change.commit_time = stream_commit.commit_time;
+}
+
 } // namespace
 
 TransactionReader::TransactionReader(SpoolReader &reader, ChangeDecoder &decoder, Lsn start_after,
@@ -36,6 +44,10 @@ TransactionReader::Step
 TransactionReader::Next(SpoolPosition limit, Change &change) {
     if (streamed_) {
         return streamed_reader_ ? NextStreamed(limit, change) : BeginStreamed(change);
+    }
+    if (begin_) {
+        change = *std::exchange(begin_, std::nullopt);
+        return Step::kBegin;
     }
     InterruptCheck check(check_interrupts_);
     SpoolRecord record;
@@ -104,7 +116,7 @@ TransactionReader::Take(const SpoolRecord &record, Change &change) {
         return TakeStreamMark(record, mark, change);
     }
     if (state_ == State::kChunk) {
-        return Step::kNothing;
+        return TakeInChunk(record, change);
     }
     decoder_.Decode(record.lsn, record.payload, change);
     switch (change.kind) {
@@ -127,8 +139,8 @@ TransactionReader::Step
 TransactionReader::TakeReset() {
     streams_.clear();
     chunk_xid_ = 0;
-    return std::exchange(state_, State::kOutside) == State::kSurfaced ? Step::kReset
-                                                                      : Step::kNothing;
+    const bool surfaced = std::exchange(state_, State::kOutside) == State::kSurfaced;
+    return surfaced || std::exchange(early_xid_, 0) != 0 ? Step::kReset : Step::kNothing;
 }
 
 TransactionReader::Step
@@ -154,6 +166,14 @@ TransactionReader::TakeBegin(const SpoolRecord &record, const Change &change) {
     begin_position_ = record.position;
     begin_ordinal_ = ordinal_;
     decoder_.Mark();
+    if (early_xid_ != 0) {
+        begin_.emplace();
+        begin_->kind = change.kind;
+        begin_->commit_lsn = change.commit_lsn;
+        begin_->commit_time = change.commit_time;
+        begin_->xid = change.xid;
+        return ResetEarly();
+    }
     return Step::kBegin;
 }
 
@@ -192,11 +212,9 @@ TransactionReader::TakeStreamMark(const SpoolRecord &record, const TransactionMa
     }
     switch (mark.kind) {
     case Kind::kStreamStart:
-        TakeStreamStart(record, mark);
-        return Step::kNothing;
+        return TakeStreamStart(record, mark, change);
     case Kind::kStreamAbort:
-        TakeStreamAbort(mark);
-        return Step::kNothing;
+        return TakeStreamAbort(mark);
     case Kind::kStreamCommit:
         return TakeStreamCommit(mark, change);
     default:
@@ -206,25 +224,47 @@ TransactionReader::TakeStreamMark(const SpoolRecord &record, const TransactionMa
     }
 }
 
-void
-TransactionReader::TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark) {
+TransactionReader::Step
+TransactionReader::TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark,
+                                   Change &change) {
     state_ = State::kChunk;
     chunk_xid_ = mark.xid;
-    if (!streams_.contains(mark.xid)) {
-        StreamedTransaction &one = streams_[mark.xid];
-        one.first = record.position;
-        one.ordinal = ordinal_;
-        one.whole = mark.first_chunk;
+    if (streams_.contains(mark.xid)) {
+        return Step::kNothing;
     }
+    StreamedTransaction &one = streams_[mark.xid];
+    one.first = record.position;
+    one.ordinal = ordinal_;
+    one.whole = mark.first_chunk;
+    if (!early_allowed_ || early_xid_ != 0 || !one.whole) {
+        return Step::kNothing;
+    }
+    early_xid_ = mark.xid;
+    begin_position_ = one.first;
+    decoder_.BeginStreamed();
+    change.kind = ChangeKind::kBegin;
+    change.xid = mark.xid;
+    change.commit_lsn = std::max(stream_lsn_, start_after_);
+    return Step::kBeginEarly;
 }
 
-void
+TransactionReader::Step
+TransactionReader::TakeInChunk(const SpoolRecord &record, Change &change) {
+    if (chunk_xid_ != early_xid_) {
+        return Step::kNothing;
+    }
+    decoder_.DecodeStreamed(record.lsn, record.payload, change);
+    return change.kind == ChangeKind::kIgnored ? Step::kNothing : Step::kChange;
+}
+
+TransactionReader::Step
 TransactionReader::TakeStreamAbort(const TransactionMark &mark) {
     if (mark.subxid == mark.xid) {
         streams_.erase(mark.xid);
     } else if (const auto found = streams_.find(mark.xid); found != streams_.end()) {
         found->second.aborted.Insert(mark.subxid);
     }
+    return mark.xid == early_xid_ ? ResetEarly() : Step::kNothing;
 }
 
 TransactionReader::Step
@@ -239,13 +279,42 @@ TransactionReader::TakeStreamCommit(const TransactionMark &mark, Change &change)
             streams_.erase(found);
         }
         ++skipped_transactions_;
-        return Step::kNothing;
+        return mark.xid == early_xid_ ? ResetEarly() : Step::kNothing;
     }
     if (found == streams_.end() || !found->second.whole) {
         ThrowCannotStart(kNotReachingBack, mark.end_lsn);
     }
     streamed_ = mark;
-    return BeginStreamed(change);
+    if (mark.xid == early_xid_) {
+        DescribeCommit(mark, change);
+        return Step::kCommitEarly;
+    }
+    return early_xid_ != 0 ? ResetEarly() : BeginStreamed(change);
+}
+
+TransactionReader::Step
+TransactionReader::ResetEarly() {
+    early_xid_ = 0;
+    return Step::kReset;
+}
+
+void
+TransactionReader::DropEarly() {
+    early_xid_ = 0;
+}
+
+void
+TransactionReader::AcceptEarly() {
+    early_xid_ = 0;
+    EndStreamed();
+}
+
+void
+TransactionReader::EndStreamed() {
+    start_after_ = streamed_->end_lsn;
+    streamed_reader_.reset();
+    streams_.erase(streamed_->xid);
+    streamed_.reset();
 }
 
 TransactionReader::Step
@@ -266,14 +335,8 @@ TransactionReader::NextStreamed(SpoolPosition limit, Change &change) {
     if (streamed_reader_->Next(limit, change)) {
         return Step::kChange;
     }
-    change.kind = ChangeKind::kCommit;
-    change.commit_lsn = streamed_->commit_lsn;
-    change.end_lsn = streamed_->end_lsn;
-    change.commit_time = streamed_->commit_time;
-    start_after_ = streamed_->end_lsn;
-    streamed_reader_.reset();
-    streams_.erase(streamed_->xid);
-    streamed_.reset();
+    DescribeCommit(*streamed_, change);
+    EndStreamed();
     return Step::kCommit;
 }
 

@@ -5,7 +5,9 @@
 // even so: pgoutput describes a relation once per connection, inside any transaction.
 //
 // A streamed transaction is surfaced like any other, when its stream commit is reached: that one's
-// positions are in its Begin, and its chunks are read again (core/streamed_transaction).
+// positions are in its Begin, and its chunks are read again (core/streamed_transaction). Where the
+// caller allows it, it is surfaced early, chunk by chunk as they come, in the hope that nothing
+// comes between and all of it commits; else a reset takes that back.
 //
 // Errors: those of SpoolReader and the decoder; 08P01 for messages out of order (Begin inside a
 // transaction, a change or Commit outside one, a Commit that does not fit its Begin); XX001 if the
@@ -30,7 +32,9 @@ class TransactionReader {
         kBegin,   // change: as decoded
         kChange,
         kCommit,
-        kReset, // throw away what has come since kBegin; the transaction comes again
+        kReset, // throw away what has come since the begin; the transaction comes again, or never
+        kBeginEarly,  // of a streamed transaction. change: xid, and a position before its commit
+        kCommitEarly, // change: as decoded. Take it with AcceptEarly(), or see DropEarly()
     };
 
     // `start_after` is the origin's progress: a transaction with end_lsn <= start_after has been
@@ -43,6 +47,17 @@ class TransactionReader {
 
     // `change` is valid until the next call, and set for kBegin, kChange and kCommit.
     Step Next(SpoolPosition limit, Change &change);
+
+    // Whether streamed transactions may be surfaced early from now on.
+    void
+    AllowEarly(bool allowed) {
+        early_allowed_ = allowed;
+    }
+    // What kCommitEarly ended counts as surfaced.
+    void AcceptEarly();
+    // The caller has thrown away what it has of the transaction that is surfaced early. It comes
+    // again when it commits; at once, if kCommitEarly was the last step.
+    void DropEarly();
 
     // Back to the Begin that was surfaced last, which Next() then surfaces again. REQUIRES: a Begin
     // was, its Commit was not, and Next() has returned nothing else than kChange since.
@@ -87,9 +102,12 @@ class TransactionReader {
     Step TakeBegin(const SpoolRecord &record, const Change &change);
     Step TakeCommit(const Change &change);
     Step TakeStreamMark(const SpoolRecord &record, const TransactionMark &mark, Change &change);
-    void TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark);
-    void TakeStreamAbort(const TransactionMark &mark);
+    Step TakeStreamStart(const SpoolRecord &record, const TransactionMark &mark, Change &change);
+    Step TakeStreamAbort(const TransactionMark &mark);
     Step TakeStreamCommit(const TransactionMark &mark, Change &change);
+    Step TakeInChunk(const SpoolRecord &record, Change &change);
+    Step ResetEarly();
+    void EndStreamed();
     Step BeginStreamed(Change &change);
     Step NextStreamed(SpoolPosition limit, Change &change);
     [[noreturn]] void ThrowCannotStart(const char *message, Lsn end_lsn) const;
@@ -111,6 +129,9 @@ class TransactionReader {
     // Streamed transactions that are open here.
     std::map<uint32_t, StreamedTransaction> streams_;
     uint32_t chunk_xid_ = 0; // of the chunk, in kChunk
+    bool early_allowed_ = false;
+    uint32_t early_xid_ = 0;      // of the transaction that is surfaced early
+    std::optional<Change> begin_; // follows the kReset that was returned
     // The stream commit of the transaction that is being surfaced, if it is a streamed one; and
     // what reads it, from its Begin on.
     std::optional<TransactionMark> streamed_;

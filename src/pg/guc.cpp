@@ -31,7 +31,7 @@ int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
 int spool_size_limit_mb = 0;
-bool stream_in_progress = false;
+bool stream_in_progress = true;
 
 uint64_t
 Bytes(int megabytes) {
@@ -106,7 +106,7 @@ DefineSettings() {
     DefineCustomBoolVariable(
         "livemigrate.stream_in_progress",
         "Whether the source sends large transactions while they are in progress.", nullptr,
-        &stream_in_progress, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+        &stream_in_progress, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     ReserveSettingPrefix("livemigrate");
 }
 

@@ -96,6 +96,7 @@ CountReceived(const ChangeStream &stream, Lsn after, Counter &counter) {
         case TransactionReader::Step::kNothing:
             return;
         case TransactionReader::Step::kBegin:
+        case TransactionReader::Step::kBeginEarly:
         case TransactionReader::Step::kReset:
             counter.Begin();
             break;
@@ -103,6 +104,7 @@ CountReceived(const ChangeStream &stream, Lsn after, Counter &counter) {
             counter.Take(change);
             break;
         case TransactionReader::Step::kCommit:
+        case TransactionReader::Step::kCommitEarly:
             counter.Commit(change.end_lsn);
             break;
         }

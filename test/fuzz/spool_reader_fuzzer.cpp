@@ -1,5 +1,6 @@
 // Arbitrary bytes as the segments of a spool: nothing may be read out of bounds or believed, and a
-// spool that SpoolWriter has opened is one that SpoolReader reads to its end.
+// spool that SpoolWriter has opened is one that SpoolReader reads to its end. What is applied of it
+// does not depend on whether streamed transactions are surfaced early.
 //
 // The first byte chooses: bit 0, whether checksums are made right, without which no input would
 // come beyond them; bit 1, whether the input makes two segments; the rest, where they divide.
@@ -14,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unistd.h>
@@ -34,18 +36,51 @@ fdatasync(int) {
 
 namespace {
 
-// "B" commit_lsn, "C" commit_lsn end_lsn, "I" (a change): one byte each.
+uint8_t
+ByteAt(std::string_view payload, size_t index) {
+    if (index >= payload.size()) {
+        throw Error(sqlstate::kProtocolViolation, "short message");
+    }
+    return static_cast<uint8_t>(payload[index]);
+}
+
+// "B" commit_lsn, "C" commit_lsn end_lsn, "I" xid (a change); "s" xid first, "e", "c" xid
+// commit_lsn end_lsn, "a" xid subxid (of streamed transactions): one byte each.
 TransactionMark
 MarkOf(std::string_view payload) {
+    using Kind = TransactionMark::Kind;
     TransactionMark mark;
-    if (payload.starts_with('B') || payload.starts_with('C')) {
-        const bool begins = payload.front() == 'B';
-        if (payload.size() < (begins ? 2 : 3)) {
-            throw Error(sqlstate::kProtocolViolation, "short message");
-        }
-        mark.kind = begins ? TransactionMark::Kind::kBegin : TransactionMark::Kind::kCommit;
-        mark.commit_lsn.value = static_cast<uint8_t>(payload[1]);
-        mark.end_lsn.value = begins ? 0 : static_cast<uint8_t>(payload[2]);
+    switch (payload.empty() ? '\0' : payload.front()) {
+    case 'B':
+        mark.kind = Kind::kBegin;
+        mark.commit_lsn.value = ByteAt(payload, 1);
+        break;
+    case 'C':
+        mark.kind = Kind::kCommit;
+        mark.commit_lsn.value = ByteAt(payload, 1);
+        mark.end_lsn.value = ByteAt(payload, 2);
+        break;
+    case 's':
+        mark.kind = Kind::kStreamStart;
+        mark.xid = ByteAt(payload, 1) + 1U;
+        mark.first_chunk = ByteAt(payload, 2) != 0;
+        break;
+    case 'e':
+        mark.kind = Kind::kStreamStop;
+        break;
+    case 'c':
+        mark.kind = Kind::kStreamCommit;
+        mark.xid = ByteAt(payload, 1) + 1U;
+        mark.commit_lsn.value = ByteAt(payload, 2);
+        mark.end_lsn.value = ByteAt(payload, 3);
+        break;
+    case 'a':
+        mark.kind = Kind::kStreamAbort;
+        mark.xid = ByteAt(payload, 1) + 1U;
+        mark.subxid = ByteAt(payload, 2) + 1U;
+        break;
+    default:
+        break;
     }
     return mark;
 }
@@ -53,14 +88,22 @@ MarkOf(std::string_view payload) {
 class Decoder : public ChangeDecoder {
   public:
     void
-    Decode(Lsn, std::string_view payload, Change &change) override {
+    Decode(Lsn lsn, std::string_view payload, Change &change) override {
         const TransactionMark mark = MarkOf(payload);
         change.commit_lsn = mark.commit_lsn;
         change.end_lsn = mark.end_lsn;
+        change.xid = payload.size() > 1 ? ByteAt(payload, 1) + 1U : 0;
+        change.commit_time = static_cast<int64_t>(lsn.value); // tells one change from another
         change.kind = mark.kind == TransactionMark::Kind::kBegin    ? ChangeKind::kBegin
                       : mark.kind == TransactionMark::Kind::kCommit ? ChangeKind::kCommit
                       : payload.starts_with('I')                    ? ChangeKind::kInsert
                                                                     : ChangeKind::kIgnored;
+    }
+    TransactionMark
+    MarkStreamed(std::string_view payload) const override {
+        const bool streamed = !payload.empty() && payload.front() != '\0' &&
+                              std::strchr("seca", payload.front()) != nullptr;
+        return streamed ? MarkOf(payload) : TransactionMark{};
     }
 };
 
@@ -131,14 +174,56 @@ ReadRecords(const Directory &directory, const SpoolIdentity &identity, SpoolPosi
     }
 }
 
-void
-ReadTransactions(const Directory &directory, const SpoolIdentity &identity, SpoolPosition limit) {
-    for (uint64_t start_after : {0, 100}) {
+enum class Early { kNever, kAccept, kDecline };
+
+// What is applied, as a text; nothing if the stream is malformed.
+std::optional<std::string>
+Applied(const Directory &directory, const SpoolIdentity &identity, SpoolPosition limit,
+        uint64_t start_after, Early early) {
+    using Step = TransactionReader::Step;
+    std::string applied;
+    std::string open;
+    try {
         SpoolReader reader(directory.path(), identity);
         Decoder decoder;
         TransactionReader transactions(reader, decoder, Lsn{start_after});
+        transactions.AllowEarly(early != Early::kNever);
         Change change;
-        while (transactions.Next(limit, change) != TransactionReader::Step::kNothing) {
+        for (;;) {
+            const Step step = transactions.Next(limit, change);
+            if (step == Step::kNothing) {
+                return applied;
+            }
+            const bool declined = step == Step::kCommitEarly && early == Early::kDecline;
+            if (step == Step::kChange) {
+                open += std::to_string(change.commit_time) + ",";
+            } else if (declined) {
+                transactions.DropEarly();
+            } else if (step == Step::kCommitEarly) {
+                transactions.AcceptEarly();
+            }
+            if (!declined && (step == Step::kCommit || step == Step::kCommitEarly)) {
+                applied += open + "commit " + std::to_string(change.end_lsn.value) + ";";
+            }
+            if (step != Step::kChange) {
+                open.clear();
+            }
+        }
+    } catch (const Error &) {
+        return std::nullopt;
+    }
+}
+
+void
+ReadTransactions(const Directory &directory, const SpoolIdentity &identity, SpoolPosition limit) {
+    for (const uint64_t start_after : {0, 100}) {
+        const auto without = Applied(directory, identity, limit, start_after, Early::kNever);
+        for (const Early early : {Early::kAccept, Early::kDecline}) {
+            const auto with = Applied(directory, identity, limit, start_after, early);
+            if (without && with && *without != *with) {
+                std::fprintf(stderr, "applied %s, early %s\n", without->c_str(), with->c_str());
+                std::abort();
+            }
         }
     }
 }
@@ -215,7 +300,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         std::abort();
     }
     Succeeds([&] { ReadRecords(directory, identity, {segments.size(), segments.back().size()}); });
-    Succeeds([&] { ReadTransactions(directory, identity, end); });
+    ReadTransactions(directory, identity, end);
     OpenAndAppend(directory, identity, (size & 1) != 0);
     return 0;
 }

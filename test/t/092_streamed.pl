@@ -186,6 +186,75 @@ $endpos->end_session($_) for $early, $late;
 $endpos->assert_equal_tables('X12 equal at endpos');
 $endpos->cleanup;
 
+# Begun on the target before it commits on the source, and given up for what comes first.
+my $early_one = $pair->database('ahead');
+$early_one->source_sql($schema . rows('c', 1, 10));
+$early_one->start;
+$early_one->wait_stage('streaming');
+my $is_open = sub {
+    $early_one->target_sql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL'
+          . ' AND pid = ' . $early_one->worker_pid('apply')) eq ($_[0] // '1');
+};
+my $written = sub { $early_one->target_sql("SELECT pg_relation_size('$_[0]') > 0") eq 't' };
+my %ahead   = (
+    'commits' => ['COMMIT' => 45_000],
+    'rolls back' => ['ROLLBACK' => 0],
+    'rolls back to a savepoint' => ['ROLLBACK TO s; COMMIT' => 0],
+);
+for my $label (sort keys %ahead) {
+    my ($end, $expected) = $ahead{$label}->@*;
+    my $session = $early_one->session($source, 'BEGIN; SAVEPOINT s;' . rows('a', 1, 45_000));
+    ok($early_one->poll($is_open), "D22 begun before it $label") or $early_one->diagnose('ahead');
+    is($early_one->target_sql('SELECT count(*) FROM a'), '0', 'D22 and not to be seen');
+    $session->query_safe($end);
+    received($early_one);
+    $early_one->end_session($session);
+    is($early_one->target_sql('SELECT count(*) FROM a'), $expected, "D22 one that $label");
+    $early_one->source_sql('TRUNCATE a');
+    received($early_one);
+}
+
+# In the way of neither another transaction, a lock, nor its own conflict that goes away.
+my $waiting = $early_one->session($source, 'BEGIN; TRUNCATE c;' . rows('a', 1, 45_000));
+ok($early_one->poll($is_open), 'D22 begun, with a lock');
+received($early_one);
+is($early_one->target_sql('SELECT count(*) FROM c'), '10', 'D22 given up for another transaction');
+$waiting->query_safe('COMMIT');
+received($early_one);
+is($early_one->target_sql('SELECT count(*) FROM c'), '0', 'D22 and applied when it commits');
+$waiting->query_safe('BEGIN; TRUNCATE c;' . rows('b', 1, 45_000));
+ok($early_one->poll($is_open), 'D22 begun, with a lock');
+ok($early_one->poll(sub { $is_open->('0') }, 60), 'D22 given up when nothing comes');
+$waiting->query_safe(rows('b', 45_001, 90_000) . 'COMMIT');
+received($early_one);
+
+$early_one->target_sql("INSERT INTO a VALUES (50000, 'in the way')");
+$waiting->query_safe('BEGIN;' . rows('a', 45_001, 90_000));
+ok($early_one->poll(sub { $written->('a') }), 'D22 begun with a conflict');
+received($early_one);
+is($early_one->status_row->{state}, 'running', 'D22 which is none before it commits');
+$waiting->query_safe('ROLLBACK');
+received($early_one);
+$waiting->query_safe('BEGIN;' . rows('a', 45_001, 90_000) . 'COMMIT');
+$early_one->wait_state('failed');
+my ($conflict, $key) = split /\|/,
+  $early_one->target_sql('SELECT end_lsn, key FROM livemigrate.conflicts');
+like($key, qr/50000/, 'X01 the conflict is told when it commits');
+$early_one->target_sql('DELETE FROM a WHERE id = 50000');
+$early_one->resume;
+$early_one->wait_state('running');
+
+# Endpos, set while it is open: it commits behind it, or before.
+$waiting->query_safe('BEGIN; TRUNCATE b;' . rows('b', 1, 45_000));
+ok($early_one->poll(sub { $is_open->() }), 'X12 begun before endpos is set');
+$early_one->set_endpos;
+$waiting->query_safe('COMMIT');
+$early_one->wait_stage('done');
+is($early_one->target_sql('SELECT count(*) FROM b'), '90000', 'X12 commits behind endpos');
+is($early_one->target_sql('SELECT count(*) FROM a'), '90000', 'X12 and all before it is there');
+$early_one->end_session($waiting);
+$early_one->cleanup;
+
 # One transaction larger than the spool may be, and the next.
 $target->append_conf('postgresql.conf', "livemigrate.spool_size_limit = 4MB\n");
 $target->reload;

@@ -6,7 +6,10 @@
 #include "core/transaction_reader.hpp"
 #include "spool_fixture.hpp"
 
+#include <algorithm>
+#include <map>
 #include <memory>
+#include <random>
 
 namespace livemigrate {
 namespace {
@@ -111,25 +114,61 @@ class StreamedTransactions : public SpoolFixture {
             return "commit " + std::to_string(change.end_lsn.value);
         case Step::kReset:
             return "reset";
+        case Step::kBeginEarly:
+            return "early " + std::to_string(change.xid) + " after " +
+                   std::to_string(change.commit_lsn.value);
+        case Step::kCommitEarly:
+            return "early commit " + std::to_string(change.end_lsn.value);
         default:
             return change.relation->columns[0].name + "=" +
                    std::string(change.new_tuple.at(0).data);
         }
     }
+    enum class Early { kNever, kAccept, kDecline };
+
     Steps
-    Read(Lsn start_after = {}) {
+    Read(Lsn start_after = {}, Early early = Early::kNever) {
         writer().Flush();
         SpoolReader reader(directory_, identity_);
         PgoutputDecoder decoder;
         TransactionReader transactions(reader, decoder, start_after);
+        transactions.AllowEarly(early != Early::kNever);
         Steps steps;
         Change change;
         Step step;
         while ((step = transactions.Next(writer().written(), change)) != Step::kNothing) {
             steps.push_back(Describe(step, change));
+            if (step == Step::kCommitEarly && early == Early::kAccept) {
+                transactions.AcceptEarly();
+            } else if (step == Step::kCommitEarly) {
+                transactions.DropEarly();
+                steps.back() = "declined";
+            }
             last_ = transactions.position();
         }
         return steps;
+    }
+    // The changes that stay, and the commits.
+    static Steps
+    Outcome(const Steps &steps) {
+        Steps kept;
+        Steps open;
+        for (const std::string &step : steps) {
+            if (step.starts_with("begin") || step.starts_with("early ") || step == "reset" ||
+                step == "declined") {
+                const bool commits = step.starts_with("early commit");
+                open.insert(open.end(), commits ? 1 : 0, step.substr(commits ? 6 : 0));
+                kept.insert(kept.end(), open.begin(), commits ? open.end() : open.begin());
+                open.clear();
+            } else {
+                open.push_back(step);
+                if (step.starts_with("commit")) {
+                    kept.insert(kept.end(), open.begin(), open.end());
+                    open.clear();
+                }
+            }
+        }
+        return kept;
     }
 
     std::unique_ptr<SpoolWriter> writer_;
@@ -352,6 +391,108 @@ TEST(StreamedMessages, TruncatedOnesAreRefused) {
     EXPECT_THROW(decoder.Decode(Lsn{1}, Insert(0, "x"), change), Error); // not described there
     decoder.BeginStreamed();
     EXPECT_THROW(decoder.DecodeStreamed(Lsn{1}, row, change), Error);
+}
+
+TEST_F(StreamedTransactions, SurfaceEarlyWhileNothingComesBetween) {
+    Plain(100, {});
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1")});
+    writer().AppendPosition(Lsn{150});
+    Chunk(60, true, {Relation(60, "a"), Insert(60, "other")});
+    Chunk(50, false, {Insert(51, "2")});
+    Append(StreamCommit(50, 300));
+    Append(StreamCommit(60, 400));
+    Plain(500, {Relation(0, "a"), Insert(0, "plain")});
+    const Steps rest{"begin 400", "a=other", "commit 410", "begin 500", "a=plain", "commit 510"};
+    Steps expected{"begin 100", "commit 110", "early 50 after 110",
+                   "a=1",       "a=2",        "early commit 310"};
+    expected.insert(expected.end(), rest.begin(), rest.end());
+    EXPECT_EQ(Read({}, Early::kAccept), expected);
+    EXPECT_EQ(last_, writer().written());
+    expected = {"begin 100", "commit 110", "early 50 after 110", "a=1",
+                "a=2",       "declined",   "begin 300",          "a=1",
+                "a=2",       "commit 310"};
+    expected.insert(expected.end(), rest.begin(), rest.end());
+    EXPECT_EQ(Read({}, Early::kDecline), expected);
+    EXPECT_EQ(last_, writer().written());
+}
+
+TEST_F(StreamedTransactions, AnotherCommitTakesTheEarlyOneBack) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1")});
+    Plain(100, {Relation(0, "b"), Insert(0, "plain")});
+    Chunk(50, false, {Insert(50, "2")});
+    Append(StreamCommit(50, 200));
+    EXPECT_EQ(Read({}, Early::kAccept),
+              (Steps{"early 50 after 0", "a=1", "reset", "begin 100", "b=plain", "commit 110",
+                     "begin 200", "a=1", "a=2", "commit 210"}));
+    Chunk(60, true, {Relation(60, "a"), Insert(60, "3")});
+    Chunk(70, true, {Relation(70, "b"), Insert(70, "4")});
+    Append(StreamCommit(70, 300));
+    Append(StreamCommit(60, 400));
+    EXPECT_EQ(Read(Lsn{210}, Early::kAccept),
+              (Steps{"early 50 after 210", "a=1", "a=2", "reset", "early 60 after 210", "a=3",
+                     "reset", "begin 300", "b=4", "commit 310", "begin 400", "a=3", "commit 410"}));
+}
+
+TEST_F(StreamedTransactions, AnAbortTakesTheEarlyOneBack) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "1"), Insert(51, "no")});
+    Append(StreamAbort(50, 51));
+    Chunk(50, false, {Insert(50, "2")});
+    Append(StreamCommit(50, 200));
+    Chunk(60, true, {Relation(60, "a"), Insert(60, "no")});
+    Append(StreamAbort(60, 60));
+    Chunk(70, true, {Relation(70, "a"), Insert(70, "lost")});
+    writer().AppendReset();
+    Chunk(70, true, {Relation(70, "a"), Insert(70, "again")});
+    Append(StreamCommit(70, 300));
+    EXPECT_EQ(Read({}, Early::kAccept),
+              (Steps{"early 50 after 0", "a=1", "a=no", "reset", "begin 200", "a=1", "a=2",
+                     "commit 210", "early 60 after 210", "a=no", "reset", "early 70 after 210",
+                     "a=lost", "reset", "early 70 after 210", "a=again", "early commit 310"}));
+}
+
+// Whatever comes in whatever order, what stays is what stays without.
+TEST_F(StreamedTransactions, EarlyOnesChangeNothingInTheEnd) {
+    std::mt19937 random(20261123);
+    const auto pick = [&](uint32_t count) { return static_cast<uint32_t>(random() % count); };
+    for (int round = 0; round < 50; ++round) {
+        uint64_t lsn = 0;
+        uint32_t next_xid = 50;
+        std::map<uint32_t, uint32_t> open; // xid, how many subtransactions
+        for (int i = 0; i < 40; ++i) {
+            const uint32_t what = pick(10);
+            if (what < 5) {
+                const bool first = open.empty() || pick(3) == 0;
+                const uint32_t xid =
+                    first ? next_xid : std::next(open.begin(), pick(open.size()))->first;
+                next_xid += first ? 10 : 0;
+                uint32_t &subs = open[xid];
+                subs = std::min(subs + pick(2), 9U);
+                Chunk(xid, first, {Relation(xid, "a"), Insert(xid + subs, std::to_string(i))});
+            } else if (what == 5) {
+                Plain(lsn += 100, {Relation(0, "b"), Insert(0, std::to_string(i))});
+            } else if (what == 6 && pick(4) == 0) {
+                writer().AppendReset();
+                open.clear();
+            } else if (!open.empty()) {
+                const auto one = std::next(open.begin(), pick(open.size()));
+                const uint32_t sub =
+                    what == 7 && one->second > 0 ? one->first + one->second : one->first;
+                if (what < 9 && sub == one->first) {
+                    Append(StreamCommit(one->first, lsn += 100));
+                } else {
+                    Append(StreamAbort(one->first, sub));
+                }
+                if (sub == one->first) {
+                    open.erase(one);
+                }
+            }
+        }
+        const Steps without = Outcome(Read());
+        EXPECT_EQ(Outcome(Read({}, Early::kAccept)), without) << round;
+        EXPECT_EQ(Outcome(Read({}, Early::kDecline)), without) << round;
+        writer_.reset();
+        std::filesystem::remove(Path(1));
+    }
 }
 
 } // namespace

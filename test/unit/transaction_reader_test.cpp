@@ -54,6 +54,10 @@ class TransactionReading : public SpoolFixture {
             case Step::kReset:
                 steps.push_back("reset");
                 break;
+            case Step::kBeginEarly:
+            case Step::kCommitEarly:
+                ADD_FAILURE() << "early, though it is not allowed";
+                break;
             }
         }
     }
