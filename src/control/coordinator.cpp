@@ -17,9 +17,7 @@
 #include <algorithm>
 #include <csignal>
 
-extern "C" {
-#include "common/pg_prng.h"
-}
+extern "C" {}
 
 namespace livemigrate::control {
 
@@ -231,8 +229,7 @@ Coordinator::HandleFailure(const Error &error) {
         return WaitForResume(true);
     }
     migration_.attempts++;
-    const milliseconds delay =
-        RetryDelay(migration_.attempts, pg_prng_uint64(&pg_global_prng_state));
+    const milliseconds delay = RetryDelay(migration_.attempts, pg::RandomBits());
     const bool is_new = !std::exchange(is_error_recorded_, false);
     while (!KeepFailure(error, is_new, delay)) {
         pg::SleepOnLatch(kRequestInterval);

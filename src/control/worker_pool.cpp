@@ -8,9 +8,7 @@
 
 #include <algorithm>
 
-extern "C" {
-#include "common/pg_prng.h"
-}
+extern "C" {}
 
 namespace livemigrate::control {
 
@@ -199,8 +197,7 @@ WorkerPool::HandleEnded(const Worker &worker) {
     trouble.message = error.message();
     trouble.detail = error.detail();
     trouble.hint = error.hint();
-    trouble.retry_at =
-        Clock::now() + RetryDelay(trouble.attempts, pg_prng_uint64(&pg_global_prng_state));
+    trouble.retry_at = Clock::now() + RetryDelay(trouble.attempts, pg::RandomBits());
 }
 
 int

@@ -6,6 +6,12 @@
 #error "livemigrate needs PostgreSQL 14 or newer on the target"
 #endif
 
+#if PG_VERSION_NUM >= 150000
+extern "C" {
+#include "common/pg_prng.h"
+}
+#endif
+
 namespace livemigrate::pg {
 
 // The server version this library is built for; the server loads no other.
@@ -96,6 +102,16 @@ ReserveSettingPrefix(const char *prefix) {
     MarkGUCPrefixReserved(prefix);
 #else
     EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+// The server's random numbers, which are seeded for each process; 15 has a generator of its own.
+inline uint64
+RandomBits() {
+#if PG_VERSION_NUM >= 150000
+    return pg_prng_uint64(&pg_global_prng_state);
+#else
+    return static_cast<uint64>(random()) << 32 ^ static_cast<uint64>(random());
 #endif
 }
 

@@ -6,6 +6,7 @@ extern "C" {
 #include "access/itup.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
+#include "storage/smgr.h"
 #include "utils/tuplesort.h"
 }
 

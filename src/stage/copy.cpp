@@ -161,8 +161,9 @@ BeginCopy(Relation relation, const char *const *columns, size_t count, bool bina
                                       reinterpret_cast<Node *>(makeString(pstrdup("binary"))), -1));
     }
     if (freeze) {
-        options = lappend(options, makeDefElem(pstrdup("freeze"),
-                                               reinterpret_cast<Node *>(makeBoolean(true)), -1));
+        options = lappend(options,
+                          makeDefElem(pstrdup("freeze"),
+                                      reinterpret_cast<Node *>(makeString(pstrdup("true"))), -1));
     }
     return BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
 }
