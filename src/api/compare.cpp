@@ -69,7 +69,7 @@ TablesToCompare(const Migration &migration,
         stage::ComparedTable compared;
         compared.schema = table.schema;
         compared.name = table.name;
-        compared.target_only = pg::ManagerOf(table.schema, table.name) == pg::TableManager::kNone;
+        compared.target_only = pg::IsOneHeap(table.schema, table.name);
         tables.push_back(std::move(compared));
     }
     if (patterns && tables.empty()) {

@@ -1,6 +1,8 @@
 #include "pg/partition_routing.hpp"
 
+#include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/spi.hpp"
 
 extern "C" {
 #include "catalog/partition.h"
@@ -44,6 +46,20 @@ RoutingRelation(Oid relid) {
         }
         return is_routed ? top : relid;
     });
+}
+
+std::vector<std::string>
+LeafPartitions(Oid root) {
+    const SqlResult leaves =
+        Query("SELECT n.nspname, c.relname FROM pg_catalog.pg_partition_tree($1::oid::regclass) t "
+              "JOIN pg_catalog.pg_class c ON c.oid = t.relid "
+              "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf",
+              {std::to_string(root)});
+    std::vector<std::string> names;
+    for (const auto &row : leaves.rows) {
+        names.push_back(QualifiedName(row.at(0).value(), row.at(1).value()));
+    }
+    return names;
 }
 
 } // namespace livemigrate::pg

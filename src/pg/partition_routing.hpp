@@ -7,10 +7,16 @@
 
 #include "pg/prelude.hpp"
 
+#include <string>
+#include <vector>
+
 namespace livemigrate::pg {
 
 // The topmost ancestor if one on the way hashes an enum; otherwise `relid` itself.
 // REQUIRES: an open transaction; the relation is locked.
 Oid RoutingRelation(Oid relid);
+
+// The names of a partitioned table's leaves, qualified and quoted. REQUIRES: an open transaction.
+std::vector<std::string> LeafPartitions(Oid root);
 
 } // namespace livemigrate::pg

@@ -54,6 +54,19 @@ ManagerOf(const std::string &schema, const std::string &table) {
     return OidIsValid(relid) ? ManagerOf(relid) : TableManager::kNone;
 }
 
+bool
+IsOneHeap(Oid relid) {
+    const bool is_partitioned =
+        Call([relid] { return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE; });
+    return !is_partitioned && ManagerOf(relid) == TableManager::kNone;
+}
+
+bool
+IsOneHeap(const std::string &schema, const std::string &table) {
+    const Oid relid = FindTable(schema, table);
+    return !OidIsValid(relid) || IsOneHeap(relid);
+}
+
 std::vector<std::string>
 PlacementColumns(Oid relid, TableManager manager) {
     SqlResult found;
@@ -89,8 +102,7 @@ PlacementColumns(const std::string &schema, const std::string &table, TableManag
 
 std::string
 NameToTruncate(const std::string &schema, const std::string &table) {
-    const bool whole = ManagerOf(schema, table) != TableManager::kNone;
-    return (whole ? "" : "ONLY ") + QualifiedName(schema, table);
+    return (IsOneHeap(schema, table) ? "ONLY " : "") + QualifiedName(schema, table);
 }
 
 } // namespace livemigrate::pg

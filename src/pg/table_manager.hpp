@@ -17,6 +17,12 @@ TableManager ManagerOf(Oid relid);
 // The same by name; kNone where there is no such table.
 TableManager ManagerOf(const std::string &schema, const std::string &table);
 
+// Whether all of the table's rows lie in it, so that it can be named with ONLY: not where it is
+// partitioned (as a plain table of the source may be on the target), or somebody keeps its rows.
+// True where there is no such table. REQUIRES: an open transaction.
+bool IsOneHeap(Oid relid);
+bool IsOneHeap(const std::string &schema, const std::string &table);
+
 // The columns that say where a row is kept, which UPDATE can therefore not set. Empty for a table
 // that nobody keeps, and for Citus's reference tables. REQUIRES: an open transaction.
 std::vector<std::string> PlacementColumns(Oid relid, TableManager manager);

@@ -4,6 +4,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/subtransaction.hpp"
 
 #include <algorithm>
@@ -42,6 +43,22 @@ IsAboutRows(const Error &error) {
         }
     }
     return true;
+}
+
+using Relations = std::vector<std::shared_ptr<const RemoteRelation>>;
+
+// Whether the truncated relations are all of the table that the rows of one are routed through: it
+// is among them, or, as pgoutput has it, all of its partitions are.
+bool
+TruncatesWhole(const Relations &relations, const TargetRelation &target) {
+    std::set<std::string> names;
+    for (const auto &relation : relations) {
+        names.insert(QualifiedName(relation->schema, relation->name));
+    }
+    const auto is_truncated = [&](const std::string &name) { return names.contains(name); };
+    const std::vector<std::string> leaves = pg::LeafPartitions(target.relid());
+    return is_truncated(target.target_name()) ||
+           std::all_of(leaves.begin(), leaves.end(), is_truncated);
 }
 
 } // namespace
@@ -228,17 +245,11 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const ChangeBatch::Truncation &truncation = batch.truncation(item);
     const auto &relations = truncation.relations;
     try {
-        // The truncated relations include the one that the rows of this one are routed through.
-        const auto truncates_whole = [&](const TargetRelation &target) {
-            return std::any_of(relations.begin(), relations.end(), [&](const auto &relation) {
-                return QualifiedName(relation->schema, relation->name) == target.target_name();
-            });
-        };
         std::string names;
         std::set<std::string> seen;
         for (const auto &relation : relations) {
             const TargetRelation &target = Find(relation).sql;
-            if (target.is_routed() && !truncates_whole(target)) {
+            if (target.is_routed() && !TruncatesWhole(relations, target)) {
                 throw Error(sqlstate::kFeatureNotSupported,
                             "cannot truncate one partition of a table that is partitioned by the "
                             "hash of an enum")

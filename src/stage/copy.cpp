@@ -192,9 +192,9 @@ MakePartTable(const std::string &table, const std::string &columns) {
         pg::Query("SELECT $1::pg_catalog.regclass::pg_catalog.oid", {kPartTable}).rows.at(0), 0);
 }
 
-// With nobody's rows in it: a hypertable's chunks may go, but not only the table that has none.
+// For a table that is more than one heap: whose rows lie in chunks, shards or partitions.
 void
-EmptyManagedTable(const std::string &table) {
+EmptyWholeTable(const std::string &table) {
     if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)").Scalar() == "t") {
         pg::Execute("TRUNCATE TABLE " + table);
     }
@@ -260,11 +260,12 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const Oid relid = pg::RoutingRelation(named);
     const pg::TableManager manager = pg::ManagerOf(relid);
     const bool managed = manager != pg::TableManager::kNone;
-    if (freeze && managed) {
-        EmptyManagedTable(QualifiedName(task.schema, task.name));
+    const bool one_heap = pg::IsOneHeap(relid);
+    if (freeze && relid == named && !one_heap) {
+        EmptyWholeTable(QualifiedName(task.schema, task.name));
     }
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
-    freeze = freeze && relid == named && !managed &&
+    freeze = freeze && relid == named && one_heap &&
              (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
         pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));

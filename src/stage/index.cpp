@@ -9,6 +9,7 @@
 #include "stage/statement.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::stage {
 
@@ -151,6 +152,16 @@ class Planner {
             const std::vector<std::string> &publications)
         : sql_(sql), selects_(selects), publications_(publications) {}
 
+    // To be called with all statements before the first is added.
+    void
+    NoteAttached(const Statement &statement) {
+        const auto *alter = reinterpret_cast<const AlterTableStmt *>(statement.node);
+        if (nodeTag(statement.node) == T_AlterTableStmt && alter->objtype == OBJECT_INDEX) {
+            attached_.insert(
+                QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname));
+        }
+    }
+
     void
     Add(const Statement &statement) {
         const std::string text(statement.text);
@@ -227,11 +238,19 @@ class Planner {
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
     }
 
-    // Notes it, where the user has prepared a managed table with an index or constraint of the
-    // name.
+    // Whether a plain table of the source is partitioned on the target: no statement attaches an
+    // index of a partition to this one.
+    bool
+    IsRepartitioned(const RangeVar *relation, const std::string &index) const {
+        return IsPartitioned(relation) &&
+               !attached_.contains(QualifiedName(OrEmpty(relation->schemaname), index));
+    }
+
+    // Notes it, where the user has prepared a managed or partitioned table with an index or
+    // constraint of the name.
     bool
     IsThereAlready(const char *kind, const RangeVar *relation, const std::string &name) {
-        if (!IsManaged(relation) || !HasOwn(relation, name)) {
+        if ((!IsManaged(relation) && !IsRepartitioned(relation, name)) || !HasOwn(relation, name)) {
             return false;
         }
         plan_.notes.push_back(std::string(kind) + " " + QuoteIdentifier(name) + " of " +
@@ -243,7 +262,11 @@ class Planner {
     void
     AddAlterTable(const AlterTableStmt *alter, const Statement &statement) {
         const RangeVar *relation = alter->relation;
-        if (alter->objtype != OBJECT_TABLE || relation->inh || !IsManaged(relation)) {
+        const Constraint *constraint = AddedConstraint(alter);
+        const bool is_whole =
+            IsManaged(relation) ||
+            (constraint != nullptr && IsRepartitioned(relation, OrEmpty(constraint->conname)));
+        if (alter->objtype != OBJECT_TABLE || relation->inh || !is_whole) {
             return AddAlter(alter, std::string(statement.text));
         }
         const char *end = statement.text.data() + statement.text.size();
@@ -357,6 +380,8 @@ class Planner {
     const std::string &sql_;
     const std::function<bool(const std::string &, const std::string &)> &selects_;
     const std::vector<std::string> &publications_;
+    // Indexes to which others are attached, qualified and quoted: those of partitioned tables.
+    std::set<std::string> attached_;
     // Something that ANALYZE heeds comes in a later phase than the indexes.
     bool analyze_last_ = false;
     JobPlan plan_;
@@ -370,7 +395,11 @@ PlanJobs(const std::string &sql,
          const std::vector<std::string> &publications,
          const std::vector<std::pair<std::string, std::string>> &analyze) {
     Planner planner(sql, selects, publications);
-    for (const Statement &statement : SplitStatements(sql)) {
+    const auto statements = SplitStatements(sql);
+    for (const Statement &statement : statements) {
+        planner.NoteAttached(statement);
+    }
+    for (const Statement &statement : statements) {
         planner.Add(statement);
     }
     for (const auto &[schema, table] : analyze) {

@@ -124,10 +124,10 @@ TargetRelation::Resolve() {
     ReadColumns(relation);
     pg::Call([&] { table_close(relation, NoLock); });
     const pg::TableManager manager = pg::ManagerOf(relid_);
-    managed_ = manager != pg::TableManager::kNone;
     is_hypertable_ = manager == pg::TableManager::kTimescaledb;
     distributed_ = manager == pg::TableManager::kCitus;
-    target_name_ = (is_table && !managed_ ? "ONLY " : "") + target;
+    one_heap_ = is_table && manager == pg::TableManager::kNone;
+    target_name_ = (one_heap_ ? "ONLY " : "") + target;
     FixColumns(pg::PlacementColumns(relid_, manager));
     invalidations_seen_ = invalidations;
 }
@@ -248,8 +248,8 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
     }
     const std::string from = " FROM " + target_name_ + " WHERE " + equalities + image + " LIMIT 1)";
     // Rows of several partitions have the same ctid.
-    return routed_ || managed_ ? "(tableoid, ctid) = (SELECT tableoid, ctid" + from
-                               : "ctid = (SELECT ctid" + from;
+    return one_heap_ ? "ctid = (SELECT ctid" + from
+                     : "(tableoid, ctid) = (SELECT tableoid, ctid" + from;
 }
 
 // wal2json does not say that an identity is FULL, which it may have become while streaming; but

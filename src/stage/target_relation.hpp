@@ -122,7 +122,7 @@ class TargetRelation {
     Oid relid_ = InvalidOid;
     bool ignored_ = false;
     bool routed_ = false;
-    bool managed_ = false;
+    bool one_heap_ = false; // all rows lie in it alone
     bool is_hypertable_ = false;
     bool distributed_ = false; // by Citus, which writes no row by what another statement returns
     bool fires_triggers_ = false;
