@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <string_view>
 
 namespace livemigrate::stage {
@@ -303,6 +304,34 @@ FROM granted g CROSS JOIN LATERAL pg_catalog.aclexplode(g.acl) x
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee
 WHERE x.grantee <> g.owner GROUP BY g.object, r.rolname, g.nspname, g.relname)";
 
+// What TimescaleDB makes of itself for a hypertable outside its own schemas: an index on the time,
+// perhaps with the partition column, and triggers.
+constexpr char kMadeByTimescaledb[] = R"(
+WITH hyper AS (
+  SELECT h.id, c.oid AS relid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, n.nspname
+  FROM _timescaledb_catalog.hypertable h
+  JOIN pg_catalog.pg_namespace n ON n.nspname = h.schema_name
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name)
+SELECT 'index ' || pg_catalog.format('%I.%I', h.nspname, x.relname)
+FROM hyper h JOIN pg_catalog.pg_index i ON i.indrelid = h.relid
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+WHERE x.relname ~ '_idx[0-9]*$' AND NOT i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND i.indoption[i.indnatts - 1] = 3 -- DESC
+  AND ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k(n, o)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = h.relid AND a.attnum = k.n
+            ORDER BY o DESC)
+    IN (SELECT ARRAY[t.column_name::text] || ARRAY(
+          SELECT s.column_name::text FROM _timescaledb_catalog.dimension s
+          WHERE s.hypertable_id = h.id AND s.num_slices IS NOT NULL AND i.indnatts > 1)
+        FROM _timescaledb_catalog.dimension t
+        WHERE t.hypertable_id = h.id AND t.num_slices IS NULL)
+UNION ALL
+SELECT 'trigger ' || pg_catalog.quote_ident(t.tgname) || ' on ' || h.name
+FROM hyper h JOIN pg_catalog.pg_trigger t ON t.tgrelid = h.relid
+JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname IN ('_timescaledb_functions', '_timescaledb_internal'))";
+
 constexpr std::array<const char *, 12> kQueries = {
     kSchemas,   kExtensions, kRelations, kColumns, kConstraints, kIndexes,
     kSequences, kFunctions,  kTriggers,  kTypes,   kComments,    kEventTriggers};
@@ -406,6 +435,21 @@ AddDifferences(const Definitions &source, const Definitions &target, const Versi
     }
 }
 
+void
+DropMadeByTimescaledb(std::vector<SchemaDifference> &differences) {
+    if (pg::Query("SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'")
+            .rows.empty()) {
+        return;
+    }
+    std::set<std::string> made;
+    for (const auto &row : QueryTarget(kMadeByTimescaledb).rows) {
+        made.insert(row.at(0).value());
+    }
+    std::erase_if(differences, [&](const SchemaDifference &difference) {
+        return difference.source.empty() && made.contains(difference.object);
+    });
+}
+
 } // namespace
 
 std::vector<SchemaDifference>
@@ -437,6 +481,7 @@ CompareSchema(const std::string &conninfo, const SchemaFilter &selects,
             ToDefinitions(QueryTarget(BuildQuery(query, versions.target, versions)), selects);
         AddDifferences(ToDefinitions(source.FinishQuery(), selects), target, versions, differences);
     }
+    DropMadeByTimescaledb(differences);
     std::sort(
         differences.begin(), differences.end(),
         [](const SchemaDifference &a, const SchemaDifference &b) { return a.object < b.object; });
