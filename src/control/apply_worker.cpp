@@ -13,6 +13,7 @@
 #include "core/retry_policy.hpp"
 #include "pg/guc.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/apply.hpp"
@@ -213,6 +214,7 @@ SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
     if (settings.workers > 1) {
         settings.dealings = LoadDealings(migration.id);
     }
+    settings.join_nodes = pg::JoinNodesSql();
     transaction.Commit();
     return settings;
 }

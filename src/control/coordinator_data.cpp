@@ -116,7 +116,7 @@ Coordinator::AcquireNewSnapshot() {
         // Rows of parts that were complete belong to the old snapshot. A table in one part empties
         // itself when it is copied; others are emptied here.
         if (table.state == "copying" && table.parts > 1) {
-            pg::Execute("TRUNCATE TABLE " + pg::NameToTruncate(table.schema, table.name));
+            pg::TruncateTables({pg::TableOid(table.schema, table.name)});
         }
     }
     ResetUnfinishedTables(migration_.id);
@@ -234,12 +234,12 @@ Coordinator::PlanData() {
     }
     pg::Transaction transaction;
     if (migration_.settings.on_existing == OnExisting::kTruncate) {
-        std::string names;
+        std::vector<Oid> existing;
         for (const auto &[id, table] : by_id) {
-            names += (names.empty() ? "" : ", ") + pg::NameToTruncate(table->schema, table->name);
+            existing.push_back(pg::TableOid(table->schema, table->name));
         }
-        if (!names.empty()) {
-            pg::Execute("TRUNCATE TABLE " + names);
+        if (!existing.empty()) {
+            pg::TruncateTables(existing);
         }
     }
     InsertParts(migration_.id, tasks);

@@ -1,8 +1,11 @@
 #include "pg/table_manager.hpp"
 
+#include "core/error.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_row.hpp"
 
 extern "C" {
 #include "commands/extension.h"
@@ -17,6 +20,24 @@ HasExtension(const char *name) {
     return Call([name] { return OidIsValid(get_extension_oid(name, true)); });
 }
 
+// C-like: runs under the guard.
+bool
+IsPartitioned(Oid relid) {
+    return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+}
+
+std::string
+NameOf(Oid relid) {
+    struct Names {
+        const char *schema;
+        const char *name;
+    };
+    const Names names = Call([relid]() -> Names {
+        return {get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)};
+    });
+    return QualifiedName(names.schema, names.name);
+}
+
 Oid
 FindTable(const std::string &schema, const std::string &table) {
     return Call([&]() -> Oid {
@@ -26,6 +47,16 @@ FindTable(const std::string &schema, const std::string &table) {
 }
 
 } // namespace
+
+Oid
+TableOid(const std::string &schema, const std::string &table) {
+    const Oid relid = FindTable(schema, table);
+    if (!OidIsValid(relid)) {
+        throw Error(sqlstate::kUndefinedTable,
+                    "table " + QualifiedName(schema, table) + " does not exist on the target");
+    }
+    return relid;
+}
 
 TableManager
 ManagerOf(Oid relid) {
@@ -56,9 +87,8 @@ ManagerOf(const std::string &schema, const std::string &table) {
 
 bool
 IsOneHeap(Oid relid) {
-    const bool is_partitioned =
-        Call([relid] { return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE; });
-    return !is_partitioned && ManagerOf(relid) == TableManager::kNone;
+    return !Call([relid] { return IsPartitioned(relid); }) &&
+           ManagerOf(relid) == TableManager::kNone;
 }
 
 bool
@@ -100,9 +130,93 @@ PlacementColumns(const std::string &schema, const std::string &table, TableManag
     return PlacementColumns(FindTable(schema, table), manager);
 }
 
+// Citus sends a statement that concerns one shard as a transaction of its own, unless the server is
+// in a transaction block or has written by COPY before. An INSERT ... SELECT that it cannot push
+// down is such a COPY, and one of no rows opens no connection (CitusCopyDestReceiverStartup() of
+// Citus's multi_copy.c). SET LOCAL reaches other nodes from within a block, which a DO is.
 std::string
-NameToTruncate(const std::string &schema, const std::string &table) {
-    return (IsOneHeap(schema, table) ? "ONLY " : "") + QualifiedName(schema, table);
+JoinNodesSql() {
+    if (!HasExtension("citus")) {
+        return "";
+    }
+    const SqlResult found =
+        Query("SELECT n.nspname, c.relname, a.attname, "
+              "pg_catalog.format_type(a.atttypid, a.atttypmod) "
+              "FROM pg_catalog.pg_dist_partition d "
+              "JOIN pg_catalog.pg_class c ON c.oid = d.logicalrelid "
+              "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+              "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+              "AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a' "
+              "WHERE EXISTS (SELECT FROM pg_catalog.pg_dist_shard s "
+              "JOIN pg_catalog.pg_dist_placement p USING (shardid) "
+              "WHERE s.logicalrelid = d.logicalrelid "
+              "AND p.groupid <> (SELECT l.groupid FROM pg_catalog.pg_dist_local_group l)) "
+              "ORDER BY a.attname <> COALESCE(pg_catalog.column_to_column_name(d.logicalrelid, "
+              "d.partkey), '') LIMIT 1");
+    if (found.rows.empty()) {
+        return "";
+    }
+    const auto &row = found.rows.front();
+    return "DO $join$BEGIN SET LOCAL citus.propagate_set_commands = 'local'; "
+           "SET LOCAL session_replication_role = 'replica'; INSERT INTO " +
+           QualifiedName(row.at(0).value(), row.at(1).value()) + " (" +
+           QuoteIdentifier(row.at(2).value()) + ") SELECT NULL::" + row.at(3).value() +
+           " FROM pg_catalog.pg_class LIMIT 0; END$join$";
+}
+
+bool
+NodesAreJoined() {
+    return JoinNodesSql().empty() ||
+           Query("SELECT pg_catalog.current_setting('citus.propagate_set_commands')").Scalar() ==
+               "local";
+}
+
+namespace {
+
+// In another role than replica they would fire.
+void
+CheckTruncateTriggers(const std::vector<Oid> &tables) {
+    std::vector<std::string> oids;
+    for (const Oid table : tables) {
+        oids.push_back(std::to_string(table));
+    }
+    const SqlResult triggers =
+        Query("SELECT tgrelid, tgname FROM pg_catalog.pg_trigger "
+              "WHERE tgrelid = ANY ($1::oid[]) AND NOT tgisinternal AND tgenabled = 'O' "
+              "AND tgtype & 32 <> 0",
+              {TextArrayLiteral(oids)});
+    if (!triggers.rows.empty()) {
+        const auto &row = triggers.rows.front();
+        const std::string table = NameOf(Number<Oid>(row, 0));
+        const std::string name = QuoteIdentifier(row.at(1).value());
+        throw Error(sqlstate::kFeatureNotSupported,
+                    "trigger " + name + " would fire when distributed tables are truncated")
+            .Hint("ALTER TABLE " + table + " DISABLE TRIGGER " + name +
+                  "; SELECT livemigrate.migration_resume(); and enable it after the migration.");
+    }
+}
+
+} // namespace
+
+void
+TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
+    std::string names;
+    bool distributed = false;
+    for (const Oid table : tables) {
+        names += (names.empty() ? "" : ", ") + std::string(IsOneHeap(table) ? "ONLY " : "") +
+                 NameOf(table);
+        distributed = distributed || ManagerOf(table) == TableManager::kCitus;
+    }
+    const std::string sql =
+        "TRUNCATE TABLE " + names + (restart_identity ? " RESTART IDENTITY" : "");
+    if (!distributed) {
+        Execute(sql);
+        return;
+    }
+    // Shards are emptied by a trigger of Citus's.
+    CheckTruncateTriggers(tables);
+    const LocalSettings role({{"session_replication_role", "origin"}});
+    Execute(sql);
 }
 
 } // namespace livemigrate::pg

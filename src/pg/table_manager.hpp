@@ -30,7 +30,20 @@ std::vector<std::string> PlacementColumns(Oid relid, TableManager manager);
 std::vector<std::string> PlacementColumns(const std::string &schema, const std::string &table,
                                           TableManager manager);
 
-// The table for TRUNCATE: with ONLY, which spares inheritance children, where that is understood.
-std::string NameToTruncate(const std::string &schema, const std::string &table);
+// What a transaction runs first that is to write Citus's tables on other nodes: it makes the nodes'
+// changes one with the transaction's, by two-phase commit, and has session_replication_role there
+// what it is here. Empty where all rows are on this node. REQUIRES: an open transaction.
+std::string JoinNodesSql();
+
+// Whether the transaction has done so, or need not.
+bool NodesAreJoined();
+
+// TRUNCATE of the tables in one statement, wherever their rows lie, but not of inheritance
+// children; in replica role, too, in which Citus by itself would empty no shard. REQUIRES: an open
+// transaction.
+void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = false);
+
+// The table of this name, or an error. REQUIRES: an open transaction.
+Oid TableOid(const std::string &schema, const std::string &table);
 
 } // namespace livemigrate::pg

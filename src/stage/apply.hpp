@@ -38,7 +38,8 @@ struct ApplySettings {
     std::set<Lsn> skipped; // commit_lsn of transactions that the user wants passed over
     uint32_t worker = 0;   // which of `workers`, each with an origin of its own
     uint32_t workers = 1;
-    Dealings dealings; // with several: which change belongs to which; the same for all
+    std::string join_nodes; // pg::JoinNodesSql()
+    Dealings dealings;      // with several: which change belongs to which; the same for all
 };
 
 // What one commit on the target brought.

@@ -98,7 +98,7 @@ ApplyTarget::DropOpen() {
 void
 ApplyTarget::OpenTarget() {
     if (!target_) {
-        target_.emplace();
+        target_.emplace(settings_.join_nodes);
     }
 }
 

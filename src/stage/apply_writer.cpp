@@ -6,6 +6,7 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/subtransaction.hpp"
+#include "pg/table_manager.hpp"
 
 #include <algorithm>
 #include <memory_resource>
@@ -245,8 +246,7 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const ChangeBatch::Truncation &truncation = batch.truncation(item);
     const auto &relations = truncation.relations;
     try {
-        std::string names;
-        std::set<std::string> seen;
+        std::vector<Oid> tables;
         for (const auto &relation : relations) {
             const TargetRelation &target = Find(relation).sql;
             if (target.is_routed() && !TruncatesWhole(relations, target)) {
@@ -257,19 +257,11 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
                     .Hint("Delete the rows on the target by hand, then run: SELECT "
                           "livemigrate.migration_resume();");
             }
-            if (seen.insert(target.target_name()).second) {
-                names += (names.empty() ? "" : ", ") + target.target_name();
+            if (std::find(tables.begin(), tables.end(), target.relid()) == tables.end()) {
+                tables.push_back(target.relid());
             }
         }
-        const std::string sql =
-            "TRUNCATE TABLE " + names + (truncation.restart_identity ? " RESTART IDENTITY" : "");
-        pg::Call([&] {
-            PushActiveSnapshot(GetTransactionSnapshot());
-            if (SPI_execute(sql.c_str(), false, 0) < 0) {
-                elog(ERROR, "could not execute TRUNCATE");
-            }
-            PopActiveSnapshot();
-        });
+        pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {
         failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);
         throw failure_.Describe(error);

@@ -194,9 +194,9 @@ MakePartTable(const std::string &table, const std::string &columns) {
 
 // For a table that is more than one heap: whose rows lie in chunks, shards or partitions.
 void
-EmptyWholeTable(const std::string &table) {
+EmptyWholeTable(Oid relid, const std::string &table) {
     if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)").Scalar() == "t") {
-        pg::Execute("TRUNCATE TABLE " + table);
+        pg::TruncateTables({relid});
     }
 }
 
@@ -262,7 +262,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const bool managed = manager != pg::TableManager::kNone;
     const bool one_heap = pg::IsOneHeap(relid);
     if (freeze && relid == named && !one_heap) {
-        EmptyWholeTable(QualifiedName(task.schema, task.name));
+        EmptyWholeTable(relid, QualifiedName(task.schema, task.name));
     }
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
     freeze = freeze && relid == named && one_heap &&

@@ -126,6 +126,11 @@ TargetRelation::Resolve() {
     const pg::TableManager manager = pg::ManagerOf(relid_);
     is_hypertable_ = manager == pg::TableManager::kTimescaledb;
     distributed_ = manager == pg::TableManager::kCitus;
+    if (distributed_ && !pg::NodesAreJoined()) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "table " + target + " was distributed while changes were applied")
+            .Hint("SELECT livemigrate.migration_resume();");
+    }
     one_heap_ = is_table && manager == pg::TableManager::kNone;
     target_name_ = (one_heap_ ? "ONLY " : "") + target;
     FixColumns(pg::PlacementColumns(relid_, manager));

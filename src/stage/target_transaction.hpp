@@ -5,14 +5,21 @@
 
 #include "core/lsn.hpp"
 #include "pg/guard.hpp"
+#include "pg/spi.hpp"
 #include "pg/transaction.hpp"
+
+#include <string>
 
 namespace livemigrate::stage {
 
 class TargetTransaction {
   public:
-    TargetTransaction() {
+    // `join_nodes`: pg::JoinNodesSql().
+    explicit TargetTransaction(const std::string &join_nodes) {
         pg::Call([] { SPI_connect(); });
+        if (!join_nodes.empty()) {
+            pg::Execute(join_nodes);
+        }
     }
 
     // Commits with the origin at `end_lsn`; returns the local commit's end. `always`: also when
