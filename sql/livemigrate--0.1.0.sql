@@ -3,6 +3,20 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION livemigrate" to load this file. \quit
 
+-- Whoever owns the schema can put functions beside ours.
+DO $$
+BEGIN
+  IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_namespace n
+          JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+          WHERE n.nspname OPERATOR(pg_catalog.=) 'livemigrate') THEN
+    RAISE insufficient_privilege USING
+      MESSAGE = 'schema "livemigrate" belongs to a role that is no superuser',
+      DETAIL = 'Its owner could replace what the extension puts there.',
+      HINT = 'See what it holds, then run: DROP SCHEMA livemigrate CASCADE;';
+  END IF;
+END
+$$;
+
 -- ---------------------------------------------------------------------------------------------
 -- State. Only src/control/catalog writes here, and each transition in one place of it.
 -- ---------------------------------------------------------------------------------------------
@@ -642,6 +656,30 @@ SELECT 'livemigrate_events_total',
         WHERE e.migration OPERATOR(pg_catalog.=) s.id
           AND e.severity OPERATOR(pg_catalog.=) v.severity)
 FROM status s CROSS JOIN (VALUES ('info'), ('notice'), ('warning'), ('error')) AS v(severity);
+
+-- Workers run as the role that started the migration: what they go by is changed only by roles that
+-- may act as that one, whatever was granted on the tables. Apply sets session_replication_role.
+CREATE FUNCTION guard_row() RETURNS trigger LANGUAGE C
+AS 'MODULE_PATHNAME', 'livemigrate_guard_row';
+
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON migration
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_copy
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON copy_part
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON schema_job
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON skipped_transaction
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON comparison_range
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+ALTER TABLE migration ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE table_copy ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE copy_part ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE schema_job ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE skipped_transaction ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE comparison_range ENABLE ALWAYS TRIGGER guard_row;
 
 -- Nothing for PUBLIC: the source's conninfo and the progress of a migration are its owner's.
 REVOKE ALL ON ALL TABLES IN SCHEMA livemigrate FROM PUBLIC;

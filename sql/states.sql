@@ -149,14 +149,16 @@ SELECT livemigrate.migration_cleanup();
 SELECT livemigrate.set_endpos('0/4000');
 SELECT livemigrate.set_endpos('0/3000');
 SELECT migration, stage, state, endpos FROM livemigrate.migration_status();
-SELECT migration, severity, stage, message, detail FROM livemigrate.events ORDER BY id;
+SELECT migration, severity, stage, message, replace(detail, current_user, 'caller') AS detail
+FROM livemigrate.events ORDER BY id;
 
 -- Given up before it made anything: nothing is to be cleaned up on a source that is not there.
 SELECT livemigrate.migration_abort();
 SELECT livemigrate.migration_abort();
 SELECT livemigrate.migration_cleanup();
 SELECT migration, stage, state, message FROM livemigrate.migration_status();
-SELECT migration, severity, stage, message, detail FROM livemigrate.events ORDER BY id;
+SELECT migration, severity, stage, message, replace(detail, current_user, 'caller') AS detail
+FROM livemigrate.events ORDER BY id;
 SELECT migration, state, cleaned_up_at IS NOT NULL AS cleaned_up FROM livemigrate.migrations
 ORDER BY started_at, migration;
 DELETE FROM livemigrate.migration;

@@ -4,6 +4,7 @@
 
 #include "api/arguments.hpp"
 #include "api/sql_function.hpp"
+#include "api/migration_owner.hpp"
 #include "api/named_migration.hpp"
 #include "api/start_options.hpp"
 #include "control/advisory_lock.hpp"
@@ -87,9 +88,7 @@ Start(FunctionCallInfo fcinfo) {
     }
     const int32_t id = control::InsertMigration(request.settings, request.options_json,
                                                 result.plugin, result.wal2json_numeric_option);
-    control::RecordEvent(
-        id, "info", Stage::kPreflight, "migration started",
-        "by " + std::string(pg::Call([] { return GetUserNameFromId(GetUserId(), false); })));
+    control::RecordEvent(id, "info", Stage::kPreflight, "migration started", ByCaller());
     control::StartCoordinatorAtCommit(id, GetUserId());
     return ReturnName(request.settings.name);
 }
@@ -106,6 +105,7 @@ Pause(FunctionCallInfo fcinfo) {
         ThrowWrongState(migration, "pause",
                         "SELECT stage, state, message, hint FROM livemigrate.migration_status();");
     }
+    control::RecordEvent(migration.id, "info", migration.stage, "pause asked for", ByCaller());
     if (CoordinatorRuns(migration)) {
         control::RequestPause(migration.id);
         control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
@@ -157,6 +157,7 @@ Resume(FunctionCallInfo fcinfo) {
         control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
         return ReturnName(migration.settings.name);
     }
+    control::RecordEvent(migration.id, "info", migration.stage, "resumed", ByCaller());
     control::ClearPauseRequest(migration.id);
     control::ClearError(migration.id);
     if (migration.state != State::kRunning) {
@@ -248,7 +249,7 @@ SetEndpos(FunctionCallInfo fcinfo) {
     }
     control::SetEndpos(migration.id, endpos);
     control::RecordEvent(migration.id, "info", migration.stage,
-                         "endpos set to " + endpos.ToString());
+                         "endpos set to " + endpos.ToString(), ByCaller());
     control::PublishEndposAtCommit(migration.id, migration.dsm_handle, endpos);
     control::WakeCoordinatorAtCommit(migration.id, migration.dsm_handle);
     return LSNGetDatum(endpos.value);
@@ -282,7 +283,8 @@ SkipTransaction(FunctionCallInfo fcinfo) {
     control::InsertSkippedTransaction(migration.id, lsn);
     control::RecordEvent(migration.id, "warning", migration.stage,
                          "skipping the source transaction that commits at " + lsn.ToString() +
-                             " was asked for");
+                             " was asked for",
+                         ByCaller());
     Notice("the transaction will be skipped when the migration goes on",
            "SELECT livemigrate.migration_resume(" + QuoteLiteral(migration.settings.name) + ");");
     return LSNGetDatum(lsn.value);
@@ -312,7 +314,8 @@ CopySequences(FunctionCallInfo fcinfo) {
         pg::Call([&] { ereport(WARNING, (errmsg("%s", warning.c_str()))); });
     }
     control::RecordEvent(migration.id, "info", migration.stage,
-                         Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
+                         Counted(static_cast<uint64_t>(report.set), "sequence") + " set",
+                         ByCaller());
     return Int64GetDatum(static_cast<int64>(report.set));
 }
 

@@ -3,6 +3,7 @@
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/migration_owner.hpp"
 #include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
 #include "control/check_record.hpp"
@@ -62,7 +63,7 @@ CopyLargeObjects(FunctionCallInfo fcinfo) {
         }
     }
     control::RecordEvent(migration.id, "info", migration.stage,
-                         Counted(copied, "large object") + " copied again");
+                         Counted(copied, "large object") + " copied again", ByCaller());
     return Int64GetDatum(static_cast<int64>(copied));
 }
 

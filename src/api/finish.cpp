@@ -3,6 +3,7 @@
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/migration_owner.hpp"
 #include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
 #include "control/apply_origins.hpp"
@@ -163,31 +164,37 @@ CleanUp(const Migration &migration) {
     CleanTarget(migration);
     if (source_clean) {
         control::MarkCleanedUp(migration.id);
-        control::RecordEvent(migration.id, "info", migration.stage, "cleaned up");
+        control::RecordEvent(migration.id, "info", migration.stage, "cleaned up", ByCaller());
     }
 }
 
 Datum
 Abort(FunctionCallInfo fcinfo) {
     const int32_t id = control::ResolveMigration(TextArgument(fcinfo, 0), true);
+    const auto load = [id](bool lock) {
+        std::optional<Migration> found = control::LoadMigration(id, lock);
+        if (!found) {
+            throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
+        }
+        return std::move(*found);
+    };
+    RequireOwner(load(false));
     StopCoordinator(id);
-    std::optional<Migration> migration = control::LoadMigration(id, true);
-    if (!migration) {
-        throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
-    }
-    if (migration->state == State::kDone) {
+    Migration migration = load(true);
+    if (migration.state == State::kDone) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "migration \"" + migration->settings.name + "\" is done")
+                    "migration \"" + migration.settings.name + "\" is done")
             .Hint(control::NamedHint(id, "SELECT livemigrate.migration_cleanup();"));
     }
-    if (migration->state != State::kAborted) {
-        control::TransitionTo(*migration, State::kAborted);
+    if (migration.state != State::kAborted) {
+        control::TransitionTo(migration, State::kAborted);
+        control::RecordEvent(id, "info", migration.stage, "aborted", ByCaller());
         control::KeepWork(id, std::pair(control::SumTables(id), control::SumJobs(id)));
         control::ResumePolicyJobs(id);
-        control::SetMessage(id, "aborted in stage " + std::string(StageName(migration->stage)));
+        control::SetMessage(id, "aborted in stage " + std::string(StageName(migration.stage)));
     }
-    CleanUp(*migration);
-    return ReturnName(migration->settings.name);
+    CleanUp(migration);
+    return ReturnName(migration.settings.name);
 }
 
 Datum

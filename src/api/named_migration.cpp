@@ -2,6 +2,7 @@
 
 #include "api/named_migration.hpp"
 
+#include "api/migration_owner.hpp"
 #include "control/advisory_lock.hpp"
 
 namespace livemigrate::api {
@@ -21,12 +22,16 @@ Load(int32_t id, bool lock) {
 
 control::Migration
 LoadNamed(const std::optional<std::string> &name, bool ended_too) {
-    return Load(control::ResolveMigration(name, ended_too), true);
+    control::Migration migration = Load(control::ResolveMigration(name, ended_too), true);
+    RequireOwner(migration);
+    return migration;
 }
 
 control::Migration
 FindNamed(const std::optional<std::string> &name) {
-    return Load(control::ResolveMigration(name, true), false);
+    control::Migration migration = Load(control::ResolveMigration(name, true), false);
+    RequireOwner(migration);
+    return migration;
 }
 
 bool

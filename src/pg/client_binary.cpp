@@ -5,6 +5,9 @@
 #include "core/error.hpp"
 #include "pg/guc.hpp"
 
+#include <cerrno>
+#include <cstring>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace livemigrate::pg {
@@ -29,6 +32,25 @@ BinaryDirectory(int major) {
     return directory;
 }
 
+// The server runs it with all its rights, and gives it the source's password.
+void
+CheckNobodyElseWrites(const std::string &path, const char *name) {
+    struct stat found = {};
+    if (stat(path.c_str(), &found) != 0) {
+        throw Error(sqlstate::kUndefinedFile,
+                    std::string("could not find the program \"") + name + "\"")
+            .Detail("\"" + path + "\": " + std::strerror(errno) + ".");
+    }
+    if ((found.st_uid == 0 || found.st_uid == geteuid()) && (found.st_mode & S_IWOTH) == 0) {
+        return;
+    }
+    throw Error(sqlstate::kUndefinedFile,
+                std::string("the program \"") + name + "\" is not used: others could replace it")
+        .Detail("\"" + path +
+                "\" belongs to neither root nor the server's user, or everybody may write it.")
+        .Hint("chown root '" + path + "'; chmod go-w '" + path + "'");
+}
+
 } // namespace
 
 std::string
@@ -39,6 +61,10 @@ ClientBinary(const char *name, int major) {
                     std::string("could not find the program \"") + name + "\"")
             .Detail("There is no executable file \"" + path + "\" on the target server.")
             .Hint("apt-get install postgresql-client-" + std::to_string(major));
+    }
+    if (!ClientBinaryDirectory().empty()) { // else whoever can replace it can replace the server
+        CheckNobodyElseWrites(path, name);
+        CheckNobodyElseWrites(path.substr(0, path.rfind('/')), name);
     }
     return path;
 }

@@ -190,4 +190,14 @@ PrimaryKeyIndex(Relation relation) {
 #endif
 }
 
+// Whether the session's role may become another one. SET is a membership's option from 16 on.
+inline bool
+MayBecome(Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return member_can_set_role(GetUserId(), role);
+#else
+    return is_member_of_role(GetUserId(), role);
+#endif
+}
+
 } // namespace livemigrate::pg

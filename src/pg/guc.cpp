@@ -9,6 +9,7 @@ namespace livemigrate::pg {
 
 namespace {
 
+char *allowed_source_hosts = nullptr;
 int caught_up_lag_ms = 2000;
 char *client_bin_dir = nullptr;
 // A name to an integer; a method more needs no new setting.
@@ -27,6 +28,7 @@ int compare_rate_limit_kb = 0;
 int cutover_check_limit_ms = 10'000;
 int index_memory_mb = 1024;
 int index_parallel_workers = -1;
+bool source_password_required = true;
 int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
@@ -43,6 +45,10 @@ Bytes(int megabytes) {
 // Sorted by name.
 void
 DefineSettings() {
+    DefineCustomStringVariable(
+        "livemigrate.allowed_source_hosts",
+        "Hosts that roles other than superusers may name as a source; * stands for any.", nullptr,
+        &allowed_source_hosts, "*", PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("livemigrate.caught_up_lag",
                             "Stage catchup ends when the replay lag is below this.", nullptr,
                             &caught_up_lag_ms, 2000, 10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
@@ -86,6 +92,10 @@ DefineSettings() {
         "Parallel workers that all index workers share; -1: one process for each CPU.", nullptr,
         &index_parallel_workers, -1, -1, kMostParallelWorkers, PGC_SIGHUP, 0, nullptr, nullptr,
         nullptr);
+    DefineCustomBoolVariable("livemigrate.source_password_required",
+                             "Whether roles other than superusers must give the source a password.",
+                             nullptr, &source_password_required, true, PGC_SIGHUP, 0, nullptr,
+                             nullptr, nullptr);
     DefineCustomEnumVariable("livemigrate.spool_compression",
                              "Whether changes buffered on the target are compressed.", nullptr,
                              &spool_compression, kCompressionOff, kCompressions, PGC_SIGHUP, 0,
@@ -108,6 +118,11 @@ DefineSettings() {
         "Whether the source sends large transactions while they are in progress.", nullptr,
         &stream_in_progress, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     ReserveSettingPrefix("livemigrate");
+}
+
+std::string
+AllowedSourceHosts() {
+    return allowed_source_hosts == nullptr ? "" : allowed_source_hosts;
 }
 
 std::chrono::milliseconds
@@ -165,6 +180,11 @@ IndexParallelWorkers(int workers) {
     }
     const auto processors = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
     return std::clamp(processors / jobs - 1, 0, kMostParallelWorkers);
+}
+
+bool
+SourcePasswordRequired() {
+    return source_password_required;
 }
 
 bool

@@ -11,6 +11,7 @@ namespace livemigrate::pg {
 // Defines the settings; once, from _PG_init.
 void DefineSettings();
 
+std::string AllowedSourceHosts(); // of roles other than superusers; a list with commas
 std::chrono::milliseconds CaughtUpLag();
 std::string ClientBinaryDirectory(); // empty: the server's own
 std::chrono::milliseconds CompareHoldLimit();
@@ -25,6 +26,7 @@ int IndexMemory(int workers, int floor_kb);
 // Parallel workers for each of so many index workers: the setting livemigrate.index_parallelism
 // divided, or what makes leaders and parallel workers together as many as there are CPUs.
 int IndexParallelWorkers(int workers);
+bool SourcePasswordRequired(); // of roles other than superusers
 bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();

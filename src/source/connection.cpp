@@ -5,6 +5,7 @@
 #include "core/conninfo.hpp"
 #include "pg/guard.hpp"
 #include "pg/wait.hpp"
+#include "source/connection_rights.hpp"
 
 #include <map>
 
@@ -167,7 +168,9 @@ DescribeConninfo(const std::string &conninfo) {
 Connection
 Connection::Open(const std::string &conninfo, ConnectionKind kind) {
     std::string options;
-    for (const auto &[keyword, value] : ParseConninfo(conninfo)) {
+    const auto given = ParseConninfo(conninfo);
+    CheckMayConnect(given);
+    for (const auto &[keyword, value] : given) {
         if (keyword == "options") {
             options = value + " ";
         }
@@ -212,6 +215,7 @@ Connection::Open(const std::string &conninfo, ConnectionKind kind) {
     if (PQstatus(connection.connection_) != CONNECTION_OK) {
         throw ConnectError(conninfo, PQerrorMessage(connection.connection_));
     }
+    CheckPasswordUsed(connection.connection_);
     PQsetNoticeProcessor(connection.connection_, IgnoreNotice, nullptr);
     connection.VerifySettings(kind);
     return connection;

@@ -48,6 +48,17 @@ ApplyFailure::Set(const char *what, const ChangeBatch::Item &item) {
     key = DescribeKey(item.row);
 }
 
+namespace {
+
+// The server's detail for a violated NOT NULL or CHECK is the whole row, which is nobody's business
+// who reads logs and events; the row's key is in the context.
+bool
+ShowsWholeRow(const Error &error) {
+    return error.sqlstate() == "23502" || error.sqlstate() == "23514";
+}
+
+} // namespace
+
 Error
 ApplyFailure::Describe(const Error &error) const {
     const std::string hint =
@@ -55,7 +66,7 @@ ApplyFailure::Describe(const Error &error) const {
         "whole transaction: SELECT livemigrate.skip_transaction('" +
         commit_lsn.ToString() + "'); SELECT livemigrate.migration_resume();";
     return Error(error.sqlstate(), error.message())
-        .Detail(error.detail())
+        .Detail(ShowsWholeRow(error) ? "" : error.detail())
         .Hint(error.hint().empty() ? hint : error.hint())
         .Context("applying " + command + " on " + QualifiedName(schema, table) +
                  (key.empty() ? "" : " " + key) + " of source transaction " + std::to_string(xid) +

@@ -11,6 +11,17 @@
 
 namespace livemigrate::stage {
 
+namespace {
+
+// What belongs to the server, and to ourselves: wal2json sends changes of all tables, and these are
+// on the target under the same names.
+bool
+IsServers(std::string_view schema) {
+    return schema.starts_with("pg_") || schema == "information_schema" || schema == "livemigrate";
+}
+
+} // namespace
+
 ApplySelection::ApplySelection(const std::vector<CopyTable> &tables, const TableFilter &filter)
     : filter_(filter) {
     for (const CopyTable &table : tables) {
@@ -41,8 +52,8 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
         last_choice_ = is_wanted ? Choice::kApply : Choice::kPassOver;
         last_snapshot_lsn_ = table.snapshot_lsn;
     } else {
-        const bool is_left_out = !filter_.Selects(relation->schema, relation->name) ||
-                                 relation->schema.starts_with("pg_");
+        const bool is_left_out =
+            !filter_.Selects(relation->schema, relation->name) || IsServers(relation->schema);
         last_choice_ = is_left_out ? Choice::kPassOver : Choice::kUnknown;
     }
 }
@@ -57,7 +68,11 @@ ApplySelection::AcceptUnknown(const RemoteRelation &relation, bool in_transactio
     if (!in_transaction) {
         own.emplace();
     }
-    const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
+    // One that is an extension's on the target is not the one that was created on the source.
+    const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL AND NOT EXISTS ("
+                                  "SELECT FROM pg_catalog.pg_depend "
+                                  "WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+                                  "AND objid = pg_catalog.to_regclass($1)::oid AND deptype = 'e')",
                                   {QualifiedName(relation.schema, relation.name)})
                             .Scalar() == "t";
     if (own) {

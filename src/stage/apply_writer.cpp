@@ -7,6 +7,7 @@
 #include "pg/partition_routing.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_manager.hpp"
+#include "pg/table_owner.hpp"
 
 #include <algorithm>
 #include <memory_resource>
@@ -33,6 +34,18 @@ CommandName(ChangeKind kind) {
     }
 }
 
+// Foreign keys may not let each be truncated as its owner, and as ourselves their triggers must not
+// run.
+[[noreturn]] void
+ThrowManyOwners(const std::string &names) {
+    throw Error(sqlstate::kFeatureNotSupported,
+                "cannot truncate tables of several owners at once: a trigger of theirs fires")
+        .Detail("The tables are " + names + ".")
+        .Hint("Give them one owner on the target with ALTER TABLE ... OWNER TO, or disable the "
+              "triggers that are ENABLE ALWAYS or ENABLE REPLICA; then run: SELECT "
+              "livemigrate.migration_resume();");
+}
+
 // Whether going through the changes one by one may help, or at least tell which it is: not where
 // the session, its transaction or the machine is in trouble.
 bool
@@ -47,6 +60,15 @@ IsAboutRows(const Error &error) {
 }
 
 using Relations = std::vector<std::shared_ptr<const RemoteRelation>>;
+
+std::string
+NamesOf(const Relations &relations) {
+    std::string names;
+    for (const auto &relation : relations) {
+        names += (names.empty() ? "" : ", ") + QualifiedName(relation->schema, relation->name);
+    }
+    return names;
+}
 
 // Whether the truncated relations are all of the table that the rows of one are routed through: it
 // is among them, or, as pgoutput has it, all of its partitions are.
@@ -211,6 +233,7 @@ ApplyWriter::Gather(const ChangeBatch &batch, Items items, std::vector<Group> &g
 void
 ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
     if (group.effect) {
+        const pg::AsOwner owner(group.table->sql.owner());
         group.table->batch->Write(*group.effect);
         return;
     }
@@ -247,6 +270,8 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const auto &relations = truncation.relations;
     try {
         std::vector<Oid> tables;
+        std::set<Oid> owners;
+        bool fires_triggers = false;
         for (const auto &relation : relations) {
             const TargetRelation &target = Find(relation).sql;
             if (target.is_routed() && !TruncatesWhole(relations, target)) {
@@ -259,8 +284,14 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
             }
             if (std::find(tables.begin(), tables.end(), target.relid()) == tables.end()) {
                 tables.push_back(target.relid());
+                owners.insert(target.owner());
+                fires_triggers = fires_triggers || target.fires_triggers();
             }
         }
+        if (owners.size() > 1 && fires_triggers) {
+            ThrowManyOwners(NamesOf(relations));
+        }
+        const pg::AsOwner owner(owners.size() == 1 ? *owners.begin() : InvalidOid);
         pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {
         failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);

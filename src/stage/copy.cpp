@@ -8,6 +8,7 @@
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
+#include "pg/table_owner.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy_format.hpp"
@@ -289,6 +290,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
         try {
+            const pg::AsOwner owner(pg::OwnerToWriteAs(filled));
             copied.rows = pg::Call([&] {
                 Relation relation = table_open(filled, RowExclusiveLock);
                 CopyFromState copy =

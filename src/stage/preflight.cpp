@@ -180,6 +180,7 @@ RunPreflight(const MigrationSettings &settings) {
     CheckSourceLimits(run);
     CheckCapacity(run);
     CheckOperation(run);
+    CheckSecurity(run);
     CheckReplicationConnection(run);
     CheckSlot(run);
     CheckPlugin(run);

@@ -85,6 +85,7 @@ void CheckSourceLimits(PreflightRun &run);          // preflight_limits.cpp
 void CheckOpenTransactions(PreflightRun &run);      // preflight_limits.cpp
 void CheckCapacity(PreflightRun &run);              // preflight_capacity.cpp
 void CheckOperation(PreflightRun &run);             // preflight_operation.cpp
+void CheckSecurity(PreflightRun &run);              // preflight_security.cpp
 void CheckReplicationConnection(PreflightRun &run); // preflight_slot.cpp
 void CheckSlot(PreflightRun &run);                  // preflight_slot.cpp
 void CheckPlugin(PreflightRun &run);                // preflight_plugin.cpp

@@ -173,8 +173,10 @@ CheckBinary(PreflightRun &run, const char *name) {
         if (error.sqlstate() != sqlstate::kUndefinedFile) {
             throw;
         }
-        run.Fail("client_binaries", error.sqlstate(), name, error.message() + " on the target",
-                 install);
+        const bool others_write = error.hint().starts_with("chown");
+        run.Fail("client_binaries", error.sqlstate(), name,
+                 error.message() + (others_write ? "" : " on the target"),
+                 others_write ? error.hint() : install);
     }
 }
 

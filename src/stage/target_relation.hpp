@@ -64,6 +64,11 @@ class TargetRelation {
     fires_triggers() const {
         return fires_triggers_;
     }
+    // Who its rows are written as, see pg/table_owner.
+    Oid
+    owner() const {
+        return owner_;
+    }
     // False once the target's definition changed: make a new object.
     bool is_valid() const;
 
@@ -120,6 +125,7 @@ class TargetRelation {
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;
     Oid relid_ = InvalidOid;
+    Oid owner_ = InvalidOid;
     bool ignored_ = false;
     bool routed_ = false;
     bool one_heap_ = false; // all rows lie in it alone

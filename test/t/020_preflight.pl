@@ -369,6 +369,9 @@ $pair->target_sql('DROP TABLE t, not_ours; DROP FUNCTION f; DROP SCHEMA "we ird"
 # --- the caller on the target
 $pair->target_sql('CREATE ROLE operator; GRANT USAGE ON SCHEMA livemigrate TO operator;'
       . ' GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA livemigrate TO operator');
+$pair->target_sql('ALTER SYSTEM SET livemigrate.source_password_required = off');
+$target->reload;
+$target->poll_query_until('postgres', "SELECT current_setting('livemigrate.source_password_required') = 'off'");
 SKIP: {
     skip 'GRANT SET ON PARAMETER came with 15', 3
       if $target->safe_psql('postgres', 'SHOW server_version_num') < 150000;

@@ -130,6 +130,10 @@ sub as_operator {
 SKIP: {
     skip 'GRANT SET ON PARAMETER came with 15', 1
       if $target->safe_psql('postgres', 'SHOW server_version_num') < 150000;
+    # This source trusts everybody, and asks for no password.
+    $target->safe_psql('plain', 'ALTER SYSTEM SET livemigrate.source_password_required = off');
+    $target->reload;
+    $target->poll_query_until('plain', "SELECT current_setting('livemigrate.source_password_required') = 'off'");
     as_operator($plain->start_sql(roles => \'false', pause_after => ['slot']));
     $plain->wait_stage('slot');
     $plain->wait_state('paused');

@@ -1,5 +1,6 @@
 # Stands in for a connection pooler: passes everything on, but for the process number and cancel key
-# that it tells its client.
+# that it tells its client. With change => [what, by], texts of equal length, the client's startup
+# options reach the server otherwise than they were given.
 package LiveMigrate::Pooler;
 
 use strict;
@@ -11,7 +12,7 @@ use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 
 sub start {
-    my ($class, $node) = @_;
+    my ($class, $node, %opt) = @_;
     my $port   = PostgreSQL::Test::Cluster::get_free_port();
     my $listen = IO::Socket::INET->new(
         LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 20, ReuseAddr => 1)
@@ -25,7 +26,7 @@ sub start {
                 close $client;
                 next;
             }
-            _pass_on($client, $node);
+            _pass_on($client, $node, @{ $opt{change} // [] });
             require POSIX;
             POSIX::_exit(0);
         }
@@ -56,7 +57,7 @@ sub _server {
 }
 
 sub _pass_on {
-    my ($client, $node) = @_;
+    my ($client, $node, $what, $by) = @_;
     my $server = _server($node) or return;
     my $select = IO::Select->new($client, $server);
     while (1) {
@@ -64,6 +65,7 @@ sub _pass_on {
             my $read = sysread $from, my $data, 65536;
             return unless $read;
             $data =~ s/K\0\0\0\x0c..../K\0\0\0\x0c\0\0\0\x01/s if $from == $server;
+            $data =~ s/\Q$what\E/$by/g if defined $what && $from == $client;
             my $to = $from == $server ? $client : $server;
             my $sent = 0;
             while ($sent < length $data) {

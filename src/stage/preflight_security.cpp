@@ -1,0 +1,139 @@
+// Checks of how safe the way is on which everything travels, and what comes along with it.
+#include "pg/prelude.hpp"
+
+#include "stage/preflight_run.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::stage {
+
+namespace {
+
+// The value of an option of the connection as it was made; empty if it has none.
+std::string
+Option(const PreflightRun &run, std::string_view keyword) {
+    PQconninfoOption *options = PQconninfo(run.source.raw());
+    std::string value;
+    for (const PQconninfoOption *option = options; option != nullptr && option->keyword != nullptr;
+         option++) {
+        if (keyword == option->keyword && option->val != nullptr) {
+            value = option->val;
+        }
+    }
+    PQconninfoFree(options);
+    return value;
+}
+
+bool
+IsThisMachine(const std::string &address) {
+    return address.empty() || address.starts_with('/') || address.starts_with('@') ||
+           address.starts_with("127.") || address == "::1";
+}
+
+void
+CheckEncryption(PreflightRun &run) {
+    const char *address = PQhostaddr(run.source.raw());
+    const std::string mode = Option(run, "sslmode");
+    const bool encrypted =
+        PQsslInUse(run.source.raw()) != 0 || PQgssEncInUse(run.source.raw()) != 0;
+    const std::string fix = "-- in the connection string: sslmode=verify-full sslrootcert=... with "
+                            "the certificate that signed the source's";
+    if (IsThisMachine(address == nullptr ? "" : address)) {
+        run.Ok("encryption", "source", "the connection does not leave this machine");
+    } else if (!encrypted) {
+        run.Warning("encryption", "source",
+                    "the connection is not encrypted: all rows travel in clear text", fix);
+    } else if (mode != "verify-full" && PQgssEncInUse(run.source.raw()) == 0) {
+        run.Warning("encryption", "source",
+                    "the connection is encrypted, but under sslmode=" + mode +
+                        " nobody makes sure that it leads to the source",
+                    fix);
+    } else {
+        run.Ok("encryption", "source", "the connection is encrypted and leads to the source");
+    }
+}
+
+// The text of the call is the server's: what it logs, it logs with the password.
+void
+CheckPasswordInCall(PreflightRun &run) {
+    bool given = false;
+    for (const auto &[keyword, value] : source::ParseConninfo(run.settings.source)) {
+        given = given || keyword == "password" || keyword == "sslpassword";
+    }
+    if (!given) {
+        run.Ok("password_in_call", "source", "the connection string holds no password");
+        return;
+    }
+    const pg::SqlResult logged =
+        pg::Query("SELECT name || ' = ' || setting FROM pg_catalog.pg_settings "
+                  "WHERE (name = 'log_statement' AND setting = 'all') "
+                  "OR (name IN ('log_min_duration_statement', 'log_min_duration_sample') "
+                  "    AND setting::int >= 0) ORDER BY name");
+    if (logged.rows.empty()) {
+        run.Notice("password_in_call", "source",
+                   "the connection string holds a password: it stays in the table of migrations",
+                   "-- put it into a passfile or a service file on the target's machine, and leave "
+                   "it out here");
+        return;
+    }
+    run.Warning("password_in_call", "source",
+                "the connection string holds a password, and the target's server logs the call "
+                "with it (" +
+                    pg::Text(logged.rows[0], 0) + ")",
+                "SET log_statement = none; SET log_min_duration_statement = -1; -- in the session, "
+                "before the call\n-- or: put it into a passfile or a service file on the target's "
+                "machine, and leave it out here");
+}
+
+// Functions that may do anything their server's user may, and those with the rights of somebody
+// who may. Extensions are the target's own.
+constexpr char kPowerfulCode[] = R"sql(
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (l.lanname IN ('c', 'internal')
+       OR (l.lanispl AND NOT l.lanpltrusted)
+       OR (p.prosecdef AND (SELECT rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = p.proowner)))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                    AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'event trigger ' || pg_catalog.quote_ident(e.evtname)
+FROM pg_catalog.pg_event_trigger e
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass
+                    AND d.objid = e.oid AND d.deptype = 'e')
+ORDER BY 1
+)sql";
+
+void
+CheckPowerfulCode(PreflightRun &run) {
+    std::vector<std::string> names;
+    for (const pg::SqlRow &row : run.source.Query(kPowerfulCode).rows) {
+        names.push_back(pg::Text(row, 0));
+    }
+    if (names.empty()) {
+        run.Ok("powerful_code", "source", "no function or event trigger with unusual rights");
+        return;
+    }
+    run.Notice("powerful_code", "source",
+               "the schema brings along code with unusual rights, in untrusted languages, of "
+               "superusers, or event triggers: " +
+                   ListNames(names),
+               "-- where the source's superusers are not trusted on the target, let a role that is "
+               "no superuser start the migration");
+}
+
+} // namespace
+
+void
+CheckSecurity(PreflightRun &run) {
+    CheckEncryption(run);
+    CheckPasswordInCall(run);
+    CheckPowerfulCode(run);
+}
+
+} // namespace livemigrate::stage
