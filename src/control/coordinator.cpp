@@ -17,8 +17,6 @@
 #include <algorithm>
 #include <csignal>
 
-extern "C" {}
-
 namespace livemigrate::control {
 
 using Clock = std::chrono::steady_clock;

@@ -8,8 +8,6 @@
 
 #include <algorithm>
 
-extern "C" {}
-
 namespace livemigrate::control {
 
 using Clock = std::chrono::steady_clock;
