@@ -5,6 +5,8 @@
 # (~/.cache/livemigrate). The sources are copied into it and everything runs there, in namespaces of
 # its own: whatever happens, nothing stays mounted or running. Needs root, or sudo.
 #
+# `all` also migrates from source servers of other versions, which source_servers.sh fetches.
+#
 # What cannot be had is skipped, each with a line that says what and why; their number is the last
 # line. Debian has only the Apache edition of TimescaleDB; with the community edition installed in the
 # tree by hand, its tests run, too.
@@ -17,11 +19,12 @@ major=17
 cache=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}
 tree=$cache/debian-$suite
 inside=/srv/livemigrate
+sources_inside=/srv/matrix/source_servers
 pg_config=/usr/lib/postgresql/$major/bin/pg_config
 
 packages=(g++ make perl libipc-run-perl libsimdjson-dev liblz4-dev libpq-dev
     "postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major")
-optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb")
+optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb" iproute2)
 case $mode in
 all) suites=(extension unit-test regress-test tap-test) packages+=(cmake libgtest-dev) ;;
 hypertables) suites=(extension tap-test) ;;
@@ -55,13 +58,18 @@ mirror() {
         sed -n 's/^Debian Debian //p' | head -n 1
 }
 
-# Runs a command line in the tree, with /proc and /dev of its own.
+# Runs a command line in the tree as its root directory, with /proc and /dev of its own, and with the
+# source servers. In a mere chroot tests could not make namespaces of their own.
 run_inside() {
+    # shellcheck disable=SC2016
     as_root unshare --mount --pid --fork --kill-child bash -c '
-        mount --make-rprivate / && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" &&
-            mount -t tmpfs tmpfs "$1/dev/shm" &&
-            exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-                LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive bash -c "$2"' matrix "$tree" "$1"
+        mount --make-rprivate / && mount --bind "$1" "$1" && mount -t proc proc "$1/proc" &&
+            mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/dev/shm" &&
+            mkdir -p "$3" "$1$4" "$1/.host" && mount --bind "$3" "$1$4" &&
+            cd "$1" && pivot_root . .host &&
+            exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+                LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive bash -c "umount -l /.host && $2"' \
+        matrix "$tree" "$1" "$cache/source_servers" "$sources_inside"
 }
 
 apt_inside() {
@@ -140,6 +148,14 @@ name_missing_packages() {
     done
 }
 
+# Once fetched they are found by the tests, which take part in tap-test with them.
+fetch_source_servers() {
+    local line
+    while IFS= read -r line; do
+        skip "${line#skipped: }"
+    done < <(MATRIX_CACHE=$cache "$root/test/source_servers.sh" fetch)
+}
+
 # The files of the source tree, for a new build those that changed only.
 copy_sources() {
     local target=$tree$inside file
@@ -162,13 +178,20 @@ copy_sources() {
     mv "$target/.files.new" "$target/.files"
 }
 
+# From prove's output: whole files, source servers, and tests within files, a line for each reason.
+skipped_tests() {
+    [ -e "$1" ] || return 0
+    sed -nE 's/^(\[[0-9:]+\] )?(test\/t\/[^ ]+) \.* skipped: (.*)$/\2: \3/p; s/^# skipped: //p' "$1"
+    sed -nE 's/^ok [0-9]+ # skip //p' "$1" | sort | uniq -c | sed -E 's/^ *([0-9]+) (.*)/tests: \2 (\1)/'
+}
+
 run_suites() {
     local name failed= tests=()
-    [ "$mode" != hypertables ] || tests=(test/t/07?_*.pl)
+    [ "$mode" != hypertables ] || mapfile -t tests < <(cd "$root" && grep -l LiveMigrate::Hypertables test/t/*.pl)
     for name in "${suites[@]}"; do
         echo "== PostgreSQL $major: $name"
         run_inside "cd $inside && make $name PG_CONFIG=$pg_config PROVE_JOBS=${PROVE_JOBS:-2} \
-            ${tests[*]:+PROVE_TESTS='${tests[*]}'}" 2>&1 | tee "$cache/$name.log" |
+            MATRIX_CACHE=${sources_inside%/*} ${tests[*]:+PROVE_TESTS='${tests[*]}'}" 2>&1 | tee "$cache/$name.log" |
             grep -vE '^(g\+\+|gcc|/usr/bin/(install|mkdir)|\[ *[0-9]+%\])'
         if [ "${PIPESTATUS[0]}" != 0 ]; then
             failed+=" $name"
@@ -177,8 +200,7 @@ run_suites() {
     done
     while IFS= read -r name; do
         skip "$name"
-    done < <(sed -nE 's/^(\[[0-9:]+\] )?(test\/t\/[^ ]+) \.* skipped: (.*)$/\2: \3/p' \
-        "$cache/tap-test.log" 2>/dev/null)
+    done < <(skipped_tests "$cache/tap-test.log")
     if [ -n "$failed" ]; then
         echo "matrix: FAILED on PostgreSQL $major:$failed"
         finish 1
@@ -196,6 +218,7 @@ fi
 make_tree
 install_packages
 name_missing_packages
+[ "$mode" != all ] || fetch_source_servers
 copy_sources
 rm -f "$cache/tap-test.log"
 run_suites

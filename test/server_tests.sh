@@ -82,7 +82,7 @@ run_tap() {
     run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
         PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
         TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
-        prove --jobs "${PROVE_JOBS:-4}" --timer ${PROVE_TESTS:-test/t/*.pl}
+        prove --jobs "${PROVE_JOBS:-4}" --timer --directives ${PROVE_TESTS:-test/t/*.pl}
 }
 
 # The end of each log, with its name above it.

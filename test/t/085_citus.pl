@@ -10,10 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 chomp(my $sharedir = `pg_config --sharedir`);
-unless (-e "$sharedir/extension/citus.control") {
-    diag 'skipped: Citus: citus.control is not installed for the server under test';
-    plan skip_all => 'Citus is not installed for the server under test';
-}
+plan skip_all => 'Citus is not installed for the server under test'
+  unless -e "$sharedir/extension/citus.control";
 
 my %command = LiveMigrate::Test::page_commands('citus.md');
 
