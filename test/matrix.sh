@@ -192,7 +192,7 @@ run_suites() {
         echo "== PostgreSQL $major: $name"
         run_inside "cd $inside && make $name PG_CONFIG=$pg_config PROVE_JOBS=${PROVE_JOBS:-2} \
             MATRIX_CACHE=${sources_inside%/*} ${tests[*]:+PROVE_TESTS='${tests[*]}'}" 2>&1 | tee "$cache/$name.log" |
-            grep -vE '^(g\+\+|gcc|/usr/bin/(install|mkdir)|\[ *[0-9]+%\])'
+            grep --line-buffered -vE '^(g\+\+|gcc|/usr/bin/(install|mkdir)|\[ *[0-9]+%\])'
         if [ "${PIPESTATUS[0]}" != 0 ]; then
             failed+=" $name"
             [ "$name" != extension ] || break

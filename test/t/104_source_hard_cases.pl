@@ -101,9 +101,9 @@ SKIP: {
             WHERE a.application_name = 'livemigrate'"),
         't', 'R22 all connections use SSL');
     $ssl->source_sql(q{UPDATE wide SET v = reverse(v) || 'changed'});
-    is( $ssl->target_sql("SELECT count(*) FROM livemigrate.events
+    is( $ssl->target_sql("SELECT stage, message, detail FROM livemigrate.events
             WHERE severity IN ('warning', 'error')"),
-        0, 'R22 no connection breaks');
+        '', 'R22 no connection breaks');
     $ssl->finish('R22');
 }
 
