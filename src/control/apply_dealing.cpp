@@ -15,11 +15,12 @@ namespace {
 using pg::SqlResult;
 using pg::SqlRow;
 
-// Our own tables' triggers do not look at the user's.
+// But for those on our own tables, which apply writes for itself.
 constexpr char kFiringQuery[] =
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c "
-    "ON c.oid = t.tgrelid WHERE t.tgenabled IN ('A', 'R') "
-    "AND c.relnamespace <> 'livemigrate'::pg_catalog.regnamespace) OR "
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t "
+    "  JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid "
+    "  WHERE t.tgenabled IN ('A', 'R') "
+    "    AND c.relnamespace <> 'livemigrate'::pg_catalog.regnamespace) OR "
     "EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_enabled IN ('A', 'R'))";
 
 // The tables, with the target's OID and, where it is safe to deal by it, the replica identity's

@@ -329,8 +329,8 @@ RecordError(int32_t id, const Error &error, int attempts,
         "last_error = $2, last_error_sqlstate = $3, last_error_detail = $4, "
         "attempts = $5::int, message = $2, hint = $6, next_attempt_at = "
         "pg_catalog.clock_timestamp() + $7::bigint * interval '1 millisecond'",
-        {error.message(), error.sqlstate(), OrNull(error.detail()), std::to_string(attempts),
-         OrNull(NamedHint(id, hint)),
+        {error.message(), error.sqlstate(), OrNull(error.DetailWithContext()),
+         std::to_string(attempts), OrNull(NamedHint(id, hint)),
          retry_in_milliseconds ? SqlValue(std::to_string(*retry_in_milliseconds)) : std::nullopt});
 }
 

@@ -292,8 +292,7 @@ FailPart(const CopyTask &task, const Error &error) {
           "error_sqlstate = $3, error = $4, error_detail = $5, error_hint = $6 "
           "WHERE migration = $1::int AND id = $2::int",
           {migration, std::to_string(task.id), std::string(error.sqlstate()), error.message(),
-           error.context().empty() ? error.detail() : error.detail() + "\n" + error.context(),
-           error.hint()});
+           error.DetailWithContext(), error.hint()});
     if (task.table_id) {
         Query("UPDATE livemigrate.table_copy SET error = $3 "
               "WHERE migration = $1::int AND id = $2::int",

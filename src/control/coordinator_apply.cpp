@@ -114,8 +114,7 @@ Coordinator::KeepFailure(const Error &error, bool is_new, std::chrono::milliseco
                     transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
         if (is_new) {
             RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
-                        error.message(),
-                        error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+                        error.message(), error.DetailWithContext());
         }
         TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
         transaction.Commit();

@@ -231,7 +231,7 @@ CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &
         pg::Transaction transaction;
         FailPart(task, error);
         RecordEvent(context.migration.id, "error", Stage::kData, error.message(),
-                    error.detail() + (error.context().empty() ? "" : "\n" + error.context()));
+                    error.DetailWithContext());
         transaction.Commit();
         return false;
     }

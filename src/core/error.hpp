@@ -92,6 +92,11 @@ class Error : public std::exception {
     context() const noexcept {
         return context_;
     }
+    // For where there is one place for both: which row, which position it is about.
+    std::string
+    DetailWithContext() const {
+        return detail_ + (detail_.empty() || context_.empty() ? "" : "\n") + context_;
+    }
 
   private:
     std::string sqlstate_;

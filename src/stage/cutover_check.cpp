@@ -195,6 +195,7 @@ CheckCutover(const CutoverCheckSettings &settings) {
     CheckConstraints(run);
     CheckTriggers(run);
     CheckSequences(run);
+    CheckReadOnly(run);
     CheckLargeObjects(run);
     CheckDeferrableKeys(run);
     CheckForeignKeys(run); // the longest last

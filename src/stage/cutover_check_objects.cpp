@@ -196,6 +196,27 @@ CheckSequences(CutoverCheckRun &run) {
     run.Close(kId, "no sequence is behind its column");
 }
 
+// The guard that migration_check offers (target_sessions), which would hold the application off.
+void
+CheckReadOnly(CutoverCheckRun &run) {
+    constexpr char kId[] = "target_read_only";
+    const pg::SqlResult found =
+        pg::Query("SELECT pg_catalog.quote_ident(pg_catalog.current_database()), EXISTS ("
+                  "SELECT FROM pg_catalog.pg_db_role_setting s "
+                  "JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase "
+                  "CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c(setting) "
+                  "WHERE s.setrole = 0 AND d.datname = pg_catalog.current_database() "
+                  "AND c.setting IN ('default_transaction_read_only=on', "
+                  "'default_transaction_read_only=true'))");
+    const std::string database = pg::Text(found.rows.at(0), 0);
+    if (pg::Flag(found.rows[0], 1)) {
+        run.Add(kId, "warning", database,
+                "sessions of the target database are read-only unless they choose otherwise",
+                "ALTER DATABASE " + database + " RESET default_transaction_read_only;");
+    }
+    run.Close(kId, "sessions of the target database may write");
+}
+
 void
 CheckLargeObjects(CutoverCheckRun &run) {
     constexpr char kId[] = "large_objects_changed";

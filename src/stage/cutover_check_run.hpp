@@ -56,6 +56,7 @@ void CheckIndexes(CutoverCheckRun &run);
 void CheckConstraints(CutoverCheckRun &run);
 void CheckTriggers(CutoverCheckRun &run);
 void CheckSequences(CutoverCheckRun &run);
+void CheckReadOnly(CutoverCheckRun &run);
 void CheckLargeObjects(CutoverCheckRun &run);
 
 } // namespace livemigrate::stage

@@ -200,6 +200,48 @@ CheckCallersRights(PreflightRun &run) {
     }
 }
 
+// What somebody else writes there makes the copy or apply stop, if it is not lost to them.
+void
+CheckSessions(PreflightRun &run) {
+    const pg::SqlResult found = pg::Query(
+        "SELECT pg_catalog.quote_ident(pg_catalog.current_database()), "
+        "  pg_catalog.count(*), "
+        "  pg_catalog.count(*) FILTER (WHERE a.backend_xid IS NOT NULL), "
+        "  pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(a.usename), ', ') "
+        "FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database() "
+        "AND a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid() "
+        "AND a.application_name <> 'livemigrate'");
+    const pg::SqlRow &row = found.rows.at(0);
+    const std::string database = pg::Text(row, 0);
+    const auto sessions = pg::Number<size_t>(row, 1);
+    const auto writers = pg::Number<size_t>(row, 2);
+    if (sessions == 0) {
+        run.Ok("target_sessions", database, "nobody else is connected to the target database");
+        return;
+    }
+    const std::string fix =
+        "ALTER DATABASE " + database +
+        " SET default_transaction_read_only = on; -- the migration's own sessions write in spite\n"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+        "current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND "
+        "application_name <> 'livemigrate';\n"
+        "-- when applications are to use it: ALTER DATABASE " +
+        database + " RESET default_transaction_read_only;";
+    const std::string who = Count(sessions, "other session") + " (" + pg::Text(row, 3) + ")";
+    if (writers > 0) {
+        run.Warning("target_sessions", database,
+                    who + " of the target database, " + std::to_string(writers) +
+                        " of which in a transaction that writes: nobody else should write to the "
+                        "target during a migration",
+                    fix);
+    } else {
+        run.Notice("target_sessions", database,
+                   who + " of the target database: nobody else should write to the target during "
+                         "a migration",
+                   fix);
+    }
+}
+
 // The schema is restored in one transaction, which keeps its locks.
 void
 CheckLocks(PreflightRun &run) {
@@ -233,6 +275,7 @@ CheckTargetServer(PreflightRun &run) {
     CheckOrigins(run);
     CheckOriginName(run);
     CheckLocks(run);
+    CheckSessions(run);
     CheckPreload(run);
 }
 
