@@ -94,10 +94,10 @@ for my $plugin (qw(pgoutput wal2json)) {
 
 # Plain tables of the source that are partitioned on the target.
 my $one = $pair->database('repartitioned');
-my $tables = "$moods CREATE TABLE keyed (id int, m mood, v int, PRIMARY KEY (id, m))%s;
+my $tables = "CREATE TABLE keyed (id int, m mood, v int, PRIMARY KEY (id, m))%s;
     CREATE TABLE twins (id int, m mood)%s; ALTER TABLE twins REPLICA IDENTITY FULL;";
-$one->source_sql(sprintf($tables, '', '') . $churn);
-$one->target_sql(sprintf($tables, ' PARTITION BY LIST (m)', ' PARTITION BY RANGE (id)') . <<'SQL');
+$one->source_sql($moods . sprintf($tables, '', '') . $churn);
+$one->target_sql($moods . sprintf($tables, ' PARTITION BY LIST (m)', ' PARTITION BY RANGE (id)') . <<'SQL');
 CREATE TABLE keyed_low PARTITION OF keyed FOR VALUES IN ('low');
 CREATE TABLE keyed_rest PARTITION OF keyed DEFAULT;
 CREATE TABLE twins_a PARTITION OF twins FOR VALUES FROM (0) TO (5);
