@@ -77,10 +77,11 @@ Reduce(const ChartLine &line, double last_x) {
 }
 
 // Gaps of up to so many pixels are bridged: three times the usual one, because samples are thinned
-// as they age, and of a short migration there are few.
+// as they age. Of a short migration there are so few that none is usual: all are.
 size_t
 BridgeOf(const std::vector<std::optional<double>> &pixels) {
     constexpr size_t kLeast = 60;
+    constexpr size_t kFewGaps = 20;
     std::vector<size_t> gaps;
     std::optional<size_t> last;
     for (size_t x = 0; x < pixels.size(); x++) {
@@ -92,8 +93,8 @@ BridgeOf(const std::vector<std::optional<double>> &pixels) {
         }
         last = x;
     }
-    if (gaps.empty()) {
-        return kLeast;
+    if (gaps.size() < kFewGaps) {
+        return pixels.size();
     }
     const auto middle = gaps.begin() + static_cast<std::ptrdiff_t>(gaps.size() / 2);
     std::nth_element(gaps.begin(), middle, gaps.end());
@@ -181,7 +182,8 @@ RenderChart(const Chart &chart) {
     if (!any) {
         return html + "<p class=\"none\">No samples.</p></figure>\n";
     }
-    html += "<div class=\"plot\"><span class=\"top\">" + HtmlText(chart.format(top)) +
+    html += "<div class=\"plot\"><span class=\"top\">" +
+            (top > 0 ? HtmlText(chart.format(top)) : "0 at every sample") +
             "</span><svg viewBox=\"0 0 600 120\" preserveAspectRatio=\"none\" role=\"img\" "
             "aria-label=\"" +
             HtmlText(chart.title) + "\"><path class=\"grid\" d=\"M0 0H600M0 60H600M0 120H600\"/>";

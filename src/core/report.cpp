@@ -154,11 +154,17 @@ class Page {
     }
 
     // A name that would be cut off says less than none; the title has it.
-    bool
-    IsLegible(const ReportStage &stage) const {
+    std::string
+    StageLabel(const ReportStage &stage) const {
         constexpr double kCharacter = 0.012; // of the page's width
-        return stage.span.end - stage.span.start >
-               data_.seconds * kCharacter * static_cast<double>(stage.name.size());
+        constexpr double kOnPhone = 0.03;
+        const double share = (stage.span.end - stage.span.start) /
+                             (data_.seconds * static_cast<double>(stage.name.size()));
+        if (!(share > kCharacter)) {
+            return "";
+        }
+        const std::string name = HtmlText(stage.name);
+        return share > kOnPhone ? name : "<span class=\"hide\">" + name + "</span>";
     }
 
     void
@@ -170,7 +176,7 @@ class Page {
             html_ +=
                 "<i style=\"" + Position(stage.span) + "\" title=\"" +
                 HtmlText(stage.name + ": " + FormatSeconds(stage.span.end - stage.span.start)) +
-                "\">" + (IsLegible(stage) ? HtmlText(stage.name) : "") + "</i>";
+                "\">" + StageLabel(stage) + "</i>";
         }
         html_ += "</div>";
         Lanes("Tables copied, one bar each, as many rows as ran at a time", "tables", data_.tables);
@@ -323,7 +329,8 @@ class Page {
     void
     Checks() {
         Section("checks", "Checks");
-        html_ += "<div class=\"card wide\"><table><thead><tr><th>check</th><th>stage</th>"
+        html_ += "<div class=\"card wide\"><table "
+                 "class=\"stack\"><thead><tr><th>check</th><th>stage</th>"
                  "<th>outcome</th><th>object</th><th>finding</th></tr></thead><tbody>";
         for (const ReportCheck &check : data_.checks) {
             html_ += "<tr>" + Cell("name", HtmlText(check.check_id)) +
@@ -341,7 +348,7 @@ class Page {
     void
     Settings() {
         Section("settings", "Settings");
-        html_ += "<div class=\"card wide\"><table><tbody>";
+        html_ += "<div class=\"card wide\"><table class=\"stack\"><tbody>";
         for (const auto &[name, value] : data_.settings) {
             html_ += "<tr><th>" + HtmlText(name) + "</th>" +
                      Cell("text", "<code>" + HtmlText(value) + "</code>") + "</tr>";
@@ -352,7 +359,8 @@ class Page {
     void
     Events() {
         Section("events", "Events");
-        html_ += "<div class=\"card wide\"><table><thead><tr><th>at</th><th>severity</th>"
+        html_ += "<div class=\"card wide\"><table "
+                 "class=\"stack\"><thead><tr><th>at</th><th>severity</th>"
                  "<th class=\"hide\">stage</th><th>message</th></tr></thead><tbody>";
         for (const ReportEvent &event : data_.events) {
             html_ +=

@@ -43,7 +43,7 @@ figcaption{font-weight:600;margin-bottom:6px;display:flex;flex-wrap:wrap;gap:4px
 .legend .one{background:var(--one)}.legend .two{background:var(--two)}
 svg{display:block;width:100%;height:130px;overflow:visible}
 .top{font-size:12px}
-.line{fill:none;stroke-width:2;stroke-linejoin:round;vector-effect:non-scaling-stroke}
+.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round;vector-effect:non-scaling-stroke}
 .line.one{stroke:var(--one)}.line.two{stroke:var(--two)}
 .grid{stroke:var(--rule);stroke-width:1;vector-effect:non-scaling-stroke;fill:none}
 .wide{overflow-x:auto}
@@ -60,7 +60,11 @@ td.when{white-space:nowrap}
 summary{cursor:pointer;color:var(--soft);padding:6px 0}
 @media (max-width:720px){body{padding:16px 12px 32px;font-size:14px}.charts{grid-template-columns:1fr}
 .tiles{grid-template-columns:1fr 1fr}h1{font-size:21px}.tile b{font-size:18px}
-.hide{display:none}td.name{min-width:110px}}
+.hide{display:none}td.name{min-width:110px}th,th.n{white-space:normal}td,th{padding-right:8px}
+td.span{width:14%;min-width:48px}
+.stack,.stack tbody{display:block}.stack thead{display:none}
+.stack tr{display:flex;flex-wrap:wrap;gap:0 12px;padding:6px 0;border-bottom:1px solid var(--rule)}
+.stack td,.stack th{border:0;padding:0;min-width:0}.stack td.text{flex:1 0 100%}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;
 --one:#2a78d6;--two:#c9541f;--good:#1c7c3c;--warn:#7a5200;--bad:#a8201c}
 body{padding:0;max-width:none;font-size:11px}h2{break-after:avoid}

@@ -63,8 +63,11 @@ TEST(ChartTest, JoinsTheFewSamplesOfAShortMigration) {
     const std::string html = RenderChart(OneLine({{0, 1}, {25, 2}, {50, 3}, {75, 2}, {100, 1}}));
     const std::string path = html.substr(html.find("class=\"line"));
     EXPECT_EQ(std::count(path.begin(), path.begin() + path.find("/>"), 'M'), 1) << path;
-    const std::string gap =
-        RenderChart(OneLine({{0, 1}, {1, 1}, {2, 1}, {3, 1}, {90, 1}, {91, 1}}));
+    std::vector<std::pair<double, std::optional<double>>> points = {{90, 1}, {91, 1}};
+    for (int i = 0; i < 30; i++) {
+        points.insert(points.end() - 2, {i, 1});
+    }
+    const std::string gap = RenderChart(OneLine(points));
     const std::string two = gap.substr(gap.find("class=\"line"));
     EXPECT_EQ(std::count(two.begin(), two.begin() + two.find("/>"), 'M'), 2) << two;
 }
