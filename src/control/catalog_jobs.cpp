@@ -67,6 +67,14 @@ IsSerialPhase(int phase) {
            phase == static_cast<int>(JobPhase::kLast);
 }
 
+// VALIDATE CONSTRAINT locks the referencing table against another one: a second worker would wait
+// for the first instead of validating a constraint of another table.
+bool
+IsOneByTable(int phase) {
+    constexpr int kValidation = static_cast<int>(JobPhase::kValidation);
+    return phase == kValidation || phase == kValidation + kDeferredPhases;
+}
+
 // Statements on tables below this size are claimed and committed many at a time: with ten thousand
 // tables, claiming would take longer than the statements.
 constexpr uint64_t kSmallTable = 1 << 20;
@@ -99,6 +107,29 @@ NextJobs(const std::string &migration, const std::string &phase, bool in_order) 
                               pg::Flag(row, 2)});
     }
     return candidates;
+}
+
+// Leaves out the jobs of tables that another worker's jobs of the phase are on.
+void
+LeaveBusyTables(const std::string &migration, const std::string &phase,
+                std::vector<Candidate> &candidates) {
+    std::set<int32_t> ids;
+    for (const Candidate &candidate : candidates) {
+        ids.insert(candidate.id);
+    }
+    const SqlResult result =
+        Query("WITH busy AS MATERIALIZED (SELECT schema_name, table_name "
+              "FROM livemigrate.schema_job WHERE migration = $1::int AND phase = $2::int "
+              "AND state IN ('pending', 'running') AND state = 'running') "
+              "SELECT j.id FROM livemigrate.schema_job j JOIN busy USING (schema_name, table_name) "
+              "WHERE j.migration = $1::int AND j.id = " +
+                  AnyOf("$3"),
+              {migration, phase, IntArrayLiteral(ids)});
+    std::set<int32_t> busy;
+    for (const Row &row : result.rows) {
+        busy.insert(Number<int32_t>(row, 0));
+    }
+    std::erase_if(candidates, [&](const Candidate &one) { return busy.contains(one.id); });
 }
 
 // The first job; with it those behind it, while all are small, but so that the other workers get
@@ -279,7 +310,10 @@ ClaimJobs(int32_t id, int worker, int workers, int last_phase) {
                          .rows.empty()) {
         return {};
     }
-    const std::vector<Candidate> candidates = NextJobs(migration, *phase, in_order);
+    std::vector<Candidate> candidates = NextJobs(migration, *phase, in_order);
+    if (IsOneByTable(std::stoi(*phase))) {
+        LeaveBusyTables(migration, *phase, candidates);
+    }
     if (candidates.empty()) {
         return {};
     }
