@@ -129,6 +129,7 @@ CREATE TABLE table_copy (
   PRIMARY KEY (migration, id),
   UNIQUE (migration, schema_name, table_name)
 ) WITH (fillfactor = 50);            -- each row is updated once or twice: in its page
+CREATE INDEX table_copy_split ON table_copy (migration, id) WHERE parts > 1;
 
 CREATE TABLE copy_part (
   migration int NOT NULL,
@@ -465,43 +466,49 @@ WHERE r.run OPERATOR(pg_catalog.=) (SELECT pg_catalog.max(l.run) FROM livemigrat
                                     WHERE l.migration OPERATOR(pg_catalog.=) r.migration)
 GROUP BY m.name, r.schema_name, r.table_name;
 
+-- What only few tables have is gathered apart and joined: as a subquery of each row it would make the
+-- planner expect so much work with ten thousand tables that it compiles the query (jit_above_cost).
 CREATE VIEW table_progress AS
 WITH running AS (
-  SELECT p.migration, p.table_id, pg_catalog.sum(w.task_bytes) AS bytes,
-         pg_catalog.sum(w.task_rows) AS rows
+  SELECT p.migration, p.table_id, w.task_bytes AS bytes, w.task_rows AS rows, 0 AS parts_done,
+         true AS is_running
   FROM livemigrate.migration m
   CROSS JOIN LATERAL livemigrate.live_workers(m.id) w
   JOIN livemigrate.copy_part p
     ON p.migration OPERATOR(pg_catalog.=) m.id AND p.id OPERATOR(pg_catalog.=) w.task
    AND p.state OPERATOR(pg_catalog.=) 'copying'
   WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'copy'
-  GROUP BY p.migration, p.table_id)
+  UNION ALL
+  SELECT p.migration, p.table_id, 0, 0, 1, false
+  FROM livemigrate.table_copy t
+  JOIN livemigrate.copy_part p
+    ON p.migration OPERATOR(pg_catalog.=) t.migration AND p.table_id OPERATOR(pg_catalog.=) t.id
+   AND p.state OPERATOR(pg_catalog.=) 'done'
+  WHERE t.parts OPERATOR(pg_catalog.>) 1 AND t.state OPERATOR(pg_catalog.=) 'copying'),
+begun AS (
+  SELECT migration, table_id, pg_catalog.sum(bytes)::bigint AS bytes,
+         pg_catalog.sum(rows)::bigint AS rows, pg_catalog.sum(parts_done)::int AS parts_done,
+         pg_catalog.bool_or(is_running) AS is_running
+  FROM running
+  GROUP BY migration, table_id)
 SELECT m.name AS migration, t.schema_name, t.table_name,
        -- Small tables are claimed many at a time.
-       CASE WHEN t.state OPERATOR(pg_catalog.=) 'pending' AND r.table_id IS NOT NULL THEN 'copying'
+       CASE WHEN t.state OPERATOR(pg_catalog.=) 'pending' AND b.is_running THEN 'copying'
             ELSE t.state END AS state,
        t.parts,
-       CASE t.state
-         WHEN 'done' THEN t.parts
-         WHEN 'copying' THEN
-           (SELECT pg_catalog.count(*) FROM livemigrate.copy_part p
-            WHERE p.migration OPERATOR(pg_catalog.=) t.migration
-              AND p.table_id OPERATOR(pg_catalog.=) t.id
-              AND p.state OPERATOR(pg_catalog.=) 'done')::int
-         ELSE 0
-       END AS parts_done,
+       CASE WHEN t.state OPERATOR(pg_catalog.=) 'done' THEN t.parts
+            ELSE COALESCE(b.parts_done, 0) END AS parts_done,
        t.bytes AS bytes_total,
        CASE WHEN t.state OPERATOR(pg_catalog.=) 'done' THEN t.bytes
-            ELSE LEAST(t.bytes,
-                       t.bytes_done OPERATOR(pg_catalog.+) COALESCE(r.bytes, 0)::bigint)
+            ELSE LEAST(t.bytes, t.bytes_done OPERATOR(pg_catalog.+) COALESCE(b.bytes, 0))
        END AS bytes_done,
        t.rows_estimate AS rows_total,
-       t.rows_done OPERATOR(pg_catalog.+) COALESCE(r.rows, 0)::bigint AS rows_done,
+       t.rows_done OPERATOR(pg_catalog.+) COALESCE(b.rows, 0) AS rows_done,
        t.snapshot_lsn, t.started_at, t.finished_at, t.error
 FROM livemigrate.table_copy t
 JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) t.migration
-LEFT JOIN running r ON r.migration OPERATOR(pg_catalog.=) t.migration
-                   AND r.table_id OPERATOR(pg_catalog.=) t.id;
+LEFT JOIN begun b ON b.migration OPERATOR(pg_catalog.=) t.migration
+                 AND b.table_id OPERATOR(pg_catalog.=) t.id;
 
 CREATE VIEW index_progress AS
 SELECT m.name AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
