@@ -100,6 +100,7 @@ class Coordinator {
     void ReleaseIndexes();
     std::map<std::pair<std::string, std::string>, int32_t> TablesIndexedAhead();
     void EnsureCopying(int64_t parts_left);
+    std::string WatchSilence();
     bool PausesAfter(Stage stage) const;
     void RunJobs(int last_phase, const char *what);
 
@@ -136,10 +137,11 @@ class Coordinator {
     bool receiver_wanted_ = false;
     bool is_error_recorded_ = false; // in the events, by the worker that met it
     bool jobs_paused_ = false;       // TimescaleDB's scheduler was told
+    int64_t announced_silence_ = 0;  // since when, as the events say
     uint32_t announced_holds_ = 0;   // of SpoolHoldBit
     std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};
-    std::chrono::steady_clock::time_point last_poll_{};
+    std::chrono::steady_clock::time_point next_poll_{};
     RateMeter rates_;
     LagHistory lag_history_;
 };

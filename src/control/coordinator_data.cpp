@@ -40,6 +40,9 @@ IsRouted(const CopyTable &table) {
     return OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
 }
 
+// Of a source that sends nothing, until it is told: a scan for rows that are rare takes its time.
+constexpr std::chrono::microseconds kSilence{std::chrono::seconds(10)};
+
 // So many tables do not fail for reasons of their own.
 constexpr int64_t kMostFailedParts = 20;
 
@@ -348,7 +351,8 @@ Coordinator::RunDataStage() {
             (indexing == 0 ? "" : ", " + Counted(static_cast<uint64_t>(indexing), "index worker")) +
             (parts.failed == 0 ? ""
                                : "; " + Counted(static_cast<uint64_t>(parts.failed), "table part") +
-                                     " failed, see livemigrate.table_progress"));
+                                     " failed, see livemigrate.table_progress") +
+            WatchSilence());
     }
     pool_.Stop(WorkerKind::kCopy);
     PublishCopyFigures();
@@ -356,6 +360,34 @@ Coordinator::RunDataStage() {
         pool_.Stop(WorkerKind::kIndex);
     }
     ReleaseSnapshot();
+}
+
+// What no connection tells: a source that is stopped, or waits for something, keeps its sockets
+// open and sends nothing. Empty unless a copy worker has waited for long.
+std::string
+Coordinator::WatchSilence() {
+    int64_t since = 0;
+    std::string doing;
+    for (const WorkerSlot &slot : state_.workers) {
+        const int64_t silent = slot.silent_since.load();
+        if (slot.pid.load() != 0 && silent != 0 && (since == 0 || silent < since)) {
+            since = silent;
+            doing = slot.what;
+        }
+    }
+    if (since == 0 || GetCurrentTimestamp() - since < kSilence.count()) {
+        return "";
+    }
+    const char *begin = pg::Call([&] { return timestamptz_to_str(since); });
+    const std::string text =
+        std::string("no data has come from the source since ") + begin + " (" + doing + ")";
+    if (announced_silence_ != since) {
+        announced_silence_ = since;
+        Event("warning", text,
+              "On the source: SELECT pid, state, wait_event_type, wait_event, query FROM "
+              "pg_catalog.pg_stat_activity WHERE application_name = 'livemigrate';");
+    }
+    return "; " + text;
 }
 
 bool

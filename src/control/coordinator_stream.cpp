@@ -29,6 +29,9 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kPollInterval{1000};
+// How long one may take, and the rest after one that brought nothing.
+constexpr milliseconds kMostPollTime{5000};
+constexpr milliseconds kPollRest{15000};
 
 // Behind foreign keys that were put off, before event triggers.
 constexpr int kLastDeferredPhase = 19;
@@ -46,10 +49,10 @@ DescribeLag(milliseconds lag) {
 // Where the source writes now; the walsender only tells what it has decoded.
 void
 Coordinator::PollSource() {
-    if (Clock::now() - last_poll_ < kPollInterval) {
+    if (Clock::now() < next_poll_) {
         return;
     }
-    last_poll_ = Clock::now();
+    next_poll_ = Clock::now() + kPollInterval;
     try {
         if (!monitor_) {
             monitor_.emplace(
@@ -59,20 +62,34 @@ Coordinator::PollSource() {
     } catch (const Error &) {
         // Only a figure for the eye: the receiver's own connection says what is wrong.
         monitor_.reset();
+        next_poll_ = Clock::now() + kPollRest;
+    } catch (...) {
+        monitor_.reset(); // it is in the middle of a query
+        throw;
     }
 }
 
 void
 Coordinator::ReadSourceFigures() {
+    // A source that is stopped keeps its connections and answers nothing: pauses, aborts and what
+    // is shown must not wait for it.
+    const Clock::time_point until = Clock::now() + kMostPollTime;
     // safe_wal_size came with 13.
     const std::string safe =
         monitor_->server_version() >= 130000 ? "s.safe_wal_size" : "NULL::bigint";
     const pg::SqlResult now = monitor_->Query(
         "SELECT p.lsn, pg_catalog.pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, " + safe +
-        ", pg_catalog.age(s.catalog_xmin) FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() "
-        "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END "
-        "AS lsn) p LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = " +
-        QuoteLiteral(migration_.slot_name));
+            ", pg_catalog.age(s.catalog_xmin) FROM (SELECT CASE WHEN "
+            "pg_catalog.pg_is_in_recovery() "
+            "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END "
+            "AS lsn) p LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = " +
+            QuoteLiteral(migration_.slot_name),
+        [&] {
+            CheckRequests();
+            if (Clock::now() >= until) {
+                throw Error(sqlstate::kConnectionFailure, "the source does not answer");
+            }
+        });
     const pg::SqlRow &row = now.rows.at(0);
     state_.source_lsn.store(pg::Position(row, 0).value);
     state_.slot_retained_bytes.store(pg::Number<int64_t>(row, 1));

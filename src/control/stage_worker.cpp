@@ -201,7 +201,7 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
     const int64_t started = GetCurrentTimestamp();
     const stage::CopiedPart copied = stage::CopyPartData(
         source, task, own == columns.end() ? std::vector<stage::CopyColumn>() : own->second, freeze,
-        {&context.slot.task_bytes, &context.slot.task_rows});
+        {&context.slot.task_bytes, &context.slot.task_rows, &context.slot.silent_since});
     return Finished(task, copied.rows, copied.bytes, started);
 }
 
@@ -485,6 +485,7 @@ Dispatch(WorkerContext &context) {
 void
 ClearSlot(int, Datum argument) {
     auto *slot = reinterpret_cast<WorkerSlot *>(DatumGetPointer(argument));
+    slot->silent_since.store(0);
     slot->pid.store(0);
 }
 

@@ -42,8 +42,9 @@ struct WorkerSlot {
     std::atomic<int64_t> task;        // copy_part.id or schema_job.id it works on
     std::atomic<uint64_t> task_bytes; // of this task, so far
     std::atomic<uint64_t> task_rows;
-    char what[160];    // for the eye only: may be read torn
-    SharedError error; // valid when outcome is kFailed
+    std::atomic<int64_t> silent_since; // TimestampTz: it waits for the source; 0: it does not
+    char what[160];                    // for the eye only: may be read torn
+    SharedError error;                 // valid when outcome is kFailed
 };
 
 // One of the apply workers, each of which applies its share of every transaction.

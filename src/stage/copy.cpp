@@ -37,8 +37,29 @@ struct CopyStream {
     int position; // used of row
     uint64 bytes;
     uint64 rows; // received; the end of a binary COPY counts as one
-    std::atomic<uint64_t> *progress;
+    CopyProgress progress;
     bool ended;
+};
+
+// Says since when the source owes an answer, until the object ends.
+class SilenceMark {
+  public:
+    explicit SilenceMark(std::atomic<int64_t> *since) : since_(since) {
+        Set(since_ == nullptr ? 0 : GetCurrentTimestamp());
+    }
+    ~SilenceMark() { Set(0); }
+    SilenceMark(const SilenceMark &) = delete;
+    SilenceMark &operator=(const SilenceMark &) = delete;
+
+  private:
+    void
+    Set(int64_t since) {
+        if (since_ != nullptr) {
+            since_->store(since, std::memory_order_relaxed);
+        }
+    }
+
+    std::atomic<int64_t> *since_;
 };
 
 CopyStream *active_stream = nullptr;
@@ -63,6 +84,24 @@ NextRow(CopyStream *stream) {
     return stream->length > 0;
 }
 
+// Waits for the socket, however often the latch wakes it. C-like: called inside COPY, which an
+// ereport may leave; whoever runs the COPY then clears the mark.
+void
+WaitForData(const CopyStream &stream) {
+    std::atomic<int64_t> *since = stream.progress.silent_since;
+    if (since != nullptr) {
+        since->store(GetCurrentTimestamp(), std::memory_order_relaxed);
+    }
+    pg::WaitRequest request;
+    request.socket = PQsocket(stream.connection);
+    request.for_read = true;
+    while (!pg::WaitRaw(request).readable) {
+    }
+    if (since != nullptr) {
+        since->store(0, std::memory_order_relaxed);
+    }
+}
+
 // copy_data_source_cb: fills the buffer with what has arrived and waits only for `minread` bytes.
 int
 ReadCopyData(void *buffer, int minread, int maxread) {
@@ -74,10 +113,7 @@ ReadCopyData(void *buffer, int minread, int maxread) {
                 if (stream->ended || filled >= minread) {
                     break;
                 }
-                pg::WaitRequest request;
-                request.socket = PQsocket(stream->connection);
-                request.for_read = true;
-                pg::WaitRaw(request);
+                WaitForData(*stream);
                 if (PQconsumeInput(stream->connection) == 0) {
                     ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
                                     errmsg("lost the connection to the source during COPY"),
@@ -100,8 +136,8 @@ ReadCopyData(void *buffer, int minread, int maxread) {
         }
     }
     stream->bytes += static_cast<uint64>(filled);
-    if (stream->progress != nullptr) {
-        stream->progress->store(stream->bytes, std::memory_order_relaxed);
+    if (stream->progress.bytes != nullptr) {
+        stream->progress.bytes->store(stream->bytes, std::memory_order_relaxed);
     }
     return filled;
 }
@@ -112,6 +148,9 @@ class ActiveStream {
     explicit ActiveStream(CopyStream &stream) : stream_(stream) { active_stream = &stream; }
     ~ActiveStream() {
         active_stream = nullptr;
+        if (stream_.progress.silent_since != nullptr) {
+            stream_.progress.silent_since->store(0, std::memory_order_relaxed);
+        }
         if (stream_.row != nullptr) {
             PQfreemem(stream_.row);
         }
@@ -283,8 +322,11 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid);
     trace.command = CopyToCommand(task, columns, binary);
-    source.StartCopy(trace.command, PGRES_COPY_OUT);
-    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress.bytes, false};
+    {
+        const SilenceMark mark(progress.silent_since);
+        source.StartCopy(trace.command, PGRES_COPY_OUT);
+    }
+    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress, false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);

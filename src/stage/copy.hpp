@@ -11,10 +11,11 @@
 
 namespace livemigrate::stage {
 
-// Live counters, written while rows flow; both may be null.
+// Live counters, written while rows flow; each may be null.
 struct CopyProgress {
     std::atomic<uint64_t> *bytes = nullptr;
     std::atomic<uint64_t> *rows = nullptr;
+    std::atomic<int64_t> *silent_since = nullptr; // since when the source owes data; 0: it does not
 };
 
 struct CopiedPart {

@@ -1,0 +1,66 @@
+# R10: the source's processes are stopped while tables are copied.  The system that they run on answers
+# for them, so no keepalive and no time limit of TCP sees it.  The migration says since when no data
+# has come, serves a pause, and goes on where it was when they run again.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my @stopped;
+
+END {
+    my $exit_code = $?;
+    kill 'CONT', @stopped;
+    $? = $exit_code;
+}
+
+my $pair = LiveMigrate::Test->new;
+my ($source, $target) = ($pair->source, $pair->target);
+
+sub stop_source {
+    @stopped = split /\n/, $source->safe_psql('postgres',
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'livemigrate'");
+    cmp_ok(scalar @stopped, '>=', 3, 'the sessions of snapshot, copy and figures are stopped');
+    kill 'STOP', @stopped;
+    return;
+}
+
+# More than the sockets hold, in few pages; and a lock that stops the worker when it has begun to
+# read, not before.
+$pair->source_sql(q{CREATE TABLE t (id int PRIMARY KEY, v text);
+    INSERT INTO t SELECT g, repeat(md5(g::text), 300) FROM generate_series(1, 1000) g});
+$pair->start(pause_after => ['schema'], table_jobs => 1);
+$pair->wait_stage('schema');
+$pair->wait_state('paused');
+my $lock = $pair->lock_table($target, 'public.t', 'SHARE');
+$pair->resume([]);
+$pair->wait_blocked($target);
+stop_source();
+$pair->end_session($lock);
+
+my $silence = qr/no data has come from the source since \d{4}-\d\d-\d\d [\d:.]+ ?\S+ \(copying public\.t\)/;
+ok($pair->poll(sub { $pair->status_row->{message} =~ $silence }, 60),
+    'R10 the status says since when no data has come')
+    or $pair->diagnose('R10');
+is($pair->status_row->{state}, 'running', 'R10 and goes on waiting');
+my ($look) = $pair->target_sql("SELECT detail FROM livemigrate.events
+    WHERE severity = 'warning' AND message ~ '^no data has come from the source'") =~
+    /^On the source: (SELECT .*;)$/;
+like($source->safe_psql('postgres', $look // 'SELECT'), qr/COPY .*public.*t/, 'R10 and what to look at');
+
+# The coordinator's own questions have no answer either.
+$pair->pause;
+$pair->wait_state('paused', 30);
+is($pair->status_row->{state}, 'paused', 'R10 a pause does not wait for the source');
+kill 'CONT', splice @stopped;
+$pair->resume([]);
+ok($pair->poll(sub { $pair->status_row->{message} !~ $silence }), 'R10 until data comes');
+$pair->wait_stage('streaming');
+is($pair->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ 'new snapshot'"),
+    '0', 'R10 the snapshot was kept');
+$pair->finish('R10');
+
+done_testing();
