@@ -76,9 +76,20 @@ run_regress() {
     run_in_copy make --no-print-directory installcheck TAP_TESTS= PG_CONFIG="$pg_config"
 }
 
+# What LiveMigrate::Test takes copies of.
+make_clusters() {
+    local name
+    for name in source target; do
+        run_in_copy PATH="$bindir:$PATH" initdb -D "$work/clusters/$name" -A trust -N \
+            --encoding=UTF8 --locale=C >/dev/null
+    done
+    export LIVEMIGRATE_CLUSTERS=$work/clusters
+}
+
 # shellcheck disable=SC2086
 run_tap() {
     find_source_servers
+    make_clusters
     run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
         PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
         TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \

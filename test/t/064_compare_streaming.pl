@@ -86,7 +86,7 @@ for my $end (qw(cancel terminate)) {
     my $session = $target->background_psql('app', on_error_stop => 0);
     my $pid = $session->query('SELECT pg_backend_pid()');
     $session->query_until(qr/begins/, "\\echo begins\n$set SET livemigrate.compare_holds_apply = on;"
-            . " SET livemigrate.compare_rate_limit = '16MB'; SELECT count(*) FROM livemigrate.compare_data();\n");
+            . " SET livemigrate.compare_rate_limit = '8MB'; SELECT count(*) FROM livemigrate.compare_data();\n");
     # Planning needs the table, so the lock comes behind it: the small tables are the last.
     ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress
             WHERE NOT ended AND table_name = 'million' AND ranges_done > 0") == 1 }), "$end: the progress is shown");

@@ -75,10 +75,29 @@ sub new {
 sub _make_node {
     my ($name, $streaming, $conf, $install) = @_;
     my $node = PostgreSQL::Test::Cluster->new($name, $install ? (install_path => $install) : ());
-    $node->init(allows_streaming => $streaming, extra => [ '--encoding=UTF8', '--locale=C' ]);
+    _init($node, $install ? '' : $name, $streaming);
     $node->append_conf('postgresql.conf', $conf);
     $node->start;
     return $node;
+}
+
+# A copy of the cluster that server_tests.sh has made for all test files, where it takes one of that
+# name: initdb is a good part of a short test's time. The second of a name in a file is a cluster of
+# its own, with another system identifier.
+my %copied;
+
+sub _init {
+    my ($node, $name, $streaming) = @_;
+    my @how      = (allows_streaming => $streaming, extra => [ '--encoding=UTF8', '--locale=C' ]);
+    my $template = ($ENV{LIVEMIGRATE_CLUSTERS} // '') . "/$name";
+    return $node->init(@how) if !length $name || !-d $template || $copied{$name}++;
+
+    my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+    no warnings 'redefine';
+    local *PostgreSQL::Test::Utils::system_or_bail = sub {
+        $run->($_[0] eq 'initdb' ? ('cp', '-R', $template, $node->data_dir) : @_);
+    };
+    return $node->init(@how);
 }
 
 # Minor releases of 2026 load only the output plugins that are listed; older ones lack the setting.
