@@ -117,6 +117,7 @@ LeaveBusyTables(const std::string &migration, const std::string &phase,
     for (const Candidate &candidate : candidates) {
         ids.insert(candidate.id);
     }
+    // `IN` is what the partial index schema_job_unfinished is made for.
     const SqlResult result =
         Query("WITH busy AS MATERIALIZED (SELECT schema_name, table_name "
               "FROM livemigrate.schema_job WHERE migration = $1::int AND phase = $2::int "

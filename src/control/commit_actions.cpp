@@ -24,8 +24,8 @@ struct Action {
     uint32_t owner;
     uint32_t dsm_handle;
     Lsn endpos;
-    int32_t wake_pid; // found before the commit: nothing may fail behind it
-    SubTransactionId subtransaction;
+    int32_t wake_pid = 0; // found before the commit: nothing may fail behind it
+    SubTransactionId subtransaction = InvalidSubTransactionId; // that it was asked for in
 };
 
 // Of the current transaction; made when first needed, since there are no file-scope constructors.
@@ -159,17 +159,17 @@ Add(Action action) {
 
 void
 StartCoordinatorAtCommit(int32_t migration, uint32_t owner) {
-    Add({Action::Kind::kStart, migration, owner, 0, {}, 0, 0});
+    Add({Action::Kind::kStart, migration, owner, 0, {}});
 }
 
 void
 WakeCoordinatorAtCommit(int32_t migration, uint32_t dsm_handle) {
-    Add({Action::Kind::kWake, migration, 0, dsm_handle, {}, 0, 0});
+    Add({Action::Kind::kWake, migration, 0, dsm_handle, {}});
 }
 
 void
 PublishEndposAtCommit(int32_t migration, uint32_t dsm_handle, Lsn endpos) {
-    Add({Action::Kind::kEndpos, migration, 0, dsm_handle, endpos, 0, 0});
+    Add({Action::Kind::kEndpos, migration, 0, dsm_handle, endpos});
 }
 
 } // namespace livemigrate::control

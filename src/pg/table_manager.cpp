@@ -20,10 +20,10 @@ HasExtension(const char *name) {
     return Call([name] { return OidIsValid(get_extension_oid(name, true)); });
 }
 
-// C-like: runs under the guard.
 bool
-IsPartitioned(Oid relid) {
-    return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+IsOneHeap(Oid relid, TableManager manager) {
+    return manager == TableManager::kNone &&
+           Call([relid] { return get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE; });
 }
 
 std::string
@@ -87,8 +87,7 @@ ManagerOf(const std::string &schema, const std::string &table) {
 
 bool
 IsOneHeap(Oid relid) {
-    return !Call([relid] { return IsPartitioned(relid); }) &&
-           ManagerOf(relid) == TableManager::kNone;
+    return IsOneHeap(relid, ManagerOf(relid));
 }
 
 bool
@@ -203,9 +202,10 @@ TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
     std::string names;
     bool distributed = false;
     for (const Oid table : tables) {
-        names += (names.empty() ? "" : ", ") + std::string(IsOneHeap(table) ? "ONLY " : "") +
-                 NameOf(table);
-        distributed = distributed || ManagerOf(table) == TableManager::kCitus;
+        const TableManager manager = ManagerOf(table);
+        names += (names.empty() ? "" : ", ") +
+                 std::string(IsOneHeap(table, manager) ? "ONLY " : "") + NameOf(table);
+        distributed = distributed || manager == TableManager::kCitus;
     }
     const std::string sql =
         "TRUNCATE TABLE " + names + (restart_identity ? " RESTART IDENTITY" : "");

@@ -88,7 +88,6 @@ class ApplyTarget {
     };
 
     void CommitFirst(size_t count);
-    ApplyCounts PrepareCommit(std::span<const Entry> these);
     XLogRecPtr Commit(const Complete &last);
     void OpenTarget();
     bool

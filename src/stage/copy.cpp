@@ -41,25 +41,26 @@ struct CopyStream {
     bool ended;
 };
 
-// Says since when the source owes an answer, until the object ends.
+// Says since when the source owes an answer; 0: it does not.
+void
+SetSilence(const CopyProgress &progress, int64_t since) {
+    if (progress.silent_since != nullptr) {
+        progress.silent_since->store(since, std::memory_order_relaxed);
+    }
+}
+
+// Has it owe one until the object ends.
 class SilenceMark {
   public:
-    explicit SilenceMark(std::atomic<int64_t> *since) : since_(since) {
-        Set(since_ == nullptr ? 0 : GetCurrentTimestamp());
+    explicit SilenceMark(const CopyProgress &progress) : progress_(progress) {
+        SetSilence(progress_, GetCurrentTimestamp());
     }
-    ~SilenceMark() { Set(0); }
+    ~SilenceMark() { SetSilence(progress_, 0); }
     SilenceMark(const SilenceMark &) = delete;
     SilenceMark &operator=(const SilenceMark &) = delete;
 
   private:
-    void
-    Set(int64_t since) {
-        if (since_ != nullptr) {
-            since_->store(since, std::memory_order_relaxed);
-        }
-    }
-
-    std::atomic<int64_t> *since_;
+    const CopyProgress &progress_;
 };
 
 CopyStream *active_stream = nullptr;
@@ -88,18 +89,13 @@ NextRow(CopyStream *stream) {
 // ereport may leave; whoever runs the COPY then clears the mark.
 void
 WaitForData(const CopyStream &stream) {
-    std::atomic<int64_t> *since = stream.progress.silent_since;
-    if (since != nullptr) {
-        since->store(GetCurrentTimestamp(), std::memory_order_relaxed);
-    }
+    SetSilence(stream.progress, GetCurrentTimestamp());
     pg::WaitRequest request;
     request.socket = PQsocket(stream.connection);
     request.for_read = true;
     while (!pg::WaitRaw(request).readable) {
     }
-    if (since != nullptr) {
-        since->store(0, std::memory_order_relaxed);
-    }
+    SetSilence(stream.progress, 0);
 }
 
 // copy_data_source_cb: fills the buffer with what has arrived and waits only for `minread` bytes.
@@ -148,9 +144,7 @@ class ActiveStream {
     explicit ActiveStream(CopyStream &stream) : stream_(stream) { active_stream = &stream; }
     ~ActiveStream() {
         active_stream = nullptr;
-        if (stream_.progress.silent_since != nullptr) {
-            stream_.progress.silent_since->store(0, std::memory_order_relaxed);
-        }
+        SetSilence(stream_.progress, 0);
         if (stream_.row != nullptr) {
             PQfreemem(stream_.row);
         }
@@ -323,7 +317,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const bool binary = CanCopyBinary(columns, relid);
     trace.command = CopyToCommand(task, columns, binary);
     {
-        const SilenceMark mark(progress.silent_since);
+        const SilenceMark mark(progress);
         source.StartCopy(trace.command, PGRES_COPY_OUT);
     }
     CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress, false};
