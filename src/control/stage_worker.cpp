@@ -115,6 +115,9 @@ RunReceiver(WorkerContext &context) {
     settings.plugin = *migration.plugin;
     settings.publications = migration.publications;
     settings.wal2json_numeric_option = migration.wal2json_numeric_option;
+    // Several workers must find a row by the same bytes of its key, whenever it was received.
+    settings.binary = pg::StreamBinary() && *migration.plugin == Plugin::kPgoutput &&
+                      migration.settings.apply_jobs == 1;
     settings.system_identifier = migration.source_system_identifier;
     settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);

@@ -55,6 +55,9 @@ struct RemoteRelation {
     std::string name;
     char replica_identity = 0; // pg_class.relreplident: d n f i; 0 where the plugin does not tell
     std::vector<RemoteColumn> columns;
+    // Whether its rows come with binary values. The same value has other bytes then, so rows of one
+    // description compare, and rows of two do not.
+    bool binary = false;
 };
 
 enum class ChangeKind : uint8_t {

@@ -226,7 +226,19 @@ ReadValue(ByteReader &reader) {
     }
 }
 
-void
+// Forms of values, of which a tuple has any.
+constexpr uint8_t kTextForm = 1;
+constexpr uint8_t kBinaryForm = 2;
+
+inline uint8_t
+FormOf(const ColumnValue &value) {
+    return value.kind == ValueKind::kBinary ? kBinaryForm
+           : value.kind == ValueKind::kText ? kTextForm
+                                            : uint8_t{0};
+}
+
+// Returns the forms of its values.
+uint8_t
 ReadTuple(ByteReader &reader, const RemoteRelation &relation, Tuple &tuple) {
     const size_t column_count = reader.ReadU16();
     if (column_count != relation.columns.size()) {
@@ -235,33 +247,12 @@ ReadTuple(ByteReader &reader, const RemoteRelation &relation, Tuple &tuple) {
                        reader);
     }
     tuple.resize(column_count); // no more than a relation message really listed
+    uint8_t forms = 0;
     for (ColumnValue &value : tuple) {
         value = ReadValue(reader);
+        forms |= FormOf(value);
     }
-}
-
-// Reads an old tuple of the kind given: 'K' (key) or 'O' (whole row).
-void
-ReadOldTuple(ByteReader &reader, uint8_t kind, Change &change) {
-    const RemoteRelation &relation = *change.relation;
-    ReadTuple(reader, relation, change.old_tuple);
-    change.old_tuple_is_full = kind == 'O';
-    if (kind == 'K') {
-        // The key comes as a whole row in which all else is NULL; that NULL is not the row's.
-        for (size_t i = 0; i < change.old_tuple.size(); i++) {
-            if (!relation.columns[i].is_key) {
-                change.old_tuple[i] = ColumnValue();
-            }
-        }
-    }
-}
-
-void
-ReadNewTuple(ByteReader &reader, uint8_t kind, Change &change) {
-    if (kind != 'N') {
-        ThrowMalformed("row message lacks the new tuple", reader);
-    }
-    ReadTuple(reader, *change.relation, change.new_tuple);
+    return forms;
 }
 
 } // namespace
@@ -386,22 +377,30 @@ void
 PgoutputDecoder::DecodeRelation(ByteReader &reader) {
     RemoteRelation relation = ReadRelation(reader);
     reader.ExpectEnd(); // before anything is remembered
-    if (streamed_) {
-        RelationPtr &last = last_streamed_[relation.remote_id];
-        if (last == nullptr || !SameDescription(*last, relation)) {
-            last = std::make_shared<const RemoteRelation>(std::move(relation));
+    const Relations &known = streamed_ ? last_streamed_ : relations_;
+    const auto found = known.find(relation.remote_id);
+    // Descriptions are repeated, at least after each reconnect; most say nothing new.
+    if (found != known.end() && SameDescription(*found->second, relation)) {
+        if (streamed_) {
+            Describe(found->second);
         }
-        streamed_relations_[last->remote_id] = last;
-        last_relation_ = last;
         return;
     }
-    RelationPtr &known = relations_[relation.remote_id];
-    // Descriptions are repeated, at least after each reconnect; most say nothing new.
-    if (known == nullptr || !SameDescription(*known, relation)) {
-        replaced_.emplace_back(relation.remote_id, known);
-        known = std::make_shared<const RemoteRelation>(std::move(relation));
-        last_relation_ = known;
+    Describe(std::make_shared<const RemoteRelation>(std::move(relation)));
+}
+
+void
+PgoutputDecoder::Describe(RelationPtr relation) {
+    last_relation_ = std::move(relation);
+    const uint32_t remote_id = last_relation_->remote_id;
+    if (streamed_) {
+        last_streamed_[remote_id] = last_relation_;
+        streamed_relations_[remote_id] = last_relation_;
+        return;
     }
+    RelationPtr &known = relations_[remote_id];
+    replaced_.emplace_back(remote_id, known);
+    known = last_relation_;
 }
 
 void
@@ -461,6 +460,42 @@ PgoutputDecoder::ReadRowRelation(ByteReader &reader, Change &change) {
     if (change.relation != relation) {
         change.relation = relation;
     }
+}
+
+// Reads an old tuple of the kind given: 'K' (key) or 'O' (whole row).
+void
+PgoutputDecoder::ReadOldTuple(ByteReader &reader, uint8_t kind, Change &change) {
+    SeeForm(ReadTuple(reader, *change.relation, change.old_tuple), change);
+    change.old_tuple_is_full = kind == 'O';
+    if (kind == 'K') {
+        // The key comes as a whole row in which all else is NULL; that NULL is not the row's.
+        for (size_t i = 0; i < change.old_tuple.size(); i++) {
+            if (!change.relation->columns[i].is_key) {
+                change.old_tuple[i] = ColumnValue();
+            }
+        }
+    }
+}
+
+void
+PgoutputDecoder::ReadNewTuple(ByteReader &reader, uint8_t kind, Change &change) {
+    if (kind != 'N') {
+        ThrowMalformed("row message lacks the new tuple", reader);
+    }
+    SeeForm(ReadTuple(reader, *change.relation, change.new_tuple), change);
+}
+
+// A connection sends all values in one form, which its rows tell, not its descriptions.
+void
+PgoutputDecoder::SeeForm(uint8_t forms, Change &change) {
+    const bool binary = (forms & kBinaryForm) != 0;
+    if (forms == 0 || change.relation->binary == binary) {
+        return;
+    }
+    auto described = std::make_shared<RemoteRelation>(*change.relation);
+    described->binary = binary;
+    Describe(std::move(described));
+    change.relation = last_relation_;
 }
 
 const PgoutputDecoder::RelationPtr &

@@ -41,11 +41,15 @@ class PgoutputDecoder final : public ChangeDecoder {
     void DecodeInChunk(ByteReader &reader, Change &change);
     void Use(bool streamed);
     void DecodeRelation(ByteReader &reader);
+    void Describe(RelationPtr relation);
     void DecodeInsert(ByteReader &reader, Change &change);
     void DecodeUpdate(ByteReader &reader, Change &change);
     void DecodeDelete(ByteReader &reader, Change &change);
     void DecodeTruncate(ByteReader &reader, Change &change);
     void ReadRowRelation(ByteReader &reader, Change &change);
+    void ReadOldTuple(ByteReader &reader, uint8_t kind, Change &change);
+    void ReadNewTuple(ByteReader &reader, uint8_t kind, Change &change);
+    void SeeForm(uint8_t forms, Change &change);
     const RelationPtr &FindRelation(ByteReader &reader);
 
     Relations relations_;

@@ -70,6 +70,7 @@ void
 PinSessionSettings() {
     Transaction transaction;
     SetConfig("search_path", "");
+    SetConfig("client_encoding", GetDatabaseEncodingName()); // receive functions convert from it
     SetConfig("statement_timeout", "0");
     SetConfig("lock_timeout", "0");
     SetConfig("idle_in_transaction_session_timeout", "0");

@@ -33,6 +33,7 @@ int spool_compression = kCompressionOff;
 int spool_min_free_disk_mb = 1024;
 int spool_segment_size_mb = 64;
 int spool_size_limit_mb = 0;
+bool stream_binary = true;
 bool stream_in_progress = true;
 
 uint64_t
@@ -113,6 +114,10 @@ DefineSettings() {
         "livemigrate.spool_size_limit",
         "Receiving waits for apply while the spool is this large; 0 means no limit.", nullptr,
         &spool_size_limit_mb, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable(
+        "livemigrate.stream_binary",
+        "Whether the source sends values in binary form where all types allow it.", nullptr,
+        &stream_binary, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable(
         "livemigrate.stream_in_progress",
         "Whether the source sends large transactions while they are in progress.", nullptr,
@@ -205,6 +210,11 @@ SpoolSegmentSize() {
 uint64_t
 SpoolSizeLimit() {
     return Bytes(spool_size_limit_mb);
+}
+
+bool
+StreamBinary() {
+    return stream_binary;
 }
 
 bool

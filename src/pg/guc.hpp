@@ -31,6 +31,7 @@ bool SpoolIsCompressed();
 uint64_t SpoolMinFreeDisk(); // 0: no guard
 uint64_t SpoolSegmentSize();
 uint64_t SpoolSizeLimit(); // 0: none
+bool StreamBinary();
 bool StreamInProgress();
 
 } // namespace livemigrate::pg

@@ -10,8 +10,9 @@ namespace livemigrate::source {
 
 namespace {
 
-// PostgreSQL 14 is the first that sends transactions before they end.
+// PostgreSQL 14 is the first that sends transactions before they end, and binary values.
 constexpr int kStreamingVersion = 140000;
+constexpr int kBinaryVersion = 140000;
 
 } // namespace
 
@@ -50,6 +51,11 @@ ReplicationStream::CreateSlot(const std::string &slot, Plugin plugin, bool tempo
     return {Lsn::Parse(row.at(1).value_or("0/0")), row.at(2).value_or("")};
 }
 
+bool
+ReplicationStream::OffersBinary() const {
+    return connection_.server_version() >= kBinaryVersion;
+}
+
 void
 ReplicationStream::Start(const StreamOptions &options) {
     std::string command = "START_REPLICATION SLOT " + QuoteReplicationName(options.slot) +
@@ -62,6 +68,7 @@ ReplicationStream::Start(const StreamOptions &options) {
         command += options.streaming && connection_.server_version() >= kStreamingVersion
                        ? "proto_version '2', streaming 'on'"
                        : "proto_version '1'";
+        command += options.binary && OffersBinary() ? ", binary 'true'" : "";
         command += ", publication_names " + QuoteReplicationLiteral(names);
     } else {
         const char *separator = "";

@@ -31,7 +31,9 @@ struct StreamOptions {
     Lsn start;
     Plugin plugin = Plugin::kPgoutput;
     std::vector<std::string> publications; // pgoutput
-    bool streaming = false; // pgoutput: transactions in progress, too, if the source offers that
+    // pgoutput, if the source offers it:
+    bool streaming = false; // transactions in progress, too
+    bool binary = false;    // values by their types' send functions
     std::vector<std::pair<std::string, std::string>> plugin_options; // wal2json
 };
 
@@ -47,6 +49,9 @@ class ReplicationStream {
     // on the source; the observer is called meanwhile. Temporary slots go with the connection.
     CreatedSlot CreateSlot(const std::string &slot, Plugin plugin, bool temporary,
                            const WaitObserver &observer);
+
+    // Whether the source offers binary values.
+    bool OffersBinary() const;
 
     void Start(const StreamOptions &options);
 

@@ -8,29 +8,16 @@ namespace livemigrate::stage {
 
 namespace {
 
-// "(id)=(5)", as the server's own messages show keys.
+// As much of a key as is worth showing.
 std::string
-DescribeKey(const RowChange &row) {
+Shorten(const std::string &key) {
     constexpr size_t kLongest = 200;
-    const TupleView tuple = row.old_tuple.empty() ? row.new_tuple : row.old_tuple;
-    std::string names;
-    std::string values;
-    for (size_t i = 0; i < tuple.size(); i++) {
-        const ColumnValue &value = tuple[i];
-        if (!row.relation->columns[i].is_key || value.kind == ValueKind::kAbsent) {
-            continue;
-        }
-        names += (names.empty() ? "" : ", ") + row.relation->columns[i].name;
-        values += values.empty() ? "" : ", ";
-        values += value.kind == ValueKind::kNull ? "null" : std::string(value.data);
+    if (key.size() <= kLongest) {
+        return key;
     }
-    std::string key = names.empty() ? "" : "(" + names + ")=(" + values + ")";
-    if (key.size() > kLongest) {
-        const auto length =
-            static_cast<size_t>(pg_mbcliplen(key.data(), static_cast<int>(key.size()), kLongest));
-        key = key.substr(0, length) + "...";
-    }
-    return key;
+    const auto length =
+        static_cast<size_t>(pg_mbcliplen(key.data(), static_cast<int>(key.size()), kLongest));
+    return key.substr(0, length) + "...";
 }
 
 } // namespace
@@ -43,9 +30,9 @@ ApplyFailure::Set(const RemoteRelation &relation, const char *what,
 }
 
 void
-ApplyFailure::Set(const char *what, const ChangeBatch::Item &item) {
+ApplyFailure::Set(const char *what, const ChangeBatch::Item &item, const std::string &row_key) {
     Set(*item.row.relation, what, item.transaction);
-    key = DescribeKey(item.row);
+    key = Shorten(row_key);
 }
 
 namespace {

@@ -21,7 +21,7 @@ struct ApplyFailure {
 
     void Set(const RemoteRelation &relation, const char *what,
              const ChangeBatch::Transaction &transaction);
-    void Set(const char *what, const ChangeBatch::Item &item);
+    void Set(const char *what, const ChangeBatch::Item &item, const std::string &row_key);
     // `error`, with the change it is about as its context, and a hint if it had none.
     Error Describe(const Error &error) const;
 };

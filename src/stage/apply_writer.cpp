@@ -245,11 +245,11 @@ ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
 // Says in errors which change of the stream they are about.
 void
 ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
+    TargetRelation &table = FindFor(batch, item).sql;
+    if (table.is_ignored()) {
+        return;
+    }
     try {
-        TargetRelation &table = Find(batch.relation(item)).sql;
-        if (table.is_ignored()) {
-            return;
-        }
         switch (item.row.kind) {
         case ChangeKind::kInsert:
             return table.Insert(item.row);
@@ -259,7 +259,7 @@ ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
             return table.Delete(item.row);
         }
     } catch (const Error &error) {
-        failure_.Set(CommandName(item.row.kind), item);
+        failure_.Set(CommandName(item.row.kind), item, table.ShowKey(item.row));
         throw failure_.Describe(error);
     }
 }

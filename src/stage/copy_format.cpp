@@ -1,6 +1,7 @@
 #include "stage/copy_format.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/portable_type.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
@@ -8,60 +9,6 @@
 namespace livemigrate::stage {
 
 namespace {
-
-// Types whose binary form has been the same since PostgreSQL 10 and says nothing of the server it
-// comes from. Left out on purpose: reg* and other names of objects, which travel as OIDs; money,
-// whose digits depend on lc_monetary; xml, whose form depends on the encoding; internal types.
-bool
-HasPortableBinaryForm(uint32_t type) {
-    switch (type) {
-    case BOOLOID:
-    case BYTEAOID:
-    case CHAROID:
-    case NAMEOID:
-    case INT8OID:
-    case INT2OID:
-    case INT4OID:
-    case TEXTOID:
-    case OIDOID:
-    case JSONOID:
-    case JSONBOID:
-    case POINTOID:
-    case LSEGOID:
-    case PATHOID:
-    case BOXOID:
-    case POLYGONOID:
-    case LINEOID:
-    case CIRCLEOID:
-    case FLOAT4OID:
-    case FLOAT8OID:
-    case MACADDROID:
-    case MACADDR8OID:
-    case INETOID:
-    case CIDROID:
-    case BPCHAROID:
-    case VARCHAROID:
-    case DATEOID:
-    case TIMEOID:
-    case TIMETZOID:
-    case TIMESTAMPOID:
-    case TIMESTAMPTZOID:
-    case INTERVALOID:
-    case BITOID:
-    case VARBITOID:
-    case NUMERICOID:
-    case UUIDOID:
-    case INT4RANGEOID:
-    case INT8RANGEOID:
-    case NUMRANGEOID:
-    case TSRANGEOID:
-    case TSTZRANGEOID:
-    case DATERANGEOID:
-        return true;
-    default:
-        return false;
-    }
-}
 
 // Enums travel as their labels, whatever the type's OID. Arrays name their element's OID, so that
 // must be one of the built-in ones.
@@ -71,7 +18,7 @@ IsSameOnBothSides(const CopyColumn &source, const CopyColumn &target) {
         return target.type_kind == TYPTYPE_ENUM;
     }
     return source.base_type == target.base_type &&
-           HasPortableBinaryForm(source.element_type != 0 ? source.element_type : source.base_type);
+           pg::HasPortableBinaryForm(source.base_type, source.element_type);
 }
 
 } // namespace

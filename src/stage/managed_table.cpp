@@ -87,12 +87,13 @@ ManagedTable::Open(Oid relid, const RemoteRelation &remote, const ValueFormat &f
 }
 
 void
-ManagedTable::ReadColumn(Column &column, Oid relid, AttrNumber attribute) {
+ManagedTable::ReadColumn(Column &column, Oid relid, AttrNumber attribute,
+                         const RemoteColumn &remote) {
     pg::Call([&] {
         Oid type = InvalidOid;
         int32 type_modifier = -1;
         get_atttypetypmodcoll(relid, attribute, &type, &type_modifier, &column.collation);
-        PrepareInput(column.input, type, type_modifier, context_);
+        PrepareInput(column.input, type, type_modifier, remote, remote_.binary, context_);
     });
     column.equality = pg::EqualityOperator(column.input.type);
 }
@@ -127,7 +128,7 @@ ManagedTable::Resolve(Oid relid) {
         if (found.number == 0) {
             return false; // what that means is said change by change
         }
-        ReadColumn(column, relid, found.number);
+        ReadColumn(column, relid, found.number, remote);
         const bool places =
             std::find(placement.begin(), placement.end(), remote.name) != placement.end();
         column.generated = found.generated != '\0';

@@ -49,7 +49,7 @@ class ManagedTable final : public BatchTable {
 
     ManagedTable(const RemoteRelation &remote, const ValueFormat &format);
     bool Resolve(Oid relid);
-    void ReadColumn(Column &column, Oid relid, AttrNumber attribute);
+    void ReadColumn(Column &column, Oid relid, AttrNumber attribute, const RemoteColumn &remote);
     Statement DeleteStatement() const;
     Statement UpdateStatement(const std::string &sent) const;
     Statement InsertStatement(const std::string &sent) const;

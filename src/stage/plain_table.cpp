@@ -147,7 +147,8 @@ PlainTable::MapColumns(Relation relation) {
         }
         source_column_.back() = column;
         pg::Call([&] {
-            PrepareInput(inputs_.back(), attribute->atttypid, attribute->atttypmod, context_);
+            PrepareInput(inputs_.back(), attribute->atttypid, attribute->atttypmod,
+                         remote_.columns[static_cast<size_t>(column)], remote_.binary, context_);
         });
     }
     return mapped == remote_.columns.size();

@@ -13,6 +13,7 @@
 #include "pg/wait.hpp"
 #include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
+#include "stage/receive_types.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -42,6 +43,9 @@ constexpr milliseconds kRoomInterval{200};
 constexpr milliseconds kHoldPause{100};
 // Between two attempts to write to a full disk.
 constexpr milliseconds kDiskFullPause{1000};
+// Until the source gives a slot free whose stream was left, and between two looks at it.
+constexpr std::chrono::seconds kSlotReleaseLimit{60};
+constexpr milliseconds kSlotReleasePause{100};
 // Messages between two looks at the clock while data keeps coming.
 constexpr int kMessagesPerTurn = 4096;
 
@@ -106,8 +110,9 @@ CheckIdentity(source::ReplicationStream &stream, const ReceiveSettings &settings
 // One connection's life: messages in, feedback out.
 class Receiver {
   public:
-    Receiver(const ReceiveSettings &settings, ReceiveObserver &observer)
-        : settings_(settings), observer_(observer),
+    // `may_be_binary`: unless a column's type is in the way.
+    Receiver(const ReceiveSettings &settings, ReceiveObserver &observer, bool may_be_binary)
+        : settings_(settings), observer_(observer), may_be_binary_(may_be_binary),
           stream_(
               source::Connection::Open(settings.conninfo, source::ConnectionKind::kReplication)) {}
 
@@ -179,6 +184,10 @@ class Receiver {
         options.plugin = settings_.plugin;
         options.publications = settings_.publications;
         options.streaming = pg::StreamInProgress();
+        if (may_be_binary_ && stream_.OffersBinary()) {
+            types_ = TypesForBinary(stream_.connection(), settings_.publications);
+        }
+        options.binary = types_.has_value();
         options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
         holds_bursts_ = source::HoldsBursts(PQsocket(stream_.connection().raw()));
         stream_.Start(options);
@@ -280,7 +289,8 @@ class Receiver {
     Take(const ReplicationMessage &message) {
         if (const auto *data = std::get_if<XLogData>(&message)) {
             last_send_time_ = data->send_time;
-            writer_->Append(data->start_lsn, data->payload);
+            writer_->Append(data->start_lsn,
+                            types_ ? types_->Translate(data->payload) : data->payload);
             if (!writer_->in_transaction()) {
                 received_ = std::max(received_, writer_->last_end_lsn());
             }
@@ -408,7 +418,9 @@ class Receiver {
 
     const ReceiveSettings &settings_;
     ReceiveObserver &observer_;
+    const bool may_be_binary_;
     source::ReplicationStream stream_;
+    std::optional<WireTypes> types_; // while values come in binary form
     std::unique_ptr<SpoolWriter> writer_;
     // A message that could not be written, in libpq's memory until the next is asked for.
     std::optional<ReplicationMessage> unwritten_;
@@ -430,12 +442,48 @@ class Receiver {
     Clock::time_point last_position_{};
 };
 
+// A table has got a column of a type that was not expected. Everything since the last transaction
+// that is complete in the spool comes again, as text.
+void
+LogUnknownType(const WireTypes::Unknown &unknown) {
+    pg::Call([&] {
+        ereport(LOG, (errmsg("changes are received as text from now on"),
+                      errdetail("Column \"%s\" of table \"%s\" has the source's type %u, of which "
+                                "nothing is known.",
+                                unknown.column.c_str(), unknown.relation.c_str(), unknown.type)));
+    });
+}
+
+// Runs until the stream cannot go on in binary form.
+void
+ReceiveWhileBinary(const ReceiveSettings &settings, ReceiveObserver &observer) {
+    try {
+        Receiver receiver(settings, observer, true);
+        receiver.Run();
+    } catch (const WireTypes::Unknown &unknown) {
+        LogUnknownType(unknown);
+    }
+}
+
 } // namespace
 
 void
 Receive(const ReceiveSettings &settings, ReceiveObserver &observer) {
-    Receiver receiver(settings, observer);
-    receiver.Run();
+    if (!settings.binary) {
+        Receiver(settings, observer, false).Run();
+    }
+    ReceiveWhileBinary(settings, observer);
+    // The walsender that was left takes a moment to see it.
+    for (const Clock::time_point end = Clock::now() + kSlotReleaseLimit;;) {
+        try {
+            Receiver(settings, observer, false).Run();
+        } catch (const Error &error) {
+            if (error.sqlstate() != sqlstate::kObjectInUse || Clock::now() >= end) {
+                throw;
+            }
+        }
+        pg::SleepOnLatch(kSlotReleasePause);
+    }
 }
 
 } // namespace livemigrate::stage

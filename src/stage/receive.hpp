@@ -19,6 +19,7 @@ struct ReceiveSettings {
     Plugin plugin = Plugin::kPgoutput;
     std::vector<std::string> publications;
     bool wal2json_numeric_option = false;
+    bool binary = false;           // pgoutput: values in binary form where all types allow it
     std::string system_identifier; // of the source the migration began with
     std::string spool_directory;
     SpoolIdentity spool_identity;

@@ -34,6 +34,10 @@ class TargetRelation {
     void Update(const RowChange &change);
     void Delete(const RowChange &change);
 
+    // What identifies the row, "(id)=(5)", as the server's own messages show keys. Looks nothing
+    // up, so that it can be called after an error.
+    std::string ShowKey(const RowChange &change);
+
     const RemoteRelation &
     remote() const {
         return *remote_;

@@ -1,5 +1,7 @@
 #include "stage/value_input.hpp"
 
+#include "pg/portable_type.hpp"
+
 #include <cstring>
 
 namespace livemigrate::stage {
@@ -30,16 +32,85 @@ IsAsciiOnly(Oid type) {
     }
 }
 
+// The receiver has put types that are made of others in terms of built-in ones, see
+// core/wire_types.
+void
+PrepareBinary(ValueInput &input, Oid wire, MemoryContext context) {
+    if (wire == ANYENUMOID) {
+        input.binary = ValueInput::Binary::kLabel;
+        return;
+    }
+    const Oid element = OidIsValid(wire) ? get_element_type(wire) : InvalidOid;
+    if (!pg::HasPortableBinaryForm(wire, element)) {
+        return;
+    }
+    Oid function = InvalidOid;
+    bool is_varlena = false;
+    getTypeBinaryInputInfo(wire, &function, &input.wire_parameter);
+    fmgr_info_cxt(function, &input.wire_receive, context);
+    getTypeOutputInfo(wire, &function, &is_varlena);
+    fmgr_info_cxt(function, &input.wire_output, context);
+    input.can_be_shown = !OidIsValid(element) && get_typtype(wire) == TYPTYPE_BASE;
+    input.binary = ValueInput::Binary::kOther;
+    if (getBaseType(input.type) == wire) {
+        getTypeBinaryInputInfo(input.type, &function, &input.receive_parameter);
+        fmgr_info_cxt(function, &input.receive, context);
+        input.binary = ValueInput::Binary::kOwn;
+    }
+}
+
+// As ReceiveFunctionCall() wants it. Receive functions read it, and array_recv() of versions before
+// 17 puts NUL bytes between elements for a while.
+Datum
+Receive(FmgrInfo *function, Oid parameter, int32 type_modifier, const ColumnValue &value) {
+    StringInfoData buffer = {};
+    buffer.data = const_cast<char *>(value.data.data());
+    buffer.len = static_cast<int>(value.data.size());
+    buffer.maxlen = buffer.len + 1;
+    const Datum result = ReceiveFunctionCall(function, &buffer, parameter, type_modifier);
+    if (buffer.cursor != buffer.len) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+                        errmsg("incorrect binary data format in the change stream")));
+    }
+    return result;
+}
+
+char *
+WireText(ValueInput &input, const ColumnValue &value) {
+    return OutputFunctionCall(&input.wire_output,
+                              Receive(&input.wire_receive, input.wire_parameter, -1, value));
+}
+
+Datum
+ReadBinary(ValueInput &input, const ColumnValue &value) {
+    switch (input.binary) {
+    case ValueInput::Binary::kOwn:
+        return Receive(&input.receive, input.receive_parameter, input.type_modifier, value);
+    case ValueInput::Binary::kOther:
+        return InputFunctionCall(&input.function, WireText(input, value), input.io_parameter,
+                                 input.type_modifier);
+    default:
+        ereport(ERROR,
+                (errcode(ERRCODE_PROTOCOL_VIOLATION),
+                 errmsg("the change stream has a binary value of a type that cannot be read")));
+    }
+    pg_unreachable();
+}
+
 } // namespace
 
 void
-PrepareInput(ValueInput &input, Oid type, int32 type_modifier, MemoryContext context) {
+PrepareInput(ValueInput &input, Oid type, int32 type_modifier, const RemoteColumn &remote,
+             bool binary, MemoryContext context) {
     Oid function = InvalidOid;
     getTypeInputInfo(type, &function, &input.io_parameter);
     fmgr_info_cxt(function, &input.function, context);
     input.type = type;
     input.type_modifier = type_modifier;
     input.ascii_only = IsAsciiOnly(type);
+    if (binary) {
+        PrepareBinary(input, remote.type_oid, context);
+    }
 }
 
 Datum
@@ -49,6 +120,9 @@ ReadValue(ValueInput &input, const ColumnValue &value, const ValueFormat &format
                    ? Datum(0)
                    : InputFunctionCall(&input.function, nullptr, input.io_parameter,
                                        input.type_modifier);
+    }
+    if (value.kind == ValueKind::kBinary && input.binary != ValueInput::Binary::kLabel) {
+        return ReadBinary(input, value);
     }
     auto *text = const_cast<char *>(value.data.data()); // input functions only read it
     auto length = static_cast<int>(value.data.size());
@@ -68,6 +142,18 @@ ReadValue(ValueInput &input, const ColumnValue &value, const ValueFormat &format
         text = pg_any_to_server(text, length, format.stream_encoding);
     }
     return InputFunctionCall(&input.function, text, input.io_parameter, input.type_modifier);
+}
+
+const char *
+ShowValue(ValueInput &input, const ColumnValue &value) {
+    if (value.kind == ValueKind::kNull) {
+        return "null";
+    }
+    if (value.kind == ValueKind::kText || input.binary == ValueInput::Binary::kLabel) {
+        return pnstrdup(value.data.data(), value.data.size());
+    }
+    return value.kind == ValueKind::kBinary && input.can_be_shown ? WireText(input, value)
+                                                                  : nullptr;
 }
 
 } // namespace livemigrate::stage

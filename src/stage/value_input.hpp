@@ -1,4 +1,5 @@
-// Values of the stream on their way into a column of the target: by the type's input function.
+// Values of the stream on their way into a column of the target: by the type's input function, or,
+// where they come in binary form, by its receive function.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -8,7 +9,7 @@
 
 namespace livemigrate::stage {
 
-// How the stream's text values are to be read.
+// How the stream's values are to be read.
 struct ValueFormat {
     Plugin plugin = Plugin::kPgoutput;
     // Verified or converted to the database's encoding on the way in.
@@ -23,14 +24,34 @@ struct ValueInput {
     int32 type_modifier = -1;
     // The input function takes nothing but ASCII, so there is no encoding to verify.
     bool ascii_only = false;
+
+    // What binary values are.
+    enum class Binary : uint8_t {
+        kUnreadable,
+        kOwn,   // what the type's receive function takes
+        kLabel, // an enum's label: text
+        kOther, // of another type than the column: they go through that type's text
+    } binary = Binary::kUnreadable;
+    FmgrInfo receive = {}; // the type's own
+    Oid receive_parameter = InvalidOid;
+    FmgrInfo wire_receive = {}; // of the type that the stream has
+    Oid wire_parameter = InvalidOid;
+    FmgrInfo wire_output = {};
+    bool can_be_shown = false; // neither function looks into catalogs
 };
 
-// Looks the input function up; what is cached lives in `context`. C-like, may ereport.
-void PrepareInput(ValueInput &input, Oid type, int32 type_modifier, MemoryContext context);
+// Looks the functions up; what is cached lives in `context`. `remote` is the stream's column, of
+// the relation's form. C-like, may ereport.
+void PrepareInput(ValueInput &input, Oid type, int32 type_modifier, const RemoteColumn &remote,
+                  bool binary, MemoryContext context);
 
 // A NUL byte must follow value.data. The result lives in the current memory context, or is
 // value.data itself. NULL is given to the input function, too: domains may refuse it.
 // C-like, may ereport. REQUIRES: an active snapshot, since checks of domains may run queries.
 Datum ReadValue(ValueInput &input, const ColumnValue &value, const ValueFormat &format);
+
+// The value as text, in the current memory context. Looks nothing up, so that it can be called
+// after an error; null for what would take that. C-like, may ereport.
+const char *ShowValue(ValueInput &input, const ColumnValue &value);
 
 } // namespace livemigrate::stage

@@ -258,6 +258,38 @@ TEST_F(PgoutputDecoderTest, DecodesEveryKindOfValue) {
                    "unknown kind of value");
 }
 
+// Keys are compared by their bytes, so rows of two forms must not share a description.
+TEST_F(PgoutputDecoderTest, DescribesTheRelationAnewWhereTheFormChanges) {
+    const std::string text = "49000000054e0002"
+                             "740000000131"
+                             "6e";
+    const std::string binary = "49000000054e0002"
+                               "620000000400000001"
+                               "6e";
+    const std::string nulls = "49000000054e0002"
+                              "6e"
+                              "6e";
+    DecodeText(RelationMessage());
+    DecodeHex(text);
+    const auto in_text = change_.relation;
+    EXPECT_FALSE(in_text->binary);
+    DecodeHex(binary);
+    const auto in_binary = change_.relation;
+    EXPECT_NE(in_binary, in_text);
+    EXPECT_TRUE(in_binary->binary);
+    DecodeText(RelationMessage());
+    DecodeHex(nulls);
+    EXPECT_EQ(change_.relation, in_binary) << "nulls are in either form, a repetition says nothing";
+    DecodeHex("44000000054b0002"
+              "620000000400000001"
+              "6e");
+    EXPECT_EQ(change_.relation, in_binary);
+    DecodeHex(text);
+    EXPECT_NE(change_.relation, in_binary);
+    EXPECT_FALSE(change_.relation->binary);
+    EXPECT_EQ(change_.relation->columns, in_text->columns);
+}
+
 TEST_F(PgoutputDecoderTest, DropsColumnsOutsideTheKeyFromKeyTuples) {
     DecodeText(RelationMessage());
     EXPECT_EQ(DecodeHex("44000000054b0002"
