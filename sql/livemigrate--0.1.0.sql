@@ -324,7 +324,8 @@ RETURNS name LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_migration_resume';
 
-CREATE FUNCTION set_endpos(endpos pg_lsn DEFAULT NULL, migration name DEFAULT NULL)
+CREATE FUNCTION set_endpos(endpos pg_lsn DEFAULT NULL, migration name DEFAULT NULL,
+  force boolean DEFAULT true)
 RETURNS pg_lsn LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_set_endpos';

@@ -83,6 +83,8 @@ SELECT * FROM livemigrate.compare_rows(max_rows => NULL);
 \set VERBOSITY default
 SELECT * FROM livemigrate.compare_data(migration => NULL, tables => '{NULL}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.set_endpos(force => NULL);
+\echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.skip_transaction(lsn => NULL);
 \echo :LAST_ERROR_SQLSTATE
 CALL livemigrate.migration_wait(stage => NULL);

@@ -3,6 +3,7 @@
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/cutover_ready.hpp"
 #include "api/sql_function.hpp"
 #include "api/migration_owner.hpp"
 #include "api/named_migration.hpp"
@@ -225,6 +226,11 @@ AppliedPosition(const Migration &migration) {
 Datum
 SetEndpos(FunctionCallInfo fcinfo) {
     const std::optional<Lsn> wanted = LsnArgument(fcinfo, 0);
+    const bool force = RequiredBool(fcinfo, 2, "force");
+    if (!force) {
+        // Before the row is locked: it takes a while, and the migration goes on meanwhile.
+        RefuseUnlessReady(FindNamed(TextArgument(fcinfo, 1)));
+    }
     Migration migration = LoadNamed(TextArgument(fcinfo, 1));
     if (migration.state == State::kAborted) {
         ThrowWrongState(migration, "set endpos of",

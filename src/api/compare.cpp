@@ -26,26 +26,17 @@ using control::Migration;
 // a whole, once.
 bool
 AddRoutedRoot(const CopyTable &table, std::vector<stage::ComparedTable> &tables) {
-    struct Names {
-        const char *schema;
-        const char *name;
-    };
-    const Oid relid = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(table.schema.c_str(), true);
-        return OidIsValid(schema) ? get_relname_relid(table.name.c_str(), schema) : InvalidOid;
-    });
+    const Oid relid = pg::FindTable(table.schema, table.name);
     const Oid root = OidIsValid(relid) ? pg::RoutingRelation(relid) : relid;
     if (root == relid) {
         return false;
     }
-    const Names names = pg::Call([&]() -> Names {
-        return {get_namespace_name(get_rel_namespace(root)), get_rel_name(root)};
-    });
+    const auto names = pg::NameOf(root);
     const bool known = std::any_of(tables.begin(), tables.end(), [&](const auto &other) {
-        return other.schema == names.schema && other.name == names.name;
+        return other.schema == names.first && other.name == names.second;
     });
     if (!known) {
-        tables.push_back({names.schema, names.name, false, false});
+        tables.push_back({names.first, names.second, false, false});
     }
     return true;
 }

@@ -3,11 +3,13 @@
 #include "pg/prelude.hpp"
 
 #include "api/arguments.hpp"
+#include "api/cutover_ready.hpp"
 #include "api/migration_owner.hpp"
 #include "api/named_migration.hpp"
 #include "api/sql_function.hpp"
 #include "control/check_record.hpp"
 #include "core/operator_text.hpp"
+#include "pg/guc.hpp"
 #include "source/connection.hpp"
 #include "stage/large_object_difference.hpp"
 #include "stage/large_object_rights.hpp"
@@ -32,7 +34,7 @@ Datum
 CutoverCheck(FunctionCallInfo fcinfo) {
     const Migration migration = FindNamed(TextArgument(fcinfo, 0));
     CheckIsCopied(migration);
-    const std::vector<stage::CheckRow> found = control::CheckCutover(migration, std::nullopt);
+    const std::vector<stage::CheckRow> found = control::CheckCutover(migration, std::nullopt, true);
     if (migration.stage >= Stage::kCutover && !XactReadOnly) {
         control::RecordChecks(migration.id, Stage::kCutover, found);
     }
@@ -68,6 +70,28 @@ CopyLargeObjects(FunctionCallInfo fcinfo) {
 }
 
 } // namespace
+
+void
+RefuseUnlessReady(const Migration &migration) {
+    CheckIsCopied(migration);
+    std::string reasons;
+    for (const stage::CheckRow &row :
+         control::CheckCutover(migration, pg::CutoverCheckLimit(), true)) {
+        if (row.severity == "warning") {
+            reasons += (reasons.empty() ? "" : "\n") + row.check_id + ": " +
+                       (row.object.empty() ? "" : row.object + " ") + row.message;
+        }
+    }
+    if (!reasons.empty()) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the migration is not ready for its cutover")
+            .Detail(reasons)
+            .Hint(control::NamedHint(
+                migration.id, "SELECT check_id, object, fix FROM livemigrate.cutover_check() WHERE "
+                              "severity = 'warning'; -- or, knowing that: SELECT "
+                              "livemigrate.set_endpos(force => true);"));
+    }
+}
 
 } // namespace livemigrate::api
 

@@ -2,18 +2,24 @@
 
 #include "control/check_record.hpp"
 
+#include "control/cutover_readiness.hpp"
 #include "control/spool_identity.hpp"
 #include "control/work_directory.hpp"
 #include "stage/cutover_check.hpp"
 
+#include <utility>
+
 namespace livemigrate::control {
 
 std::vector<stage::CheckRow>
-CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds> limit) {
+CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds> limit,
+             bool thorough) {
     stage::CutoverCheckSettings settings;
     settings.conninfo = migration.settings.source;
     settings.limit = limit;
     settings.before_cutover = migration.stage < Stage::kCutover;
+    Readiness readiness = CheckReadiness(migration, thorough);
+    settings.seconds_behind = readiness.seconds_behind;
     for (const CopyTable &table : LoadTables(migration.id)) {
         settings.tables.emplace_back(table.schema, table.name);
     }
@@ -27,7 +33,11 @@ CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds
         settings.stream.wal2json_numeric_option = migration.wal2json_numeric_option;
         settings.stream.source_encoding = migration.source_encoding;
     }
-    return stage::CheckCutover(settings);
+    std::vector<stage::CheckRow> rows = std::move(readiness.rows);
+    for (stage::CheckRow &row : stage::CheckCutover(settings)) {
+        rows.push_back(std::move(row));
+    }
+    return rows;
 }
 
 void

@@ -10,9 +10,10 @@
 
 namespace livemigrate::control {
 
-// See stage/cutover_check. REQUIRES: an open transaction.
+// See stage/cutover_check and control/cutover_readiness. REQUIRES: an open transaction.
 std::vector<stage::CheckRow> CheckCutover(const Migration &migration,
-                                          std::optional<std::chrono::milliseconds> limit);
+                                          std::optional<std::chrono::milliseconds> limit,
+                                          bool thorough);
 
 // Keeps the rows for the view checks, in place of what was kept of the stage; warnings and notices
 // are events, too. REQUIRES: an open transaction.

@@ -285,15 +285,6 @@ AddUnit(TableComparison &table, const stage::ComparisonUnit &unit, const stage::
     }
 }
 
-std::string
-DisplayName(const stage::ComparedTable &table) {
-    char *name = pg::Call(
-        [&] { return quote_qualified_identifier(table.schema.c_str(), table.name.c_str()); });
-    std::string result(name);
-    pfree(name);
-    return result;
-}
-
 // All of its workers: a hold needs every one to stand.
 bool
 ApplyRuns(const Migration &migration, const SharedState &state) {
@@ -381,7 +372,7 @@ Collect(SharedComparison &shared, const std::vector<stage::ComparedTable> &table
         const stage::ComparisonPlan &plan, size_t max_rows) {
     std::vector<TableComparison> results(tables.size());
     for (size_t i = 0; i < tables.size(); i++) {
-        results[i].relation = DisplayName(tables[i]);
+        results[i].relation = ComparedName(tables[i].schema, tables[i].name);
         results[i].detail = plan.details[i];
         results[i].equal = plan.details[i].empty();
         results[i].lsn = Lsn{shared.source_lsn};
@@ -398,6 +389,15 @@ Collect(SharedComparison &shared, const std::vector<stage::ComparedTable> &table
 }
 
 } // namespace
+
+std::string
+ComparedName(const std::string &schema, const std::string &table) {
+    char *name =
+        pg::Call([&] { return quote_qualified_identifier(schema.c_str(), table.c_str()); });
+    std::string result(name);
+    pfree(name);
+    return result;
+}
 
 std::vector<TableComparison>
 Compare(const Migration &migration, const std::vector<stage::ComparedTable> &tables,

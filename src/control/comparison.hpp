@@ -30,6 +30,9 @@ struct TableComparison {
     Lsn lsn;                               // the moment compared; invalid: none in particular
 };
 
+// A table's name in TableComparison.relation and in the view comparisons.
+std::string ComparedName(const std::string &schema, const std::string &table);
+
 // One result for each table, in the order of `tables`.
 //
 // While apply runs, it is held until a snapshot of the source and one of the target see the same

@@ -222,7 +222,8 @@ Coordinator::MakeCutoverChecks() {
     SetMessage("checking what the change stream cannot carry");
     try {
         pg::Transaction transaction;
-        const std::vector<stage::CheckRow> rows = CheckCutover(migration_, pg::CutoverCheckLimit());
+        const std::vector<stage::CheckRow> rows =
+            CheckCutover(migration_, pg::CutoverCheckLimit(), false);
         RecordChecks(migration_.id, migration_.stage, rows);
         transaction.Commit();
     } catch (const Error &error) {

@@ -15,8 +15,11 @@ struct Call {
 
 constexpr auto kCalls = std::to_array<Call>({
     {"compare_data", true},
+    {"compare_rows", true},
     {"compare_schema", true},
+    {"copy_large_objects", true},
     {"copy_sequences", true},
+    {"cutover_check", true},
     {"migration_abort", true},
     {"migration_cleanup", true},
     {"migration_pause", true},

@@ -136,10 +136,8 @@ AddStages(const EstimateInput &input, Rows &rows) {
     }
     rows.Seconds("until_streaming", before + (closing > 0 ? backlog / closing : 0),
                  "the stages above together");
-    const double write = input.write_rate > 0 ? input.write_rate : kDefaultRate;
     rows.Seconds("downtime",
-                 kFixedCutoverSeconds + static_cast<double>(input.sequences) * kSequenceSeconds +
-                     static_cast<double>(input.materialized_view_bytes) / write,
+                 CutoverSeconds(input.sequences, input.materialized_view_bytes, input.write_rate),
                  "from the stop of writes to done, once streaming: 1 s, 2 ms a sequence, "
                  "materialized views at write_rate; without the time of your own checks");
     rows.Bytes("target_spool", backlog,
@@ -165,6 +163,13 @@ AddNeeds(const EstimateInput &input, Rows &rows) {
 }
 
 } // namespace
+
+double
+CutoverSeconds(uint64_t sequences, uint64_t materialized_view_bytes, double write_rate) {
+    return kFixedCutoverSeconds + static_cast<double>(sequences) * kSequenceSeconds +
+           static_cast<double>(materialized_view_bytes) /
+               (write_rate > 0 ? write_rate : kDefaultRate);
+}
 
 std::vector<EstimateRow>
 Estimate(const EstimateInput &input) {

@@ -37,6 +37,10 @@ struct EstimateRow {
     std::string basis;
 };
 
+// Seconds that the stage cutover takes besides the caller's own checks, with all changes applied:
+// materialized views are refreshed at `write_rate` bytes a second, 0 for a usual one.
+double CutoverSeconds(uint64_t sequences, uint64_t materialized_view_bytes, double write_rate);
+
 std::vector<EstimateRow> Estimate(const EstimateInput &input);
 
 } // namespace livemigrate

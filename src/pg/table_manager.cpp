@@ -26,7 +26,9 @@ IsOneHeap(Oid relid, TableManager manager) {
            Call([relid] { return get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE; });
 }
 
-std::string
+} // namespace
+
+std::pair<std::string, std::string>
 NameOf(Oid relid) {
     struct Names {
         const char *schema;
@@ -35,7 +37,7 @@ NameOf(Oid relid) {
     const Names names = Call([relid]() -> Names {
         return {get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)};
     });
-    return QualifiedName(names.schema, names.name);
+    return {names.schema, names.name};
 }
 
 Oid
@@ -45,8 +47,6 @@ FindTable(const std::string &schema, const std::string &table) {
         return OidIsValid(oid) ? get_relname_relid(table.c_str(), oid) : InvalidOid;
     });
 }
-
-} // namespace
 
 Oid
 TableOid(const std::string &schema, const std::string &table) {
@@ -186,7 +186,8 @@ CheckTruncateTriggers(const std::vector<Oid> &tables) {
               {TextArrayLiteral(oids)});
     if (!triggers.rows.empty()) {
         const auto &row = triggers.rows.front();
-        const std::string table = NameOf(Number<Oid>(row, 0));
+        const auto [schema, relation] = NameOf(Number<Oid>(row, 0));
+        const std::string table = QualifiedName(schema, relation);
         const std::string name = QuoteIdentifier(row.at(1).value());
         throw Error(sqlstate::kFeatureNotSupported,
                     "trigger " + name + " would fire when distributed tables are truncated")
@@ -203,8 +204,10 @@ TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
     bool distributed = false;
     for (const Oid table : tables) {
         const TableManager manager = ManagerOf(table);
+        const auto [schema, name] = NameOf(table);
         names += (names.empty() ? "" : ", ") +
-                 std::string(IsOneHeap(table, manager) ? "ONLY " : "") + NameOf(table);
+                 std::string(IsOneHeap(table, manager) ? "ONLY " : "") +
+                 QualifiedName(schema, name);
         distributed = distributed || manager == TableManager::kCitus;
     }
     const std::string sql =

@@ -5,6 +5,7 @@
 #include "pg/prelude.hpp"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::pg {
@@ -43,7 +44,13 @@ bool NodesAreJoined();
 // transaction.
 void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = false);
 
-// The table of this name, or an error. REQUIRES: an open transaction.
+// The relation's schema and name. REQUIRES: an open transaction; it exists.
+std::pair<std::string, std::string> NameOf(Oid relid);
+
+// The table of this name, or an invalid Oid. REQUIRES: an open transaction.
+Oid FindTable(const std::string &schema, const std::string &table);
+
+// The same, or an error.
 Oid TableOid(const std::string &schema, const std::string &table);
 
 } // namespace livemigrate::pg

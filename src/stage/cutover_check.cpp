@@ -190,11 +190,14 @@ CheckCutover(const CutoverCheckSettings &settings) {
                                    {"DateStyle", "ISO, MDY"},
                                    {"TimeZone", "UTC"}});
     CutoverCheckRun run(settings);
+    CheckDowntime(run);
     CheckLaterWrites(run);
     CheckIndexes(run);
     CheckConstraints(run);
     CheckTriggers(run);
     CheckSequences(run);
+    CheckMaterializedViews(run);
+    CheckStatistics(run);
     CheckReadOnly(run);
     CheckLargeObjects(run);
     CheckDeferrableKeys(run);

@@ -18,7 +18,9 @@ struct CutoverCheckSettings {
     std::string conninfo;
     std::vector<std::pair<std::string, std::string>> tables; // of the migration: schema, name
     bool before_cutover = false;                             // sequences are not set yet
-    std::optional<Lsn> endpos;                               // reached, and the receiver is gone
+    // Until apply is where the source is; nothing: nobody can say. Before cutover only.
+    std::optional<double> seconds_behind;
+    std::optional<Lsn> endpos; // reached, and the receiver is gone
     ChangeStream stream;
     // For all that reads tables, together; what does not fit is named as not checked.
     std::optional<std::chrono::milliseconds> limit;

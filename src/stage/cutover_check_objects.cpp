@@ -85,11 +85,6 @@ JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.oid IN (20, 21, 23)
 ORDER BY 1, 2
 )";
 
-std::string
-WithTables(const char *query) {
-    return std::string(kTables) + query;
-}
-
 const char *
 StateWord(char state) {
     switch (state) {
@@ -105,6 +100,11 @@ StateWord(char state) {
 }
 
 } // namespace
+
+std::string
+WithTables(const char *query) {
+    return std::string(kTables) + query;
+}
 
 void
 CheckIndexes(CutoverCheckRun &run) {

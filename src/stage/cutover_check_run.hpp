@@ -12,6 +12,9 @@
 
 namespace livemigrate::stage {
 
+// A query about w(oid, name), the tables whose schemas and names $1 and $2 are.
+std::string WithTables(const char *query);
+
 class CutoverCheckRun {
   public:
     explicit CutoverCheckRun(const CutoverCheckSettings &given);
@@ -58,5 +61,9 @@ void CheckTriggers(CutoverCheckRun &run);
 void CheckSequences(CutoverCheckRun &run);
 void CheckReadOnly(CutoverCheckRun &run);
 void CheckLargeObjects(CutoverCheckRun &run);
+// cutover_check_contents.cpp: what the stage cutover does, and how long it will take.
+void CheckDowntime(CutoverCheckRun &run);
+void CheckMaterializedViews(CutoverCheckRun &run);
+void CheckStatistics(CutoverCheckRun &run);
 
 } // namespace livemigrate::stage

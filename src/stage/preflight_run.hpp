@@ -78,6 +78,8 @@ struct ProviderFixes {
 };
 ProviderFixes FindProvider(PreflightRun &run); // preflight_provider.cpp
 
+void CheckLocale(PreflightRun &run); // preflight_locale.cpp; part of CheckSourceServer
+
 // The checks, in the order in which they run. Each adds at least one row, if it has to do with the
 // migration at all.
 void CheckSourceServer(PreflightRun &run);          // preflight_source.cpp

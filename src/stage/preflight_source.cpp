@@ -3,6 +3,7 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/decoding_faults.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
@@ -42,36 +43,29 @@ CheckVersion(PreflightRun &run) {
     }
 }
 
-// The last minor of each major that fixed a fault of logical decoding by which changes are lost
-// (release notes: stale catalogs 15.13, WAL removed too early 15.14, slot invalidation 15.16,
-// snapshots of a slot and aborted subtransactions 15.20). Same day for all majors.
 void
 CheckMinor(PreflightRun &run) {
-    static constexpr struct {
-        int major;
-        int minor;
-    } kSoundMinors[] = {{15, 20}, {16, 16}, {17, 12}, {18, 7}};
-    const int major = run.info().major();
-    for (const auto &sound : kSoundMinors) {
-        if (sound.major != major) {
-            continue;
-        }
-        const std::string wanted = std::to_string(major) + "." + std::to_string(sound.minor);
-        if (run.info().version_num % 10000 < sound.minor) {
-            run.Warning("source_minor", "source",
-                        "PostgreSQL " + run.info().version +
-                            " has faults in logical decoding "
-                            "that " +
-                            wanted + " has not: under load changes may be lost",
-                        "apt-get install --only-upgrade postgresql-" + std::to_string(major));
-        } else {
-            run.Ok("source_minor", "source", "no known fault in its logical decoding");
-        }
-        return;
-    }
-    if (major < kSoundMinors[0].major) {
+    constexpr char kAvoid[] = "-- during the migration run no CREATE or ALTER PUBLICATION and no "
+                              "ALTER TYPE on the source";
+    const DecodingFaults faults = FindDecodingFaults(run.info().version_num);
+    const std::string major = std::to_string(run.info().major());
+    if (faults.known) {
+        run.Warning("source_minor", "source",
+                    "PostgreSQL " + run.info().version + " has faults in logical decoding that " +
+                        major + "." + std::to_string(faults.sound_minor) +
+                        " has not: under load changes may be lost",
+                    "apt-get install --only-upgrade postgresql-" + major + "\n" + kAvoid);
+    } else if (faults.sound_minor == 0 && !faults.corrected) {
         run.Notice("source_minor", "source",
-                   "PostgreSQL " + std::to_string(major) + " gets no corrections any more");
+                   "PostgreSQL " + major +
+                       " gets no corrections any more: a publication or type that is altered "
+                       "while transactions write may cost their changes",
+                   kAvoid);
+    } else if (!faults.corrected) {
+        run.Notice("source_minor", "source",
+                   "PostgreSQL " + major + " gets no corrections any more");
+    } else {
+        run.Ok("source_minor", "source", "no known fault in its logical decoding");
     }
 }
 
@@ -150,22 +144,6 @@ CheckEncoding(PreflightRun &run) {
     } else {
         run.Ok("encoding", database, "text is converted from " + from + " to " + target);
     }
-}
-
-void
-CheckLocale(PreflightRun &run) {
-    const pg::SqlResult target = pg::Query("SELECT datcollate, datctype FROM pg_catalog.pg_database"
-                                           " WHERE datname = pg_catalog.current_database()");
-    const std::string collate = pg::Text(target.rows.at(0), 0);
-    const std::string ctype = pg::Text(target.rows.at(0), 1);
-    if (collate == run.info().collate && ctype == run.info().ctype) {
-        return;
-    }
-    run.Notice("locale", QuoteIdentifier(run.info().database),
-               "the source database has LC_COLLATE " + QuoteLiteral(run.info().collate) +
-                   " and LC_CTYPE " + QuoteLiteral(run.info().ctype) + ", the target " +
-                   QuoteLiteral(collate) + " and " + QuoteLiteral(ctype) +
-                   ": text may sort and compare differently");
 }
 
 // Our own objects live in a schema of this name on the target.
