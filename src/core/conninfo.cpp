@@ -1,5 +1,7 @@
 #include "core/conninfo.hpp"
 
+#include "core/libpq_option.hpp"
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -7,55 +9,6 @@
 namespace livemigrate {
 
 namespace {
-
-// libpq's options up to PostgreSQL 18 whose values are no secrets, sorted.
-constexpr auto kHarmlessOptions = std::to_array<std::string_view>({
-    "application_name",
-    "channel_binding",
-    "client_encoding",
-    "connect_timeout",
-    "dbname",
-    "fallback_application_name",
-    "gssdelegation",
-    "gssencmode",
-    "gsslib",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "krbsrvname",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "options",
-    "passfile",
-    "port",
-    "replication",
-    "require_auth",
-    "requirepeer",
-    "requiressl",
-    "service",
-    "servicefile",
-    "ssl",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcert",
-    "sslcertmode",
-    "sslcompression",
-    "sslcrl",
-    "sslcrldir",
-    "sslkey",
-    "sslkeylogfile",
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "sslsni",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-});
 
 constexpr auto kUriPrefixes = std::to_array<std::string_view>({"postgresql://", "postgres://"});
 
@@ -77,9 +30,8 @@ LooksSecret(std::string_view value) {
 
 // Whether the option may be shown.
 bool
-IsHarmless(std::string_view name, std::string_view value) {
-    if (std::find(kHarmlessOptions.begin(), kHarmlessOptions.end(), name) ==
-        kHarmlessOptions.end()) {
+MayBeShown(std::string_view name, std::string_view value) {
+    if (KnowledgeOf(name).is_secret) {
         return false;
     }
     if (name == "dbname" && value.find('=') != value.npos) {
@@ -176,7 +128,7 @@ RedactKeywords(std::string_view text) {
     std::string result;
     KeywordReader reader(text);
     while (const auto option = reader.Next()) {
-        if (!IsHarmless(option->name, option->value)) {
+        if (!MayBeShown(option->name, option->value)) {
             continue;
         }
         if (!result.empty()) {
@@ -227,7 +179,7 @@ PercentDecode(std::string_view text) {
 
 // Whether a user, host list or database may be shown.
 bool
-IsHarmlessPart(std::string_view part) {
+PartMayBeShown(std::string_view part) {
     const auto decoded = PercentDecode(part);
     return decoded && !LooksSecret(*decoded);
 }
@@ -274,7 +226,7 @@ RedactParameters(std::string_view parameters) {
         if (!name || !value) {
             break;
         }
-        if (IsHarmless(*name, *value)) {
+        if (MayBeShown(*name, *value)) {
             result += result.empty() ? '?' : '&';
             result += pair;
         }
@@ -296,7 +248,7 @@ RedactUri(std::string_view scheme, std::string_view rest) {
         const std::string_view user = credentials.substr(0, credentials.find(':'));
         rest.remove_prefix(at_sign + 1);
         if (credentials.find('/') != rest.npos || rest.find('@') != rest.npos ||
-            user.find_first_of("?=& \t\r\n\f\v") != user.npos || !IsHarmlessPart(user)) {
+            user.find_first_of("?=& \t\r\n\f\v") != user.npos || !PartMayBeShown(user)) {
             return result;
         }
         result += user;
@@ -306,14 +258,14 @@ RedactUri(std::string_view scheme, std::string_view rest) {
 
     const std::string_view hosts = rest.substr(0, rest.find_first_of("/?"));
     rest.remove_prefix(hosts.size());
-    if (!IsHostList(hosts) || !IsHarmlessPart(hosts)) {
+    if (!IsHostList(hosts) || !PartMayBeShown(hosts)) {
         return result;
     }
     result += hosts;
 
     const std::string_view database = rest.substr(0, rest.find('?'));
     rest.remove_prefix(database.size());
-    if (!IsHarmlessPart(database)) {
+    if (!PartMayBeShown(database)) {
         return result;
     }
     result += database;

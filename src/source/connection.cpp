@@ -7,6 +7,8 @@
 #include "pg/wait.hpp"
 #include "source/connection_rights.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 
 extern "C" {
@@ -17,7 +19,9 @@ namespace livemigrate::source {
 
 namespace {
 
-constexpr int kConnectTimeoutSeconds = 15;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kConnectTimeout{15};
 
 // Startup options every version knows. Escaping: a space in a value would need a backslash. The
 // keepalives are the source's: a session of ours whose network is gone must not keep its locks and
@@ -63,8 +67,7 @@ Contains(const std::string &text, std::string_view part) {
 
 // libpq reports no SQLSTATE for a failed connection attempt: recognize what an operator can act on.
 Error
-ConnectError(const std::string &conninfo, const std::string &raw) {
-    const std::string reason = TrimNewline(raw);
+ConnectError(const std::string &conninfo, const std::string &reason) {
     const std::string message =
         "could not connect to the source (" + DescribeConninfo(conninfo) + ")";
     if (Contains(reason, "password authentication failed") ||
@@ -114,6 +117,38 @@ CloseConnection(PGconn *connection) {
 
 void
 IgnoreNotice(void *, const char *) {}
+
+// libpq's option connect_timeout may make it shorter.
+std::chrono::seconds
+ConnectTimeout(const std::vector<std::pair<std::string, std::string>> &options) {
+    std::chrono::seconds timeout = kConnectTimeout;
+    for (const auto &[keyword, value] : options) {
+        int given = 0;
+        std::from_chars(value.data(), value.data() + value.size(), given);
+        if (keyword == "connect_timeout" && given > 0) {
+            timeout = std::min(kConnectTimeout, std::chrono::seconds(given));
+        }
+    }
+    return timeout;
+}
+
+// In a session the failure takes as long as one by silence, for the time tells, too. A worker
+// connects only where a session has been let in.
+[[noreturn]] void
+ThrowHidden(const std::string &conninfo, const std::string &reason, Clock::time_point deadline) {
+    const char *text = reason.c_str();
+    const bool is_session = pg::Call([text] {
+        ereport(LOG_SERVER_ONLY, (errmsg("could not connect to the source: %s", text)));
+        return MyBackendType == B_BACKEND;
+    });
+    while (is_session && Clock::now() < deadline) {
+        pg::SleepOnLatch(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()));
+    }
+    throw Error(sqlstate::kCannotConnect,
+                "could not connect to the source (" + DescribeConninfo(conninfo) + ")")
+        .Detail("No PostgreSQL server answered. The target server's log says more.")
+        .Hint("Check host, port and that the source accepts connections from this server.");
+}
 
 } // namespace
 
@@ -176,7 +211,6 @@ Connection::Open(const std::string &conninfo, ConnectionKind kind) {
         }
     }
     options += kPinnedOptions;
-    const std::string timeout = std::to_string(kConnectTimeoutSeconds);
     // Later keywords win over what the conninfo string expands to.
     const char *keywords[] = {"dbname",
                               "application_name",
@@ -208,13 +242,7 @@ Connection::Open(const std::string &conninfo, ConnectionKind kind) {
     if (connection.connection_ == nullptr) {
         throw Error("53200", "out of memory");
     }
-    if (PQstatus(connection.connection_) == CONNECTION_BAD) {
-        throw ConnectError(conninfo, PQerrorMessage(connection.connection_));
-    }
-    connection.Connect();
-    if (PQstatus(connection.connection_) != CONNECTION_OK) {
-        throw ConnectError(conninfo, PQerrorMessage(connection.connection_));
-    }
+    connection.Establish(conninfo, ConnectTimeout(given));
     CheckPasswordUsed(connection.connection_);
     PQsetNoticeProcessor(connection.connection_, IgnoreNotice, nullptr);
     connection.VerifySettings(kind);
@@ -222,17 +250,36 @@ Connection::Open(const std::string &conninfo, ConnectionKind kind) {
 }
 
 void
-Connection::Connect() {
-    const auto deadline =
-        std::chrono::steady_clock::now() + std::chrono::seconds(kConnectTimeoutSeconds);
-    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+Connection::Establish(const std::string &conninfo, std::chrono::seconds timeout) {
+    const Clock::time_point deadline = Clock::now() + timeout;
+    const bool in_time = Poll(deadline);
+    if (in_time && PQstatus(connection_) == CONNECTION_OK) {
+        CheckAddress(connection_);
+        return;
+    }
+    const std::string no_answer = "No answer within " + std::to_string(timeout.count()) +
+                                  (timeout.count() == 1 ? " second." : " seconds.");
+    const std::string reason = in_time ? TrimNewline(PQerrorMessage(connection_)) : no_answer;
+    if (!MayKnowReason(reason, conninfo)) {
+        ThrowHidden(conninfo, reason, deadline);
+    }
+    if (!in_time) {
+        throw Error(sqlstate::kCannotConnect, "could not connect to the source in time")
+            .Detail(reason)
+            .Hint("Check host, port and firewalls between this server and the source.");
+    }
+    throw ConnectError(conninfo, reason);
+}
+
+bool
+Connection::Poll(Clock::time_point deadline) {
+    PostgresPollingStatusType status =
+        PQstatus(connection_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-            deadline - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
         if (left.count() <= 0) {
-            throw Error(sqlstate::kCannotConnect, "could not connect to the source in time")
-                .Detail("No answer within " + std::to_string(kConnectTimeoutSeconds) + " seconds.")
-                .Hint("Check host, port and firewalls between this server and the source.");
+            return false;
         }
         const pg::WaitResult event = pg::Wait({.socket = PQsocket(connection_),
                                                .for_read = status == PGRES_POLLING_READING,
@@ -242,6 +289,7 @@ Connection::Connect() {
             status = PQconnectPoll(connection_);
         }
     }
+    return true;
 }
 
 void

@@ -37,7 +37,8 @@ using WaitObserver = std::function<void()>;
 
 class Connection {
   public:
-    // Throws Error 08001, 28xxx or 3D000 with the server's reason and no password in it.
+    // Throws Error 08001, 28xxx or 3D000 with the server's reason and no password in it. To a role
+    // that is no superuser an 08001 has no reason (source/connection_rights).
     static Connection Open(const std::string &conninfo, ConnectionKind kind);
 
     Connection(Connection &&other) noexcept;
@@ -81,7 +82,10 @@ class Connection {
 
   private:
     explicit Connection(PGconn *connection) : connection_(connection) {}
-    void Connect();
+    // Until the connection stands; throws why it does not.
+    void Establish(const std::string &conninfo, std::chrono::seconds timeout);
+    // Returns false when the time is over.
+    bool Poll(std::chrono::steady_clock::time_point deadline);
     void VerifySettings(ConnectionKind kind);
     ResultPtr NextResult(const WaitObserver &observer = {});
     ResultPtr LastResult(const WaitObserver &observer = {});

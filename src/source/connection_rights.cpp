@@ -3,50 +3,20 @@
 #include "source/connection_rights.hpp"
 
 #include "core/error.hpp"
+#include "core/libpq_option.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
+#include "source/connection.hpp"
 
 #include <algorithm>
-#include <array>
+#include <arpa/inet.h>
+#include <iterator>
 #include <string_view>
 
 namespace livemigrate::source {
 
 namespace {
-
-// libpq's options that reach nothing of this machine.
-constexpr auto kHarmless = std::to_array<std::string_view>({
-    "application_name",
-    "channel_binding",
-    "client_encoding",
-    "connect_timeout",
-    "dbname",
-    "fallback_application_name",
-    "gssencmode",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "password",
-    "port",
-    "replication",
-    "require_auth",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcompression",
-    "sslmode",
-    "sslnegotiation",
-    "sslsni",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-});
 
 bool
 IsSuperusersSession() {
@@ -57,8 +27,7 @@ IsSuperusersSession() {
 bool
 IsHarmless(const std::string &keyword, const std::string &value) {
     // The operating system's certificates, which everybody may use.
-    return (keyword == "sslrootcert" && value == "system") ||
-           std::find(kHarmless.begin(), kHarmless.end(), keyword) != kHarmless.end();
+    return (keyword == "sslrootcert" && value == "system") || !KnowledgeOf(keyword).is_harmful;
 }
 
 // "a, b,c" without the spaces; an empty text has one empty element, as in libpq's host lists.
@@ -90,6 +59,49 @@ CheckHosts(const std::string &hosts, const std::vector<std::string> &allowed) {
     }
 }
 
+// Addresses that lead to the machine's own surroundings, such as a cloud's metadata service: IPv4
+// and IPv6 link-local, and the one of Amazon's that is not.
+bool
+IsLinkLocal(const std::string &address) {
+    unsigned char bytes[16];
+    if (inet_pton(AF_INET, address.c_str(), bytes) == 1) {
+        return bytes[0] == 169 && bytes[1] == 254;
+    }
+    if (inet_pton(AF_INET6, address.substr(0, address.find('%')).c_str(), bytes) != 1) {
+        return false;
+    }
+    constexpr unsigned char kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    constexpr unsigned char kMetadata[16] = {0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0,
+                                             0,    0, 0,    0,    0, 0, 2, 0x54};
+    return (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) ||
+           (std::equal(std::begin(kMapped), std::end(kMapped), bytes) && bytes[12] == 169 &&
+            bytes[13] == 254) ||
+           std::equal(std::begin(kMetadata), std::end(kMetadata), bytes);
+}
+
+void
+RefuseLinkLocal(const std::string &address) {
+    const std::vector<std::string> allowed = SplitList(pg::AllowedSourceHosts());
+    if (IsLinkLocal(address) &&
+        std::find(allowed.begin(), allowed.end(), address) == allowed.end()) {
+        throw Error(sqlstate::kInsufficientPrivilege,
+                    "only a superuser may connect to the link-local address " + address)
+            .Hint("As superuser: ALTER SYSTEM SET livemigrate.allowed_source_hosts = " +
+                  QuoteLiteral(pg::AllowedSourceHosts() + ", " + address) +
+                  "; SELECT pg_reload_conf();");
+    }
+}
+
+// One host: with several, how long it takes and which one answers tells of the others.
+void
+CheckOneHost(const std::string &hosts, const std::string &addresses) {
+    if (hosts.find(',') != std::string::npos || addresses.find(',') != std::string::npos) {
+        throw Error(sqlstate::kInsufficientPrivilege,
+                    "only a superuser may give more than one host")
+            .Hint("Give the host that is the primary now.");
+    }
+}
+
 } // namespace
 
 void
@@ -112,6 +124,9 @@ CheckMayConnect(const std::vector<std::pair<std::string, std::string>> &options)
         addresses = keyword == "hostaddr" ? value : addresses;
         has_password = has_password || (keyword == "password" && !value.empty());
     }
+    CheckOneHost(hosts, addresses);
+    RefuseLinkLocal(hosts);
+    RefuseLinkLocal(addresses);
     const std::vector<std::string> allowed = SplitList(pg::AllowedSourceHosts());
     if (std::find(allowed.begin(), allowed.end(), "*") == allowed.end()) {
         CheckHosts(hosts, allowed);
@@ -127,6 +142,30 @@ CheckMayConnect(const std::vector<std::pair<std::string, std::string>> &options)
             .Hint("Add password=..., or as superuser: ALTER SYSTEM SET "
                   "livemigrate.source_password_required = off; SELECT pg_reload_conf();");
     }
+}
+
+void
+CheckAddress(const PGconn *connection) {
+    const char *address = PQhostaddr(connection);
+    if (address != nullptr && !IsSuperusersSession()) {
+        RefuseLinkLocal(address);
+    }
+}
+
+bool
+MayKnowReason(const std::string &reason, const std::string &conninfo) {
+    if (IsSuperusersSession()) {
+        return true;
+    }
+    for (const auto &[keyword, value] : ParseConninfo(conninfo)) {
+        // libpq's messages quote the host: with these in it, it could look like an answer.
+        if (keyword == "host" && value.find_first_of(" \"\t\r\n") != std::string::npos) {
+            return false;
+        }
+    }
+    return reason.starts_with("invalid ") || // a value that libpq refuses before it connects
+           reason.find("failed: FATAL:  ") != std::string::npos ||
+           reason.find("no password supplied") != std::string::npos;
 }
 
 void

@@ -7,11 +7,13 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use File::Copy ();
+use IO::Socket::INET;
 use JSON::PP   ();
 use LiveMigrate::Pooler;
 use LiveMigrate::Test;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $pair = LiveMigrate::Test->new(
     source_conf => "listen_addresses = '*'\n",
@@ -217,6 +219,58 @@ refused($own, 'SEC-07 nor by its address', '42501', $own->start_sql(
         source => by_migrator($own, host => 'localhost', hostaddr => '169.254.169.254'), roles => \'false'),
     qr/169\.254/);
 is(join(' ', $own->check_errors(source => by_migrator($own))), '', 'SEC-07 a superuser may');
+for my $address ('169.254.169.254', 'fe80::1', '::ffff:169.254.0.1') {
+    $target->safe_psql('own', "ALTER SYSTEM SET livemigrate.allowed_source_hosts = '*'");
+    $target->reload;
+    $own->poll(sub { $own->target_sql('SHOW livemigrate.allowed_source_hosts') eq '*' });
+    refused($own, "SEC-07 $address where any host is allowed", '42501',
+        $own->start_sql(source => by_migrator($own, host => 'somewhere', hostaddr => $address), roles => \'false'), qr/link-local/);
+}
+refused($own, 'SEC-07 one host', '42501',
+    $own->start_sql(source => by_migrator($own, host => 'localhost,localhost', port => '1,2'), roles => \'false'), qr/more than one host/);
+
+# SEC-07: ports that are closed, silent, or somebody else's, and names of nobody, cannot be told apart.
+{
+    my %answer = (
+        silent => sub { 1 while sysread $_[0], my $read, 4096 },
+        closes => sub { close $_[0] },
+        http   => sub { sysread $_[0], my $request, 8; syswrite $_[0], "HTTP/1.1 400 Bad Request\r\n\r\n" });
+    my (%probe, @children);
+    for my $what (sort keys %answer) {
+        my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5) or die $!;
+        $probe{$what} = { port => $listen->sockport };
+        push @children, my $pid = fork // die $!;
+        if (!$pid) {
+            while (my $client = $listen->accept) { $answer{$what}->($client) }
+            require POSIX;
+            POSIX::_exit(0);
+        }
+    }
+    $probe{closed}  = { port => PostgreSQL::Test::Cluster::get_free_port() };
+    $probe{nowhere} = { port => 1, host => 'nobody.invalid' };
+    $probe{forged}  = { port => PostgreSQL::Test::Cluster::get_free_port(), host => 'x" failed: FATAL:  y', hostaddr => '127.0.0.1' };
+    my %said;
+    for my $what (sort keys %probe) {
+        my %at = (host => '127.0.0.1', sslmode => 'disable', gssencmode => 'disable', connect_timeout => 1, %{ $probe{$what} });
+        my ($begin, $logged) = (time, -s $target->logfile);
+        my $error = refused($own, "SEC-07 $what", '08001', $own->start_sql(source => by_migrator($own, %at), roles => \'false'));
+        cmp_ok(time - $begin, '>=', 0.95, "SEC-07 $what: no sooner than by silence");
+        $said{$what} = $error =~ s/host .*? user migrator//gsr;
+        like(slurp_file($target->logfile, $logged), qr/could not connect to the source: .*(?:refused|closed|No answer|received|translate)/,
+            "SEC-07 $what: the log has the reason");
+    }
+    is($said{$_}, $said{closed}, "SEC-07 $_: is told like a closed port") for sort keys %said;
+    like($said{closed}, qr/No PostgreSQL server answered/, 'SEC-07 and what is told');
+    like($own->target_error($own->start_sql(source => by_migrator($own, %{ $probe{closed} }, host => '127.0.0.1')))->{message},
+        qr/refused/, 'SEC-07 a superuser is told more');
+    refused($own, 'SEC-07 what the source says is told', '28P01',
+        $own->start_sql(source => by_migrator($own, password => 'wrong'), roles => \'false'), qr/password authentication failed/);
+    kill 'TERM', @children;
+    waitpid $_, 0 for @children;
+}
+$target->safe_psql('own', "ALTER SYSTEM SET livemigrate.allowed_source_hosts = 'other.example, localhost'");
+$target->reload;
+$own->poll(sub { $own->target_sql('SHOW livemigrate.allowed_source_hosts') ne '*' });
 my ($command) = $denied =~ /As superuser: (ALTER SYSTEM .*?;)/s;
 $target->safe_psql('own', $_) for $command, 'SELECT pg_reload_conf()';
 $own->poll(sub { (as_operator($own, 'SELECT 1'))[0] == 0 &&
