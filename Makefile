@@ -32,8 +32,9 @@ PROVE_FLAGS  = -I test/perl
 PG_CPPFLAGS  = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
                -isystem $(shell $(PG_CONFIG) --includedir) \
                -DPGDLLEXPORT='__attribute__((visibility("default")))'
+# -ffile-prefix-map: the same library from whichever directory it is built in.
 PG_CXXFLAGS  = -std=c++20 -MMD -MP -fvisibility=hidden -Wall -Wextra -Wshadow -Wno-register \
-               $(WERROR)
+               -ffile-prefix-map=$(CURDIR)=. $(WERROR)
 SHLIB_LINK   = $(libpq) -lsimdjson -llz4 -lstdc++
 EXTRA_CLEAN  = $(OBJS:.o=.d) $(PRECOMPILED).gch tmp_check
 override with_llvm := no
