@@ -352,6 +352,7 @@ TEST_F(PgoutputDecoderTest, RefusesUnknownRelation) {
     ExpectHexError("44000000064b00026e6e", "relation 6 has not been described");
 }
 
+// D21, down to where messages are cut and bytes are flipped.
 TEST_F(PgoutputDecoderTest, RefusesWrongTuples) {
     DecodeText(RelationMessage());
     ExpectHexError("49000000054e00016e", "1 columns, its relation has 2");
@@ -398,6 +399,7 @@ TEST_F(PgoutputDecoderTest, RefusesHostileRelations) {
     ExpectHexError("49000000054e00026e6e", "not been described"); // none of it was kept
 }
 
+// D20
 TEST_F(PgoutputDecoderTest, RefusesUnknownMessages) {
     ExpectError("", "truncated");
     for (int type = 0; type < 256; type++) {

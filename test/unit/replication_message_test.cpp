@@ -53,6 +53,7 @@ ExpectProtocolViolation(std::string_view message) {
     }
 }
 
+// D21
 TEST(ReplicationMessageTest, RefusesTruncatedMessages) {
     for (size_t size = 0; size < 25; size++) {
         ExpectProtocolViolation(FromHex(kXLogData).substr(0, size));
@@ -66,6 +67,7 @@ TEST(ReplicationMessageTest, RefusesOverlongKeepalive) {
     ExpectProtocolViolation(FromHex(kKeepalive) + "x");
 }
 
+// D20
 TEST(ReplicationMessageTest, RefusesEveryOtherType) {
     for (int type = 0; type < 256; type++) {
         if (type != 'w' && type != 'k') {

@@ -349,6 +349,7 @@ TEST_F(Wal2jsonDecoderTest, RefusesUpdateAndDeleteWithoutIdentity) {
     ExpectError(Row('D', R"("identity":[])"), "no identity");
 }
 
+// D20
 TEST_F(Wal2jsonDecoderTest, RefusesUnknownActions) {
     ExpectError("", "does not begin with its action");
     ExpectError("{}", "does not begin with its action");
@@ -509,6 +510,7 @@ TEST_F(Wal2jsonDecoderTest, ErrorsShowNoValues) {
     }
 }
 
+// D21
 TEST_F(Wal2jsonDecoderTest, RefusesMessagesTruncatedAnywhere) {
     for (const auto &message : kWal2jsonRecording) {
         const std::string_view payload = message.data;

@@ -1,6 +1,7 @@
 # Stands in for a connection pooler: passes everything on, but for the process number and cancel key
 # that it tells its client. With change => [what, by], texts of equal length, the client's startup
-# options reach the server otherwise than they were given.
+# options reach the server otherwise than they were given. With tamper => code it is a bad network
+# instead: nothing but what the server sends is changed, by the code, in $_ and to the same length.
 package LiveMigrate::Pooler;
 
 use strict;
@@ -26,7 +27,7 @@ sub start {
                 close $client;
                 next;
             }
-            _pass_on($client, $node, @{ $opt{change} // [] });
+            _pass_on($client, $node, %opt);
             require POSIX;
             POSIX::_exit(0);
         }
@@ -57,14 +58,19 @@ sub _server {
 }
 
 sub _pass_on {
-    my ($client, $node, $what, $by) = @_;
+    my ($client, $node, %opt) = @_;
+    my ($what, $by) = @{ $opt{change} // [] };
     my $server = _server($node) or return;
     my $select = IO::Select->new($client, $server);
     while (1) {
         for my $from ($select->can_read) {
             my $read = sysread $from, my $data, 65536;
             return unless $read;
-            $data =~ s/K\0\0\0\x0c..../K\0\0\0\x0c\0\0\0\x01/s if $from == $server;
+            if ($from == $server && $opt{tamper}) {
+                $opt{tamper}->() for $data;
+            } elsif ($from == $server) {
+                $data =~ s/K\0\0\0\x0c..../K\0\0\0\x0c\0\0\0\x01/s;
+            }
             $data =~ s/\Q$what\E/$by/g if defined $what && $from == $client;
             my $to = $from == $server ? $client : $server;
             my $sent = 0;
