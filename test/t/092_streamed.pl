@@ -5,6 +5,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Streamed qw(half_rolled_back);
 use LiveMigrate::Test;
 use Test::More;
 
@@ -97,18 +98,7 @@ for my $jobs (1, 3) {
     $one->source_sql(rows('b', 110_000, 110_000));
 
     # Of every row behind a savepoint of its own, a half is rolled back.
-    $one->source_sql(<<'SQL');
-DO $$ BEGIN
-    FOR i IN 200001..204000 LOOP
-        BEGIN
-            INSERT INTO a VALUES (i, repeat('s', 100));
-            IF i % 2 = 0 THEN RAISE 'no'; END IF;
-        EXCEPTION WHEN raise_exception THEN
-            NULL;
-        END;
-    END LOOP;
-END $$;
-SQL
+    $one->source_sql(half_rolled_back(200_001, 204_000));
     # TRUNCATE, and what is inserted behind it; for several workers a barrier.
     $one->source_sql('BEGIN;' . rows('c', 1001, 4000) . 'TRUNCATE c, b;' . rows('c', 1, 3000)
           . 'COMMIT');
