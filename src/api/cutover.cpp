@@ -78,8 +78,8 @@ RefuseUnlessReady(const Migration &migration) {
     for (const stage::CheckRow &row :
          control::CheckCutover(migration, pg::CutoverCheckLimit(), true)) {
         if (row.severity == "warning") {
-            reasons += (reasons.empty() ? "" : "\n") + row.check_id + ": " +
-                       (row.object.empty() ? "" : row.object + " ") + row.message;
+            reasons += (reasons.empty() ? "" : "\n") + row.check_id +
+                       (row.object.empty() ? "" : " (" + row.object + ")") + ": " + row.message;
         }
     }
     if (!reasons.empty()) {

@@ -68,7 +68,7 @@ is($pair->target_sql('SELECT stage, endpos IS NULL FROM livemigrate.migration_st
 
 # --- E12: not compared
 is(row_of($pair, 'compared')->{severity}, 'warning', 'E12 nothing has been compared');
-refused('not compared', qr/^compared: public\.numbered, public\.t 2 tables have not been compared$/);
+refused('not compared', qr/^compared \(public\.numbered, public\.t\): 2 tables have not been compared$/);
 is($pair->target_sql(row_of($pair, 'compared')->{fix} =~ s/;.*//sr), '', 'E12 equal');
 is(row_of($pair, 'compared')->{severity}, 'ok', 'E12 compared');
 
@@ -86,7 +86,7 @@ ok($pair->poll(sub { row_of($pair, 'replay_lag')->{severity} eq 'ok' }), 'E12 ca
 # --- E12: an index, a constraint
 $pair->target_sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_v'::regclass;
     ALTER TABLE t ADD CONSTRAINT positive CHECK (id > 0) NOT VALID");
-refused('an invalid index', qr/^invalid_indexes: public\.t_v .*^constraints_not_validated: public\.t /ms);
+refused('an invalid index', qr/^invalid_indexes \(public\.t_v\): .*^constraints_not_validated \(public\.t\): /ms);
 $pair->target_sql($_->{fix}) for checks($pair, "check_id IN ('invalid_indexes', 'constraints_not_validated')");
 
 # --- E12: stopped by a conflict, then a transaction that was skipped
@@ -102,7 +102,7 @@ like(row_of($pair, 'skipped_transactions')->{message}, qr/skipped, as asked for 
     'E12 by whom, and what is missing');
 $pair->target_sql('SELECT count(*) FROM livemigrate.compare_data()');
 $pair->poll(sub { row_of($pair, 'replay_lag')->{severity} eq 'ok' });
-refused('a table that differs', qr/^skipped_transactions: \S+ .*^compared: public\.t differed when it was compared/ms);
+refused('a table that differs', qr/^skipped_transactions \(\S+\): .*^compared \(public\.t\): differed when it was compared/ms);
 $pair->target_sql("UPDATE t SET v = 'five thousand' WHERE id = 5000; SELECT count(*) FROM livemigrate.compare_data()");
 is(row_of($pair, 'compared')->{severity}, 'ok', 'E12 mended');
 
