@@ -2,9 +2,11 @@
 
 #include "pg/compat.hpp"
 #include "pg/guard.hpp"
+#include "pg/spi.hpp"
 #include "pg/table_manager.hpp"
 
 #include <exception>
+#include <string>
 
 extern "C" {
 #include "access/htup_details.h"
@@ -13,6 +15,19 @@ extern "C" {
 }
 
 namespace livemigrate::pg {
+
+namespace {
+
+// Statements name the table, which takes a right that its owner need not have.
+bool
+MayUseSchemaOf(Oid relid, Oid role) {
+    return Query("SELECT pg_catalog.has_schema_privilege($2::oid, c.relnamespace, 'USAGE') "
+                 "FROM pg_catalog.pg_class c WHERE c.oid = $1::oid",
+                 {std::to_string(relid), std::to_string(role)})
+               .Scalar() == "t";
+}
+
+} // namespace
 
 Oid
 OwnerToWriteAs(Oid relid) {
@@ -25,7 +40,18 @@ OwnerToWriteAs(Oid relid) {
         ReleaseSysCache(tuple);
         return found != GetUserId() && MayBecome(found) ? found : InvalidOid;
     });
-    return OidIsValid(owner) && ManagerOf(relid) == TableManager::kNone ? owner : InvalidOid;
+    if (!OidIsValid(owner)) {
+        return InvalidOid;
+    }
+    switch (ManagerOf(relid)) {
+    case TableManager::kNone:
+        return owner;
+    case TableManager::kTimescaledb:
+        return MayUseSchemaOf(relid, owner) ? owner : InvalidOid;
+    case TableManager::kCitus:
+        break;
+    }
+    return InvalidOid;
 }
 
 AsOwner::AsOwner(Oid role) {

@@ -6,8 +6,10 @@
 namespace livemigrate::pg {
 
 // The role that rows of the table are to be written as: its owner, or an invalid Oid where that is
-// the session's role anyway, where that may not act for the owner, or where an extension keeps the
-// rows (pg/table_manager).
+// the session's role anyway or one that it may not act for. Nor do rows of these go by their owner:
+// - Citus's tables: it connects to other nodes as the role that writes, which there may not log in,
+//   and what a transaction has set up for the nodes is another role's (pg::JoinNodesSql);
+// - hypertables whose owner may not use their schema: they are written by statements.
 //
 // What a table brings along from the source (expressions of indexes and generated columns, checks,
 // triggers that fire always) may be written by its owner, and is not to run with the rights of the

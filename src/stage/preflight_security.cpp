@@ -127,6 +127,54 @@ CheckPowerfulCode(PreflightRun &run) {
                "no superuser start the migration");
 }
 
+// Tables of roles other than superusers, and whether the owner will be able to name them on the
+// target: as owner of the schema, where everybody may, or by a privilege that is restored ($1).
+constexpr char kTablesOfOthers[] = R"sql(
+SELECT n.nspname, c.relname,
+       n.nspowner = c.relowner OR n.nspname = 'public'
+       OR ($1::bool AND pg_catalog.has_schema_privilege(c.relowner, n.oid, 'USAGE'))
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT r.rolsuper
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY 1, 2
+)sql";
+
+// Which tables will be made somebody else's to keep is not known yet: what could be is named.
+void
+CheckWriters(PreflightRun &run) {
+    const pg::SqlRow known =
+        pg::Query("SELECT pg_catalog.current_setting('is_superuser'), "
+                  "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), "
+                  "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')")
+            .rows.at(0);
+    const bool citus = pg::Flag(known, 1);
+    if (!run.settings.owner || pg::Text(known, 0) != "on" || (!citus && !pg::Flag(known, 2))) {
+        return;
+    }
+    std::vector<std::string> names;
+    for (const pg::SqlRow &row :
+         run.source.Query(kTablesOfOthers, {pg::BoolText(run.settings.privileges)}).rows) {
+        const bool selected = run.filter.Selects(pg::Text(row, 0), pg::Text(row, 1));
+        if (selected && (citus || !pg::Flag(row, 2))) {
+            names.push_back(QualifiedName(pg::Text(row, 0), pg::Text(row, 1)));
+        }
+    }
+    if (names.empty()) {
+        run.Ok("table_writers", "target", "rows are written as the tables' owners");
+        return;
+    }
+    run.Warning(
+        "table_writers", ListNames(names),
+        std::string("rows are not written as the owner if these are made ") +
+            (citus ? "distributed tables" : "hypertables, since it may not use the schema") +
+            ": their checks, domains, generated columns and triggers then run as "
+            "superuser",
+        "-- where these owners are not trusted, let a role that is no superuser start the "
+        "migration");
+}
+
 } // namespace
 
 void
@@ -134,6 +182,7 @@ CheckSecurity(PreflightRun &run) {
     CheckEncryption(run);
     CheckPasswordInCall(run);
     CheckPowerfulCode(run);
+    CheckWriters(run);
 }
 
 } // namespace livemigrate::stage

@@ -186,6 +186,43 @@ is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT eq
 $db->assert_equal_tables('options: equal tables', relations => 0);
 $db->cleanup;
 
+# --- SEC-12: code that comes with a hypertable runs as its owner
+$db = $pair->database('owned');
+$db->source_sql(<<'SQL');
+CREATE ROLE tenant; GRANT CREATE ON DATABASE owned TO tenant; GRANT CREATE ON SCHEMA public TO tenant;
+CREATE SCHEMA closed; GRANT CREATE, USAGE ON SCHEMA closed TO tenant;
+SET ROLE tenant;
+CREATE FUNCTION public.evil(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF current_setting('cluster_name') = 'target' THEN
+        BEGIN EXECUTE 'ALTER ROLE tenant SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+        BEGIN EXECUTE 'SET ROLE NONE'; EXCEPTION WHEN OTHERS THEN NULL; END;
+    END IF;
+    RETURN v;
+END $$;
+CREATE TABLE public.trap (at timestamptz, id int, v text CHECK (public.evil(v) = v), PRIMARY KEY (at, id));
+CREATE INDEX ON public.trap (public.evil(v));
+CREATE TABLE closed.kept (at timestamptz, id int, v text, PRIMARY KEY (at, id));
+INSERT INTO public.trap SELECT timestamptz '2026-01-01' + g * interval '1 h', g, g FROM generate_series(1, 500) g;
+INSERT INTO closed.kept SELECT timestamptz '2026-01-01' + g * interval '1 h', g, g FROM generate_series(1, 500) g;
+SQL
+$db->start(owner => \'true', options => { hypertables => [
+    map { { table => $_, time_column => 'at', chunk_interval => '1 day' } } 'public.trap', 'closed.kept' ] });
+$db->wait_stage('streaming');
+is($db->target_sql("SELECT severity || ' ' || object FROM livemigrate.checks WHERE check_id = 'table_writers'"),
+    'warning "closed"."kept"', 'SEC-12 an owner who may not use the schema is told of');
+$db->source_sql("INSERT INTO $_ SELECT timestamptz '2026-03-01' + g * interval '1 h', g, g FROM generate_series(1, 100) g;
+    UPDATE $_ SET v = 'new' WHERE id % 3 = 0; DELETE FROM $_ WHERE id % 5 = 0; UPDATE $_ SET at = at + interval '90 days' WHERE id = 7")
+  for qw(public.trap closed.kept);
+$db->set_endpos;
+$db->wait_stage('done');
+$db->assert_in_chunks('SEC-12', 'public.trap', 'closed.kept');
+is($db->target_sql('SELECT rolsuper FROM pg_roles WHERE rolname = $$tenant$$'), 'f', 'SEC-12 the tenant has not become superuser');
+is($db->target_sql("SELECT DISTINCT pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid"),
+    'tenant', 'SEC-12 chunks are the tenant\'s');
+$db->assert_equal_tables('SEC-12 equal tables', relations => 0);
+$db->cleanup;
+
 # --- a source with TimescaleDB is refused, and told where to read on
 $db = $pair->database('refused');
 my $target = $db->target;
