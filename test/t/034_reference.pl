@@ -63,6 +63,10 @@ push @checks, map { slurp_file($_) =~ /run\.(?:Ok|Notice|Warning|Fail)\(\s*"(\w+
   glob "$FindBin::RealBin/../../src/stage/preflight*.cpp";
 cmp_ok(scalar @checks, '>', 60, 'there are checks');
 is_deeply(missing(section('Checks'), @checks), [], 'checks');
+my @at_cutover = map { slurp_file($_) =~ /constexpr char kId\[\] = "(\w+)"/g }
+  glob("$FindBin::RealBin/../../src/stage/cutover_check*.cpp"), "$FindBin::RealBin/../../src/control/cutover_readiness.cpp";
+cmp_ok(scalar @at_cutover, '>', 14, 'there are checks at cutover');
+is_deeply(missing(section($_), @at_cutover), [], "checks at cutover: $_") for 'Checks', 'cutover_check';
 
 # --- options: the error for an unknown one lists the known
 my $error = $pair->target_error($pair->start_sql(options => { nonsense => 1 }));

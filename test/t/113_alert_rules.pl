@@ -32,13 +32,20 @@ my @fires = (
       [ livemigrate_coordinator_running => '', '0x60', '1x60' ],
     MigrationNotConverging => '15m' => [ livemigrate_not_converging => '', '1x60', '0x60' ],
     MigrationLagGrows => '40m' => [ livemigrate_lag_bytes => '', '0+1000000x60', '5x60' ],
-    MigrationSlotInDanger => '5m' => [ livemigrate_slot_safe_bytes => '', '1e9x60', '9e9x60' ]);
+    MigrationSlotInDanger => '5m' => [ livemigrate_slot_safe_bytes => '', '1e9x60', '9e9x60' ],
+    MigrationRetainsWal => '6m' => [ livemigrate_slot_retained_bytes => '', '60e9x60', '1e9x60' ],
+    MigrationHoldsXmin => '11m' => [ livemigrate_slot_xmin_age => '', '3e8x60', '1e6x60' ],
+    MigrationSpoolGrows => '6m' => [ livemigrate_spool_bytes => '', '200e9x60', '1e9x60' ],
+    MigrationRetries => '1m' => [ livemigrate_retry_attempts => '', '5x60', '1x60' ],
+    MigrationConflicts => '1m' => [ livemigrate_conflicts_total => '', '1x60', '0x60' ]);
 my %with = (
     MigrationHasNoCoordinator => [ livemigrate_state => ', state="running"', '1x60' ],
     MigrationLagGrows => [ livemigrate_replay_lag_seconds => '', '100x60' ]);
 
 my $directory = tempdir(CLEANUP => 1);
+my %tested;
 while (my ($alert, $at, $sample) = splice @fires, 0, 3) {
+    $tested{$alert} = 1;
     my ($metric, $labels, $bad, $good) = @$sample;
     my $series = series('bad', $metric, $labels, $bad) . series('good', $metric, $labels, $good);
     if (my $second = $with{$alert}) {
@@ -62,4 +69,6 @@ YAML
     close $file;
     promtool_ok("$alert fires for the server in trouble", qw(test rules), "$directory/test.yaml");
 }
+my @rules = do { open my $file, '<', $rules or die $!; map { /- alert: (\w+)/ ? $1 : () } <$file> };
+is_deeply([ sort keys %tested ], [ sort @rules ], 'every rule is tested');
 done_testing();
