@@ -90,7 +90,7 @@ class Coordinator {
     void AcquireNewSnapshot();
     void CheckDistributedTables();
     void RunDataStage();
-    void CheckHypertables();
+    void CheckPlacedKeys();
     void PlanData();
     void ThrowPartError(int64_t failed);
     void ReleaseSnapshot();

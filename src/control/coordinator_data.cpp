@@ -15,8 +15,8 @@
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "stage/copy.hpp"
-#include "stage/hypertable.hpp"
 #include "stage/index.hpp"
+#include "stage/key_problems.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/schema_dump.hpp"
 
@@ -133,30 +133,45 @@ Coordinator::AcquireNewSnapshot() {
 
 // Before hours of copying: keys that could not be created after it.
 void
-Coordinator::CheckHypertables() {
+Coordinator::CheckPlacedKeys() {
+    if (migration_.settings.on_existing != OnExisting::kError) {
+        return;
+    }
     pg::Transaction transaction;
-    std::string detail;
-    std::string fix;
+    std::vector<stage::KeyProblem> problems;
+    std::vector<stage::PlacedTable> tables;
+    bool distributed = false;
     for (const CopyTable &table : LoadTables(migration_.id)) {
-        if (pg::ManagerOf(table.schema, table.name) != pg::TableManager::kTimescaledb ||
-            migration_.settings.on_existing != OnExisting::kError) {
+        tables.push_back({table.source_oid, table.schema, table.name});
+        const pg::TableManager manager = pg::ManagerOf(table.schema, table.name);
+        if (manager == pg::TableManager::kNone) {
             continue;
         }
-        const std::vector<std::string> placement =
-            pg::PlacementColumns(table.schema, table.name, pg::TableManager::kTimescaledb);
-        for (const stage::KeyProblem &problem : stage::FindKeyProblems(
-                 *snapshot_session_, table.source_oid, table.schema, table.name, placement)) {
-            detail += (detail.empty() ? "" : "\n") + problem.message + ".";
-            fix += problem.fix + "\n";
-        }
+        distributed = distributed || manager == pg::TableManager::kCitus;
+        const auto found = stage::FindKeyProblems(
+            *snapshot_session_, table.source_oid, table.schema, table.name,
+            pg::PlacementColumns(table.schema, table.name, manager), manager);
+        problems.insert(problems.end(), found.begin(), found.end());
+    }
+    if (distributed) {
+        const auto found = stage::FindForeignKeyProblems(*snapshot_session_, tables);
+        problems.insert(problems.end(), found.begin(), found.end());
     }
     transaction.Commit();
-    if (!detail.empty()) {
-        throw Error(sqlstate::kFeatureNotSupported,
-                    "a unique key of the source cannot be on the target's hypertable")
-            .Detail(detail)
-            .Hint(fix + "SELECT livemigrate.migration_resume();");
+    if (problems.empty()) {
+        return;
     }
+    std::string detail;
+    std::string fix;
+    for (const stage::KeyProblem &problem : problems) {
+        detail += (detail.empty() ? "" : "\n") + problem.message + ".";
+        fix += problem.fix + "\n";
+    }
+    throw Error(sqlstate::kFeatureNotSupported,
+                std::string("a key of the source cannot be on the target's ") +
+                    (distributed ? "distributed tables" : "hypertable"))
+        .Detail(detail)
+        .Hint(fix + "SELECT livemigrate.migration_resume();");
 }
 
 // The events tell of each of them already.
@@ -317,7 +332,7 @@ Coordinator::RunDataStage() {
         transaction.Commit();
     }
     if (!planned) {
-        CheckHypertables();
+        CheckPlacedKeys();
         SetMessage("planning the copy");
         PlanData();
     }

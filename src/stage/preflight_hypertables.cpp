@@ -5,7 +5,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
-#include "stage/hypertable.hpp"
+#include "stage/key_problems.hpp"
 
 #include <algorithm>
 
@@ -104,7 +104,8 @@ CheckOption(PreflightRun &run, const HypertableOption &option) {
         return;
     }
     for (const KeyProblem &problem :
-         FindKeyProblems(run.source, table->oid, table->schema, table->name, placement)) {
+         FindKeyProblems(run.source, table->oid, table->schema, table->name, placement,
+                         pg::TableManager::kTimescaledb)) {
         run.Fail("hypertable_keys", sqlstate::kFeatureNotSupported, name, problem.message,
                  Comment("start with pause_after => '{schema}', make the hypertable there, and run "
                          "before migration_resume():") +

@@ -5,23 +5,11 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
-use LiveMigrate::Test;
-use PostgreSQL::Test::Utils;
+use LiveMigrate::Citus;
 use Test::More;
 
-chomp(my $sharedir = `pg_config --sharedir`);
-plan skip_all => 'Citus is not installed for the server under test'
-  unless -e "$sharedir/extension/citus.control";
-
+my $pair    = LiveMigrate::Citus->new_or_skip(worker_nodes => 0);
 my %command = LiveMigrate::Test::page_commands('citus.md');
-
-my $pair = LiveMigrate::Test->new(
-    target_conf => "shared_preload_libraries = 'citus, livemigrate'\ncitus.shard_count = 4\n"
-      . "citus.node_conninfo = 'sslmode=prefer'\n");
-$pair->target_sql("CREATE EXTENSION citus");
-my $node = "'" . $pair->target->host . "', " . $pair->target->port;
-$pair->target_sql("SELECT citus_set_coordinator_host($node);
-    SELECT citus_set_node_property($node, 'shouldhaveshards', true)");
 
 $pair->source_sql(<<'SQL');
 CREATE TABLE plan (id int PRIMARY KEY, name text NOT NULL UNIQUE);
@@ -111,5 +99,63 @@ is($pair->target_sql("INSERT INTO task (tenant_id, body) VALUES (1, 'next') RETU
     $pair->source_sql("SELECT nextval('task_id_seq')"), 'sequences go on');
 $pair->cleanup;
 $pair->assert_nothing_left('nothing left');
+
+# --- keys that Citus does not take are found before the copy, each with what puts it right
+my $keys = $pair->database('keys');
+$keys->source_sql(<<'SQL');
+CREATE TABLE account (id int PRIMARY KEY, tenant int NOT NULL, mail text UNIQUE);
+CREATE TABLE country (id int PRIMARY KEY, name text);
+CREATE TABLE visit (tenant int, id int, country int REFERENCES country, PRIMARY KEY (tenant, id));
+CREATE TABLE note (tenant int, visit int, body text, PRIMARY KEY (tenant, visit),
+    FOREIGN KEY (tenant, visit) REFERENCES visit);
+CREATE TABLE mark (tenant int, visit int, PRIMARY KEY (tenant, visit),
+    FOREIGN KEY (tenant, visit) REFERENCES visit);
+INSERT INTO account SELECT g, g % 10, g || '@example' FROM generate_series(1, 100) g;
+INSERT INTO country SELECT g FROM generate_series(1, 5) g;
+INSERT INTO visit SELECT g % 10, g, 1 + g % 5 FROM generate_series(1, 100) g;
+INSERT INTO note SELECT tenant, id, 'n' FROM visit; INSERT INTO mark SELECT tenant, id FROM visit;
+SQL
+$keys->start(pause_after => ['schema']);
+$keys->wait_state('paused');
+$keys->target_sql("SELECT create_distributed_table('account', 'tenant', colocate_with => 'none');
+    SELECT create_distributed_table('visit', 'tenant', colocate_with => 'none');
+    SELECT create_distributed_table('mark', 'tenant', colocate_with => 'none')");
+$keys->resume([]);
+$keys->wait_state('failed');
+$status = $keys->status_row;
+is("$status->{stage} $status->{rows_done}", 'data 0', 'keys are found before anything is copied');
+is($status->{message}, 'a key of the source cannot be on the target\'s distributed tables', '... the message');
+is($status->{hint}, <<'SQL' =~ s/\n\z//r, '... and the fix of each');
+ALTER TABLE "public"."account" ADD CONSTRAINT "account_mail_key" UNIQUE ("mail", "tenant");
+ALTER TABLE "public"."account" ADD CONSTRAINT "account_pkey" PRIMARY KEY ("id", "tenant");
+SELECT create_reference_table('"public"."country"');
+SELECT create_distributed_table('"public"."note"', 'tenant', colocate_with => '"public"."visit"');
+SELECT update_distributed_table_colocation('"public"."mark"', colocate_with => '"public"."visit"');
+SELECT livemigrate.migration_resume('keys');
+SQL
+$keys->target_sql($status->{hint});
+$keys->wait_stage('streaming', 120);
+$keys->source_sql("UPDATE account SET mail = 'new' WHERE id = 7; DELETE FROM account WHERE id = 8;
+    INSERT INTO account VALUES (101, 1, 'more'); UPDATE note SET body = 'm' WHERE visit % 3 = 0");
+$keys->set_endpos;
+$keys->wait_stage('done', 120);
+is($keys->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '',
+    'compare_data finds no difference');
+is($keys->target_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'
+        AND conrelid IN ('visit'::regclass, 'note'::regclass, 'mark'::regclass)"),
+    '3', 'foreign keys are there');
+
+# One that cannot be put right on the target.
+my $lost = $pair->database('lost');
+$lost->source_sql('CREATE TABLE visit (tenant int, id int UNIQUE, PRIMARY KEY (tenant, id));
+    CREATE TABLE mark (visit int PRIMARY KEY REFERENCES visit (id))');
+$lost->start(pause_after => ['schema']);
+$lost->wait_state('paused');
+$lost->target_sql("SELECT create_distributed_table('visit', 'tenant')");
+$lost->resume([]);
+$lost->wait_state('failed');
+like($lost->status_row->{hint},
+    qr/^-- on the source, then start anew: ALTER TABLE public\.mark DROP CONSTRAINT mark_visit_fkey;$/m,
+    'a foreign key that rests on a key without the distribution column');
 
 done_testing();
