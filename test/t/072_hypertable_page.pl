@@ -15,7 +15,10 @@ cmp_ok(@blocks / 2, '>', 9, 'the page has its statements');
 
 my $ran = 0;
 while (my ($where, $sql) = splice @blocks, 0, 2) {
-    next if $where =~ /community/ && !$db->has_community_edition;
+    if ($where =~ /community/ && !$db->has_community_edition) {
+      SKIP: { skip 'this TimescaleDB is the Apache edition', 1 }
+        next;
+    }
     my $side = $where eq 'source' ? 'source' : 'target';
     # What stands there for the reader's server.
     my $conninfo = LiveMigrate::Test::quote_literal($db->conninfo);
@@ -46,8 +49,6 @@ if ($db->has_community_edition) {
     is($db->target_sql('SELECT sum(samples) FROM metrics_daily'), '2800', 'the aggregate is filled');
     is($db->target_sql('SELECT count(*) FROM timescaledb_information.jobs
             WHERE job_id >= 1000 AND scheduled'), '3', 'the policies are scheduled');
-} else {
-    note 'the blocks for the community edition were left out: this is the Apache edition';
 }
 
 done_testing();
