@@ -9,9 +9,9 @@
 # root. DATA and REGRESS name which is which.
 
 PG_CONFIG ?= pg_config
-PROJECT_TARGETS = deps deps-matrix check check-matrix check-hypertables check-sources extension \
-                  conventions unit-test regress-test tap-test demo format format-check lint fuzz \
-                  fuzz-test
+PROJECT_TARGETS = deps deps-matrix check check-matrix check-hypertables prepare-hypertables \
+                  check-sources extension conventions unit-test regress-test tap-test demo \
+                  format format-check lint fuzz fuzz-test
 
 # These must work before a server package, and so PGXS, is there; and PGXS has a `check` of its own.
 ifneq (,$(filter $(PROJECT_TARGETS),$(MAKECMDGOALS)))

@@ -11,6 +11,7 @@
 #   check-sources the migrations from servers of other versions, which it fetches with npm first
 #   check-matrix  build and all tests on PostgreSQL 17 in a Debian 13 tree, which it makes
 #   check-hypertables   the same, but only the tests with TimescaleDB
+#   prepare-hypertables     all of that but the tests
 #   demo          deps, extension, then a migration on this machine
 #   fuzz          each fuzz target for FUZZ_SECONDS
 #   format, format-check, lint    clang tools
@@ -90,6 +91,9 @@ check-matrix: deps-matrix
 
 check-hypertables: deps-matrix
 	@test/matrix.sh hypertables
+
+prepare-hypertables: deps-matrix
+	@test/matrix.sh hypertables prepare
 
 demo: deps
 	@$(MAKE) extension
