@@ -98,34 +98,37 @@ CREATE TABLE migration (
 CREATE UNIQUE INDEX migration_active_name ON migration (name)
   WHERE state NOT IN ('done', 'aborted');
 
+-- With ten thousand tables the views are read as fast as memory gives the rows of table_copy and
+-- schema_job, and these can be taken apart. Hence names without padding (text, not name), columns of
+-- a fixed length first, and what the views do not show last.
 CREATE TABLE table_copy (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
   id int NOT NULL,
+  bytes bigint NOT NULL,
+  bytes_done bigint NOT NULL DEFAULT 0,
+  rows_estimate bigint NOT NULL,
+  rows_done bigint NOT NULL DEFAULT 0,
+  parts int NOT NULL DEFAULT 1,
   source_oid oid NOT NULL,
-  schema_name name NOT NULL,
-  table_name name NOT NULL,
+  pages bigint NOT NULL,
+  rows_changed bigint NOT NULL,      -- UPDATE and DELETE on the source before the snapshot
+  filenode oid NOT NULL,
   relkind "char" NOT NULL,
   persistence "char" NOT NULL,
-  pages bigint NOT NULL,
-  bytes bigint NOT NULL,
-  rows_estimate bigint NOT NULL,
-  filenode oid NOT NULL,
   replica_identity "char" NOT NULL,  -- pg_class.relreplident
   identity_usable boolean NOT NULL,  -- UPDATE and DELETE can be replicated
   copy_data boolean NOT NULL,
-  row_condition text NOT NULL,       -- of an extension's configuration table: the user's rows
   is_extension_config boolean NOT NULL,
-  rows_changed bigint NOT NULL,      -- UPDATE and DELETE on the source before the snapshot
   state text NOT NULL DEFAULT 'pending', -- pending, copying, done, skipped
+  schema_name text COLLATE "C" NOT NULL,
+  table_name text COLLATE "C" NOT NULL,
   snapshot_lsn pg_lsn,               -- what the copied rows are consistent with
-  dealing text,                      -- to several apply workers: first, table, key
-  dealing_key name[],                -- with key: the replica identity's columns
-  parts int NOT NULL DEFAULT 1,
-  bytes_done bigint NOT NULL DEFAULT 0,
-  rows_done bigint NOT NULL DEFAULT 0,
   started_at timestamptz,
   finished_at timestamptz,
   error text,
+  row_condition text NOT NULL,       -- of an extension's configuration table: the user's rows
+  dealing text,                      -- to several apply workers: first, table, key
+  dealing_key name[],                -- with key: the replica identity's columns
   PRIMARY KEY (migration, id),
   UNIQUE (migration, schema_name, table_name)
 ) WITH (fillfactor = 50);            -- each row is updated once or twice: in its page
@@ -158,20 +161,20 @@ CREATE INDEX copy_part_table ON copy_part (migration, table_id);
 CREATE TABLE schema_job (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
   id int NOT NULL,                   -- dump order
-  phase int NOT NULL,                -- jobs of a phase run side by side
-  kind text NOT NULL,
-  schema_name name,
-  table_name name,
-  object_name name,
-  sql text NOT NULL,
   bytes bigint NOT NULL DEFAULT 0,
+  phase int NOT NULL,                -- jobs of a phase run side by side
+  ready boolean NOT NULL DEFAULT true, -- false: waits for the data
   state text NOT NULL DEFAULT 'pending', -- pending, running, done, skipped
-  worker int,
+  kind text NOT NULL,
+  schema_name text COLLATE "C",
+  table_name text COLLATE "C",
+  object_name text COLLATE "C",
   started_at timestamptz,
   finished_at timestamptz,
   error text,
+  worker int,
   table_id int,                      -- may begin when this table is complete; NULL: after all data
-  ready boolean NOT NULL DEFAULT true, -- false: waits for the data
+  sql text NOT NULL,
   PRIMARY KEY (migration, id)
 );
 CREATE INDEX schema_job_unfinished ON schema_job (migration, phase, id)
@@ -421,6 +424,13 @@ RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_live_rates';
 
+-- The name of a migration, from memory after the first call in a statement: for the views over many
+-- rows, which a join would make slower by half. It calls nothing by name that search_path could
+-- lead elsewhere, and a setting of its own would be set anew for each row.
+CREATE FUNCTION migration_name(id int)
+RETURNS name LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'livemigrate_migration_name';
+
 CREATE VIEW migrations AS
 SELECT m.name AS migration, m.stage, m.stage_ended, m.state, m.message, m.hint,
        m.source_redacted AS source, pg_catalog.pg_get_userbyid(m.owner) AS owner,
@@ -492,9 +502,9 @@ begun AS (
          pg_catalog.bool_or(is_running) AS is_running
   FROM running
   GROUP BY migration, table_id)
-SELECT m.name AS migration, t.schema_name, t.table_name,
+SELECT livemigrate.migration_name(t.migration) AS migration, t.schema_name, t.table_name,
        -- Small tables are claimed many at a time.
-       CASE WHEN t.state OPERATOR(pg_catalog.=) 'pending' AND b.is_running THEN 'copying'
+       CASE WHEN b.is_running AND t.state OPERATOR(pg_catalog.=) 'pending' THEN 'copying'
             ELSE t.state END AS state,
        t.parts,
        CASE WHEN t.state OPERATOR(pg_catalog.=) 'done' THEN t.parts
@@ -507,15 +517,13 @@ SELECT m.name AS migration, t.schema_name, t.table_name,
        t.rows_done OPERATOR(pg_catalog.+) COALESCE(b.rows, 0) AS rows_done,
        t.snapshot_lsn, t.started_at, t.finished_at, t.error
 FROM livemigrate.table_copy t
-JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) t.migration
 LEFT JOIN begun b ON b.migration OPERATOR(pg_catalog.=) t.migration
                  AND b.table_id OPERATOR(pg_catalog.=) t.id;
 
 CREATE VIEW index_progress AS
-SELECT m.name AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
+SELECT livemigrate.migration_name(j.migration) AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
        j.bytes AS table_bytes, j.started_at, j.finished_at, j.error
-FROM livemigrate.schema_job j
-JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) j.migration;
+FROM livemigrate.schema_job j;
 
 CREATE VIEW events AS
 SELECT e.at, m.name AS migration, e.severity, e.stage, e.message, e.detail, e.id

@@ -107,6 +107,7 @@ SELECT livemigrate.migration_cleanup(migration => NULL);
 
 -- Those behind the views return nothing.
 SELECT count(*) FROM livemigrate.live_workers(NULL);
+SELECT livemigrate.migration_name(NULL) IS NULL AS no_name;
 SELECT livemigrate.origin_progress(NULL) IS NULL AS no_origin;
 
 DROP EXTENSION livemigrate;

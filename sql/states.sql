@@ -108,6 +108,40 @@ SELECT livemigrate.migration_abort('old');
 SELECT * FROM livemigrate.compare_data('old', '{public.*}');
 \echo :LAST_ERROR_SQLSTATE
 
+-- With ten thousand tables the progress views stay far below the cost at which PostgreSQL compiles
+-- queries (jit_above_cost, 100000 by default), before and after the tables are analyzed.
+SELECT id AS old FROM livemigrate.migration \gset
+INSERT INTO livemigrate.table_copy
+  (migration, id, schema_name, table_name, bytes, rows_estimate, source_oid, pages, rows_changed,
+   filenode, relkind, persistence, replica_identity, identity_usable, copy_data,
+   is_extension_config, row_condition)
+SELECT :old, i, 'public', 't_' || i, 8192, 10, i, 1, 0, i, 'r', 'p', 'd', true, true, false, ''
+FROM generate_series(1, 10000) i;
+INSERT INTO livemigrate.copy_part (migration, id, table_id, part, condition, bytes)
+SELECT :old, i, i, 1, '', 8192 FROM generate_series(1, 10000) i;
+INSERT INTO livemigrate.schema_job
+  (migration, id, phase, kind, schema_name, table_name, object_name, sql, table_id)
+SELECT :old, 4 * i + k, 1, 'index', 'public', 't_' || i, 't_' || i || '_' || k, 'SELECT 1', i
+FROM generate_series(1, 10000) i, generate_series(1, 4) k;
+CREATE FUNCTION pg_temp.cost(query text) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+  plan json;
+BEGIN
+  EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+  RETURN plan->0->'Plan'->>'Total Cost';
+END $$;
+SELECT v AS view, pg_temp.cost('SELECT * FROM livemigrate.' || v) < 20000 AS cheap
+FROM (VALUES ('table_progress'), ('index_progress')) AS views(v);
+ANALYZE livemigrate.table_copy, livemigrate.copy_part, livemigrate.schema_job;
+SELECT v AS view, pg_temp.cost('SELECT * FROM livemigrate.' || v) < 20000 AS cheap
+FROM (VALUES ('table_progress'), ('index_progress')) AS views(v);
+SELECT migration, count(*), min(state), sum(bytes_total) FROM livemigrate.table_progress GROUP BY 1;
+SELECT migration, count(*), min(state) FROM livemigrate.index_progress GROUP BY 1;
+SELECT livemigrate.migration_name(-1) IS NULL AS no_name;
+DELETE FROM livemigrate.schema_job;
+DELETE FROM livemigrate.copy_part;
+DELETE FROM livemigrate.table_copy;
+
 -- An aborted one beside it. Of two that have ended and are cleaned up, the last one counts.
 UPDATE livemigrate.migration SET state = 'aborted', stage = 'data';
 SELECT livemigrate.migration_abort();

@@ -238,7 +238,7 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
     }
     Query("INSERT INTO livemigrate.schema_job (migration, id, phase, kind, schema_name, "
           "table_name, object_name, sql, bytes, table_id, ready) SELECT $1::int, a::int, b::int, "
-          "c, NULLIF(d, '')::name, NULLIF(e, '')::name, NULLIF(f, '')::name, g, "
+          "c, NULLIF(d, ''), NULLIF(e, ''), NULLIF(f, ''), g, "
           "COALESCE(t.bytes, 0), NULLIF(h, '')::int, b::int <> " +
               std::string(kIndexPhase) +
               " FROM ROWS FROM ("
@@ -247,7 +247,7 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
               "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
               "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[])) "
               "AS j(a, b, c, d, e, f, g, h) LEFT JOIN livemigrate.table_copy t "
-              "ON t.migration = $1::int AND t.schema_name = d::name AND t.table_name = e::name",
+              "ON t.migration = $1::int AND t.schema_name = d AND t.table_name = e",
           columns.Parameters(id));
     // Thousands of new rows: without figures the planner may read all of them at each claim.
     Query("ANALYZE livemigrate.schema_job");

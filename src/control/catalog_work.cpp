@@ -71,7 +71,7 @@ InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
           "table_name, relkind, persistence, pages, bytes, rows_estimate, filenode, "
           "replica_identity, identity_usable, copy_data, state, row_condition, "
           "is_extension_config, rows_changed) "
-          "SELECT $1::int, a::int, b::oid, c::name, d::name, e::\"char\", f::\"char\", g::bigint, "
+          "SELECT $1::int, a::int, b::oid, c, d, e::\"char\", f::\"char\", g::bigint, "
           "h::bigint, i::bigint, j::oid, k::\"char\", l::boolean, m::boolean, n, o, p::boolean, "
           "q::bigint "
           "FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "

@@ -262,9 +262,9 @@ CopyTogether(WorkerContext &context, source::Connection &source, const std::vect
 }
 
 source::Connection
-OpenSource(const WorkerContext &context) {
+OpenSource(WorkerContext &context) {
     return stage::OpenSnapshotSession(context.migration.settings.source,
-                                      context.migration.snapshot_name);
+                                      context.migration.snapshot_name, &context.slot.silent_since);
 }
 
 void
@@ -275,6 +275,7 @@ CopyParts(WorkerContext &context, source::Connection &source, const std::vector<
             tables.push_back(task.source_oid);
         }
     }
+    SetDoing(context.slot, "reading the columns of tables");
     const stage::ColumnsOfTables columns =
         tables.empty() ? stage::ColumnsOfTables() : stage::ListCopyColumns(source, tables);
     if (tasks.size() > 1) {

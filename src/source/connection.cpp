@@ -327,14 +327,27 @@ Connection::VerifySettings(ConnectionKind kind) {
     (void)kind;
 }
 
+SilenceMark::SilenceMark(std::atomic<int64_t> *since) : since_(since) {
+    if (since_ != nullptr) {
+        since_->store(GetCurrentTimestamp(), std::memory_order_relaxed);
+    }
+}
+
+SilenceMark::~SilenceMark() {
+    if (since_ != nullptr) {
+        since_->store(0, std::memory_order_relaxed);
+    }
+}
+
 Connection::Connection(Connection &&other) noexcept
-    : connection_(std::exchange(other.connection_, nullptr)) {}
+    : connection_(std::exchange(other.connection_, nullptr)), silent_since_(other.silent_since_) {}
 
 Connection &
 Connection::operator=(Connection &&other) noexcept {
     if (this != &other) {
         CloseConnection(connection_);
         connection_ = std::exchange(other.connection_, nullptr);
+        silent_since_ = other.silent_since_;
     }
     return *this;
 }
@@ -372,6 +385,7 @@ Connection::SendQuery(const std::string &sql) {
 
 ResultPtr
 Connection::NextResult(const WaitObserver &observer) {
+    const SilenceMark mark(PQisBusy(connection_) != 0 ? silent_since_ : nullptr);
     while (PQisBusy(connection_) != 0) {
         const pg::WaitResult event = pg::Wait({.socket = PQsocket(connection_),
                                                .for_read = true,

@@ -8,7 +8,9 @@
 #include "core/lsn.hpp"
 #include "pg/spi.hpp"
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <libpq-fe.h>
 #include <memory>
@@ -62,6 +64,13 @@ class Connection {
     // Waits until the server ends a COPY OUT without error. REQUIRES: all data has been read.
     void FinishCopy();
 
+    // Keeps in `since` from when on a statement has waited for its answer, 0 when none does, so
+    // that others see a source that has fallen silent. `since` must outlive the connection.
+    void
+    ShowSilenceIn(std::atomic<int64_t> *since) {
+        silent_since_ = since;
+    }
+
     // True while the server has not closed the connection; reads what it sent, without waiting.
     bool IsAlive();
 
@@ -91,6 +100,19 @@ class Connection {
     ResultPtr LastResult(const WaitObserver &observer = {});
 
     PGconn *connection_ = nullptr;
+    std::atomic<int64_t> *silent_since_ = nullptr;
+};
+
+// Marks a source as owing an answer until the object ends. A null `since` marks nothing.
+class SilenceMark {
+  public:
+    explicit SilenceMark(std::atomic<int64_t> *since);
+    ~SilenceMark();
+    SilenceMark(const SilenceMark &) = delete;
+    SilenceMark &operator=(const SilenceMark &) = delete;
+
+  private:
+    std::atomic<int64_t> *since_;
 };
 
 // The message, SQLSTATE, detail and hint of a failed result.

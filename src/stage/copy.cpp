@@ -49,20 +49,6 @@ SetSilence(const CopyProgress &progress, int64_t since) {
     }
 }
 
-// Has it owe one until the object ends.
-class SilenceMark {
-  public:
-    explicit SilenceMark(const CopyProgress &progress) : progress_(progress) {
-        SetSilence(progress_, GetCurrentTimestamp());
-    }
-    ~SilenceMark() { SetSilence(progress_, 0); }
-    SilenceMark(const SilenceMark &) = delete;
-    SilenceMark &operator=(const SilenceMark &) = delete;
-
-  private:
-    const CopyProgress &progress_;
-};
-
 CopyStream *active_stream = nullptr;
 
 // Fetches the next row without waiting. False when none has arrived. C-like: called inside COPY.
@@ -252,8 +238,10 @@ TargetRelation(const CopyTask &task) {
 } // namespace
 
 source::Connection
-OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot) {
+OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot,
+                    std::atomic<int64_t> *silent_since) {
     source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+    source.ShowSilenceIn(silent_since);
     source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     try {
         source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));
@@ -316,10 +304,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid);
     trace.command = CopyToCommand(task, columns, binary);
-    {
-        const SilenceMark mark(progress);
-        source.StartCopy(trace.command, PGRES_COPY_OUT);
-    }
+    source.StartCopy(trace.command, PGRES_COPY_OUT);
     CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress, false};
     CopiedPart copied;
     {

@@ -24,7 +24,9 @@ struct CopiedPart {
 };
 
 // Opens a session on the source that sees exactly the exported snapshot, read only.
-source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot);
+// `silent_since` shows since when a statement of it waits, see ShowSilenceIn(); it may be null.
+source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot,
+                                       std::atomic<int64_t> *silent_since = nullptr);
 
 // Copies the part, with the source's columns of its table (ListCopyColumns), inside the caller's
 // open target transaction. `freeze` empties the table first and, unless it is small, writes its

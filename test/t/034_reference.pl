@@ -33,7 +33,8 @@ sub missing {
 # --- functions, with their arguments
 my $schema    = "'livemigrate'::regnamespace";
 my @functions = rows("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = $schema");
-my %internal  = map { $_ => 1 } qw(live_workers live_rates origin_progress guard_row);
+my %internal  =
+    map { $_ => 1 } qw(live_workers live_rates origin_progress migration_name guard_row);
 for my $function (@functions) {
     if ($internal{$function}) {
         like($reference, qr/`$function`/, "$function is mentioned");
