@@ -198,6 +198,7 @@ CheckCutover(const CutoverCheckSettings &settings) {
     CheckSequences(run);
     CheckMaterializedViews(run);
     CheckStatistics(run);
+    CheckScheduledJobs(run);
     CheckReadOnly(run);
     CheckLargeObjects(run);
     CheckDeferrableKeys(run);

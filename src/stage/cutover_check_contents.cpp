@@ -117,4 +117,29 @@ CheckStatistics(CutoverCheckRun &run) {
     run.Close(kId, "the planner has statistics of all tables");
 }
 
+// migration_check advises to keep pg_cron from launching what runs on the source, too.
+void
+CheckScheduledJobs(CutoverCheckRun &run) {
+    constexpr char kId[] = "scheduled_jobs";
+    const pg::SqlRow found =
+        pg::Query("SELECT pg_catalog.current_setting('cron.launch_active_jobs', true) IN "
+                  "('off', 'false', 'no', '0'), "
+                  "pg_catalog.to_regclass('cron.job') IS NOT NULL AND "
+                  "pg_catalog.has_table_privilege(pg_catalog.to_regclass('cron.job')::oid, "
+                  "'SELECT')")
+            .rows.at(0);
+    if (!run.settings.before_cutover && pg::Flag(found, 0) && pg::Flag(found, 1)) {
+        const auto jobs = pg::Number<uint64_t>(
+            pg::Query("SELECT pg_catalog.count(*) FROM cron.job WHERE active").rows.at(0), 0);
+        if (jobs > 0) {
+            run.Add(kId, "warning", "\"cron\".\"job\"",
+                    Counted(jobs, "active job") + " of pg_cron " + (jobs == 1 ? "is" : "are") +
+                        " not launched: cron.launch_active_jobs is off",
+                    "ALTER SYSTEM SET cron.launch_active_jobs = on; -- once the application uses "
+                    "the target\nSELECT pg_reload_conf();");
+        }
+    }
+    run.Close(kId, "no job of pg_cron is held back");
+}
+
 } // namespace livemigrate::stage

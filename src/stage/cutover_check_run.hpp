@@ -65,5 +65,6 @@ void CheckLargeObjects(CutoverCheckRun &run);
 void CheckDowntime(CutoverCheckRun &run);
 void CheckMaterializedViews(CutoverCheckRun &run);
 void CheckStatistics(CutoverCheckRun &run);
+void CheckScheduledJobs(CutoverCheckRun &run);
 
 } // namespace livemigrate::stage
