@@ -9,8 +9,10 @@ use Test::More;
 my $db = LiveMigrate::Hypertables->new_or_skip(extensions => 0);
 
 open my $page, '<', "$FindBin::Bin/../../doc/hypertables.md" or die "doc/hypertables.md: $!";
-my @blocks = join('', <$page>) =~ /^```sql (source|target|target community)\n(.*?)^```$/gms;
+my $text = join '', <$page>;
 close $page;
+my @blocks = $text =~ /^```sql (source|target|target community)\n(.*?)^```$/gms;
+my %other  = $text =~ /^```sql (upfront|keys)\n(.*?)^```$/gms;
 cmp_ok(@blocks / 2, '>', 9, 'the page has its statements');
 
 my $ran = 0;
@@ -50,5 +52,27 @@ if ($db->has_community_edition) {
     is($db->target_sql('SELECT count(*) FROM timescaledb_information.jobs
             WHERE job_id >= 1000 AND scheduled'), '3', 'the policies are scheduled');
 }
+
+# --- the rest of the page: a hypertable named up front, and a key that has to be extended
+my $conninfo = sub { LiveMigrate::Test::quote_literal($_[0]->conninfo) };
+my $upfront  = $db->database('upfront', migration => 'main');
+$upfront->source_sql("CREATE TABLE metrics (time timestamptz NOT NULL, v int);
+    ALTER TABLE metrics REPLICA IDENTITY FULL; INSERT INTO metrics SELECT now(), g FROM generate_series(1, 9) g");
+$upfront->target_sql($other{upfront} =~ s/'host=src dbname=app user=migrator'/$conninfo->($upfront)/er);
+$upfront->wait_stage('streaming');
+is($upfront->target_sql("SELECT count(*) FROM show_chunks('metrics')"), '1', 'up front: a hypertable with its rows');
+$upfront->finish('up front', relations => 0);
+
+my $keys = $db->database('keys', migration => 'main');
+$keys->source_sql('CREATE TABLE events (id bigint PRIMARY KEY, "time" timestamptz NOT NULL);
+    INSERT INTO events SELECT g, now() FROM generate_series(1, 9) g');
+$keys->start(pause_after => ['schema']);
+$keys->wait_state('paused');
+$keys->target_sql("SELECT create_hypertable('events', 'time', create_default_indexes => false)");
+$keys->resume([]);
+$keys->wait_state('failed');
+$keys->target_sql($other{keys});
+$keys->wait_stage('streaming');
+$keys->finish('keys', relations => 0);
 
 done_testing();

@@ -157,8 +157,8 @@ my $jobs = $pair->database('jobs');
 $jobs->source_sql($schema);
 # Citus makes the role on the nodes; what it may do there has to be said there.
 $jobs->target_sql('CREATE ROLE operator LOGIN; GRANT CREATE ON DATABASE jobs TO operator');
-my $grants = 'GRANT CREATE ON SCHEMA public TO operator;
-    GRANT SET ON PARAMETER session_replication_role TO operator;';
+my %command = LiveMigrate::Test::page_commands('citus.md');
+my $grants  = $command{node_grants} // die 'no commands named node_grants on the page';
 $jobs->target_sql("$grants GRANT USAGE ON SCHEMA livemigrate TO operator;
     GRANT EXECUTE ON ALL ROUTINES IN SCHEMA livemigrate TO operator;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA livemigrate TO operator");
