@@ -21,7 +21,7 @@ suite=trixie
 major=17
 cache=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}
 tree=$cache/debian-$suite
-inside=/srv/livemigrate
+inside=/srv/livemigrate-$mode
 sources_inside=/srv/matrix/source_servers
 pg_config=/usr/lib/postgresql/$major/bin/pg_config
 room=3000000 # in kB
@@ -29,10 +29,11 @@ room=3000000 # in kB
 packages=(g++ make perl libipc-run-perl libsimdjson-dev liblz4-dev libpq-dev
     "postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major")
 server_dev=postgresql-server-dev-$major
+quick=
 optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb" iproute2)
 case $mode in
 all) suites=(extension unit-test regress-test tap-test) packages+=(cmake libgtest-dev) ;;
-hypertables) suites=(extension tap-test) ;;
+hypertables) suites=(extension tap-test) quick=1 ;;
 *) echo "matrix: no such mode: $mode" >&2 && exit 2 ;;
 esac
 [ "$only_prepare" != prepare ] || suites=(extension)
@@ -230,7 +231,7 @@ run_suites() {
     [ "$mode" != hypertables ] || mapfile -t tests < <(cd "$root" && grep -l LiveMigrate::Hypertables test/t/*.pl)
     for name in "${suites[@]}"; do
         echo "== PostgreSQL $major: $name"
-        run_inside "cd $inside && make $name PG_CONFIG=$pg_config PROVE_JOBS=${PROVE_JOBS:-2} \
+        run_inside "cd $inside && make $name QUICK=$quick PG_CONFIG=$pg_config PROVE_JOBS=${PROVE_JOBS:-2} \
             MATRIX_CACHE=${sources_inside%/*} ${tests[*]:+PROVE_TESTS='${tests[*]}'}" 2>&1 | tee "$cache/$name.log" |
             grep --line-buffered -vE '^(g\+\+|gcc|/usr/bin/(install|mkdir)|\[ *[0-9]+%\])'
         if [ "${PIPESTATUS[0]}" != 0 ]; then
