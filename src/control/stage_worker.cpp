@@ -39,12 +39,16 @@ using std::chrono::milliseconds;
 constexpr milliseconds kShortestJobPause{10};
 constexpr milliseconds kLongestJobPause{250};
 
+// A connection that has received a longer row is not kept: libpq would keep as much memory.
+constexpr uint64_t kLongestRowKept = 8 << 20;
+
 // What a worker knows about itself; lives on the stack of its main function.
 struct WorkerContext {
     pg::WorkerArguments arguments;
     SharedState &state;
     WorkerSlot &slot;
     Migration migration;
+    uint64_t longest_row = 0; // received over the copy worker's connection
 };
 
 class SharedReceiveObserver final : public stage::ReceiveObserver {
@@ -205,6 +209,7 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
     const stage::CopiedPart copied = stage::CopyPartData(
         source, task, own == columns.end() ? std::vector<stage::CopyColumn>() : own->second, freeze,
         {&context.slot.task_bytes, &context.slot.task_rows, &context.slot.silent_since});
+    context.longest_row = std::max(context.longest_row, copied.longest_row);
     return Finished(task, copied.rows, copied.bytes, started);
 }
 
@@ -309,6 +314,10 @@ RunCopy(WorkerContext &context) {
         }
         if (tasks.empty()) {
             return;
+        }
+        if (context.longest_row > kLongestRowKept) {
+            source = OpenSource(context);
+            context.longest_row = 0;
         }
         CopyParts(context, source, tasks);
     }

@@ -35,6 +35,7 @@ struct CopyStream {
     char *row;    // from PQgetCopyData; null when used up
     int length;   // of row
     int position; // used of row
+    int longest;
     uint64 bytes;
     uint64 rows; // received; the end of a binary COPY counts as one
     CopyProgress progress;
@@ -67,6 +68,7 @@ NextRow(CopyStream *stream) {
     }
     if (stream->length > 0) {
         stream->rows++;
+        stream->longest = stream->longest < stream->length ? stream->length : stream->longest;
     }
     return stream->length > 0;
 }
@@ -305,7 +307,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const bool binary = CanCopyBinary(columns, relid);
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
-    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, progress, false};
+    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, 0, progress, false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);
@@ -330,6 +332,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
             throw;
         }
         copied.bytes = stream.bytes;
+        copied.longest_row = static_cast<uint64_t>(stream.longest);
     }
     FinishSource(source, stream, trace);
     if (through_part) {

@@ -21,6 +21,7 @@ struct CopyProgress {
 struct CopiedPart {
     uint64_t rows = 0;
     uint64_t bytes = 0;
+    uint64_t longest_row = 0; // in bytes as sent; libpq's buffer stays as large as this made it
 };
 
 // Opens a session on the source that sees exactly the exported snapshot, read only.

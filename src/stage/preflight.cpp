@@ -188,6 +188,9 @@ RunPreflight(const MigrationSettings &settings) {
     CheckOpenTransactions(run);
     CheckTables(run);
     CheckRights(run);
+    if (!settings.existing_slot) {
+        CheckWideRows(run);
+    }
     CheckTargetServer(run);
     CheckExtensions(run);
     CheckClientBinaries(run);

@@ -86,6 +86,7 @@ void CheckSourceServer(PreflightRun &run);          // preflight_source.cpp
 void CheckSourceLimits(PreflightRun &run);          // preflight_limits.cpp
 void CheckOpenTransactions(PreflightRun &run);      // preflight_limits.cpp
 void CheckCapacity(PreflightRun &run);              // preflight_capacity.cpp
+void CheckWideRows(PreflightRun &run);              // preflight_wide_rows.cpp
 void CheckOperation(PreflightRun &run);             // preflight_operation.cpp
 void CheckSecurity(PreflightRun &run);              // preflight_security.cpp
 void CheckReplicationConnection(PreflightRun &run); // preflight_slot.cpp

@@ -1,11 +1,13 @@
 # R10 for what is asked of the source beside COPY: the columns of the tables, and large objects. Locks on
-# the target hold the worker just before it asks, until the source's processes are stopped.
+# the target hold the worker just before it asks, until the source's processes are stopped.  And the
+# worker, which has copied a row of 60 MB before, has given its memory back.
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my @stopped;
@@ -20,6 +22,9 @@ my $pair = LiveMigrate::Test->new;
 my ($source, $target) = ($pair->source, $pair->target);
 $pair->source_sql(q{CREATE TABLE large (id int PRIMARY KEY, v text);
     INSERT INTO large SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, 20000) g;
+    CREATE TABLE wide (id int PRIMARY KEY, v bytea);
+    ALTER TABLE wide ALTER v SET STORAGE EXTERNAL;
+    INSERT INTO wide VALUES (1, convert_to(repeat('x', 60000000), 'UTF8'));
     CREATE TABLE small (id int PRIMARY KEY);
     INSERT INTO small VALUES (1);
     SELECT lo_from_bytea(0, 'a large object')});
@@ -44,10 +49,18 @@ sub is_silent {
 $pair->start(pause_after => ['schema'], table_jobs => 1);
 $pair->wait_stage('schema');
 $pair->wait_state('paused');
-# The large table is claimed alone, and first; the worker stands when it has copied that.
+# The wide and the large table are claimed alone, and first; the worker stands when it has copied that.
 my $table = $pair->lock_table($target, 'public.large', 'SHARE');
 $pair->resume(['data']);
 $pair->wait_blocked($target);
+SKIP: {
+    my $worker = $pair->target_sql(q{SELECT pid FROM livemigrate.workers WHERE kind = 'copy'});
+    my ($memory) = -r "/proc/$worker/status"
+        ? slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+) kB/m : ();
+    skip 'no figures of memory here', 2 unless defined $memory;
+    is($pair->target_sql('SELECT octet_length(v) FROM wide'), 60000000, 'the wide row came');
+    cmp_ok($memory, '<', 40000, 'and its memory is free again');
+}
 my $claims = $pair->lock_table($target, 'livemigrate.copy_part', 'SHARE');
 $pair->end_session($table);
 $pair->wait_blocked($target);
