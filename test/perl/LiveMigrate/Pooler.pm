@@ -33,7 +33,7 @@ sub start {
         }
     }
     close $listen;
-    return bless { pid => $pid, port => $port }, $class;
+    return bless { pid => $pid, port => $port, owner => $$ }, $class;
 }
 
 sub conninfo {
@@ -45,8 +45,17 @@ sub conninfo {
 
 sub stop {
     my ($self) = @_;
-    kill 'TERM', $self->{pid};
-    waitpid $self->{pid}, 0;
+    my $pid = delete $self->{pid} // return;
+    kill 'TERM', $pid;
+    waitpid $pid, 0;
+    return;
+}
+
+# It has the test's output open: prove would wait for it after a test that dies.
+sub DESTROY {
+    my ($self) = @_;
+    local ($?, $!);
+    $self->stop if $self->{owner} == $$;
     return;
 }
 
