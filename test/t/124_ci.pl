@@ -35,7 +35,7 @@ chmod 0755, "$dir/bin/make";
 
 sub ci {
     my (%env) = @_;
-    local %ENV = (%ENV, CI_IDLE => '', PATH => "$dir/bin:$ENV{PATH}", DIR => $dir, PREPARE => 'matrix: prepared', %env);
+    local %ENV = (%ENV, CI_IDLE => '', CI_PROCESSORS => 4, MATRIX_CACHE => $dir, PATH => "$dir/bin:$ENV{PATH}", DIR => $dir, PREPARE => 'matrix: prepared', %env);
     my $output = qx{'$FindBin::RealBin/../ci.sh' 2>&1};
     return ($? >> 8, $output);
 }
@@ -51,6 +51,13 @@ isnt($status, 0, 'a test that fails makes CI fail');
 is($status, 0, 'no time is left');
 like($output, qr/^ci: skipped: check-hypertables: the tests take up to \d+ s, more than is left$/m, '... says so');
 unlike($output, qr/the tests ran/, '... and leaves them out');
+
+($status, $output) = ci(CI_PROCESSORS => 2, CI_SECONDS => 500);
+is($status, 0, 'no processor to spare, and no tree');
+like($output, qr/^ci: skipped: check-hypertables: a Debian tree and the tests in it take up to \d+ s, more than is left$/m, '... says so');
+unlike($output, qr/the tests ran/, '... and leaves them out');
+($status, $output) = ci(CI_PROCESSORS => 2);
+like($output, qr/the tests ran/, '... but has time for both behind a fast make check');
 
 ($status, $output) = ci(PREPARE => "matrix: skipped: everything: debootstrap could not make a tree (see above)\nmatrix: 1 skipped");
 is($status, 0, 'no network');
