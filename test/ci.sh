@@ -2,11 +2,11 @@
 # What CI runs: make check, and of make check-matrix the hypertable part, if that fits the time.
 #
 # CI ends after CI_SECONDS (20 minutes). Making the Debian 13 tree takes some five minutes of a
-# processor, and building there another: they go to the idle moments of make check where there is a
-# third processor, or the tree is there already. On two they would make it late, even so, by minutes;
-# there they come after it, if CI_PREPARE_SECONDS are left. The tests start if CI_TESTS_SECONDS are
-# left then. All is reckoned short of CI_RESERVE_SECONDS. Whatever does not fit or cannot be had is skipped, with a line that says why:
-# only a test or a build that fails makes CI fail.
+# processor, and building there another. They go to the idle moments of make check where there is a
+# third processor, or the tree has its packages already. On two they would make it late, even so, by
+# minutes; there they come after it, if CI_PREPARE_SECONDS are left. The tests start if
+# CI_TESTS_SECONDS are left then. All is reckoned short of CI_RESERVE_SECONDS. Whatever does not fit or
+# cannot be had is skipped, with a line that says why: only a test or a build that fails makes CI fail.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -41,7 +41,7 @@ start_preparation() {
 
 # By itself first: two at a time cannot install packages.
 make deps || exit 1
-if [ "${CI_PROCESSORS:-$(nproc)}" -gt 2 ] || [ -x "$tree/usr/bin/apt-get" ]; then
+if [ "${CI_PROCESSORS:-$(nproc)}" -gt 2 ] || [ -e "$tree/usr/include/postgresql/17/server/postgres.h" ]; then
     start_preparation "${idle[@]}"
 fi
 
