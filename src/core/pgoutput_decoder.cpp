@@ -309,7 +309,11 @@ PgoutputDecoder::Mark() {
 void
 PgoutputDecoder::Rewind() {
     for (auto one = replaced_.rbegin(); one != replaced_.rend(); ++one) {
-        relations_[one->first] = std::move(one->second);
+        if (one->second == nullptr) {
+            relations_.erase(one->first);
+        } else {
+            relations_[one->first] = std::move(one->second);
+        }
     }
     replaced_.clear();
     last_relation_.reset();

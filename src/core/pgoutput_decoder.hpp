@@ -59,7 +59,8 @@ class PgoutputDecoder final : public ChangeDecoder {
     // mostly says the same, and gets the same object.
     Relations last_streamed_;
     bool streamed_ = false; // which of them last_relation_ is from
-    // What descriptions were before they changed, in that order, since Mark().
+    // What descriptions were before they changed, in that order, since Mark(); null where there was
+    // none.
     std::vector<std::pair<uint32_t, RelationPtr>> replaced_;
     // The relation of the last row: consecutive rows mostly belong to one table.
     RelationPtr last_relation_;

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 namespace {
 
@@ -53,6 +55,39 @@ TranslateAndCheck(livemigrate::WireTypes &types, std::string_view payload) {
     }
 }
 
+// The messages behind a mark mean the same each time they are read.
+void
+RewindAndCheck(const std::vector<std::string_view> &messages) {
+    using namespace livemigrate;
+    PgoutputDecoder decoder;
+    Change change;
+    const auto decode = [&](size_t from, size_t to) {
+        std::vector<bool> decoded;
+        for (size_t i = from; i < to; i++) {
+            decoded.push_back(fuzz::DecodeAndCheck(decoder, MarkPgoutput, messages[i], change));
+        }
+        return decoded;
+    };
+    decode(0, messages.size() / 2);
+    decoder.Mark();
+    const std::vector<bool> first = decode(messages.size() / 2, messages.size());
+    decoder.Rewind();
+    fuzz::Require(decode(messages.size() / 2, messages.size()) == first);
+}
+
+std::vector<std::string_view>
+Messages(std::string_view rest) {
+    std::vector<std::string_view> messages;
+    while (rest.size() >= 2) {
+        const size_t wanted =
+            static_cast<size_t>(static_cast<uint8_t>(rest[0])) << 8 | static_cast<uint8_t>(rest[1]);
+        const size_t length = std::min(wanted, rest.size() - 2);
+        messages.push_back(rest.substr(2, length));
+        rest.remove_prefix(2 + length);
+    }
+    return messages;
+}
+
 } // namespace
 
 extern "C" int
@@ -61,16 +96,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     livemigrate::PgoutputDecoder streamed;
     livemigrate::WireTypes types({{23, 23}, {25, 25}, {1700, 23}});
     livemigrate::Change change;
-    std::string_view rest(reinterpret_cast<const char *>(data), size);
-    while (rest.size() >= 2) {
-        const size_t wanted =
-            static_cast<size_t>(static_cast<uint8_t>(rest[0])) << 8 | static_cast<uint8_t>(rest[1]);
-        const size_t length = std::min(wanted, rest.size() - 2);
-        livemigrate::fuzz::DecodeAndCheck(decoder, livemigrate::MarkPgoutput,
-                                          rest.substr(2, length), change);
-        DecodeStreamedAndCheck(streamed, rest.substr(2, length), change);
-        TranslateAndCheck(types, rest.substr(2, length));
-        rest.remove_prefix(2 + length);
+    const std::vector<std::string_view> messages =
+        Messages({reinterpret_cast<const char *>(data), size});
+    for (const std::string_view message : messages) {
+        livemigrate::fuzz::DecodeAndCheck(decoder, livemigrate::MarkPgoutput, message, change);
+        DecodeStreamedAndCheck(streamed, message, change);
+        TranslateAndCheck(types, message);
     }
+    RewindAndCheck(messages);
     return 0;
 }

@@ -133,6 +133,18 @@ TEST_F(PgoutputDecoderTest, RewindsToTheDescriptionsAtTheMark) {
     EXPECT_EQ(DecodeHex(row), before);
 }
 
+// As after a restart, whose first batch is written change by change after all.
+TEST_F(PgoutputDecoderTest, ForgetsARelationThatWasFirstDescribedSinceTheMark) {
+    const std::string row = "49000000054e0002740000000131740000000161";
+    decoder_.Mark();
+    DecodeText(RelationMessage());
+    const std::string before = DecodeHex(row);
+    decoder_.Rewind();
+    ExpectHexError(row, "relation 5 has not been described");
+    DecodeText(RelationMessage());
+    EXPECT_EQ(DecodeHex(row), before);
+}
+
 TEST_F(PgoutputDecoderTest, DecodesBegin) {
     EXPECT_EQ(DecodeHex("4200000016b374d848000303de450feec800000315"), "begin");
     EXPECT_EQ(change_.commit_lsn.ToString(), "16/B374D848");
