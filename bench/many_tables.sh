@@ -47,7 +47,7 @@ TOOLS=${TOOLS:-floor livemigrate}
 for tool in $TOOLS; do
     if [ $tool = floor ]; then run pg_dump+pg_restore floor_copy; else
         run livemigrate tool_copy
-        [ -n "$READ" ] && sql tgt $TGT_DB -c '\timing on' -c 'select count(*) from (select * from livemigrate.table_progress offset 0) t' -c 'select count(*) from livemigrate.migration_status()'
+        [ -n "$READ" ] && sql tgt $TGT_DB -c '\timing on' -c 'select count(*) from (select * from livemigrate.table_progress offset 0) t' -c 'select count(*) from (select * from livemigrate.index_progress offset 0) t' -c 'select count(*) from livemigrate.migration_status()'
         tool_copy_cleanup
     fi
 done

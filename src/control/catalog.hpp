@@ -118,8 +118,9 @@ void KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &ro
 void InsertTables(int32_t id, const std::vector<CopyTable> &tables);
 std::vector<CopyTable> LoadTables(int32_t id);
 void InsertParts(int32_t id, const std::vector<CopyTask> &tasks);
-void ResetUnfinishedTables(int32_t id); // new snapshot: their parts start again
-void DeletePendingParts(int32_t id);
+// For a new snapshot: tables that are not complete are to be planned again, ranges of large objects
+// stay as they are, those that are not copied to be claimed.
+void ResetUnfinishedParts(int32_t id);
 void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
 
 // Claims the next pending part for one of `workers` workers, or several of small tables, which are

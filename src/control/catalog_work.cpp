@@ -150,16 +150,14 @@ InsertParts(int32_t id, const std::vector<CopyTask> &tasks) {
 }
 
 void
-DeletePendingParts(int32_t id) {
-    Query("DELETE FROM livemigrate.copy_part p WHERE migration = $1::int AND (table_id IS NULL "
-          "AND state <> 'done' OR EXISTS (SELECT FROM livemigrate.table_copy t WHERE "
-          "t.migration = p.migration AND t.id = p.table_id AND t.state <> 'done'))",
+ResetUnfinishedParts(int32_t id) {
+    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL "
+          "WHERE migration = $1::int AND table_id IS NULL AND state = 'copying'",
           {std::to_string(id)});
-}
-
-void
-ResetUnfinishedTables(int32_t id) {
-    DeletePendingParts(id);
+    Query("DELETE FROM livemigrate.copy_part p WHERE migration = $1::int AND EXISTS (SELECT "
+          "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
+          "AND t.state <> 'done')",
+          {std::to_string(id)});
     Query("UPDATE livemigrate.table_copy SET state = 'pending', bytes_done = 0, rows_done = 0, "
           "started_at = NULL, snapshot_lsn = NULL WHERE migration = $1::int "
           "AND state NOT IN ('done', 'skipped')",

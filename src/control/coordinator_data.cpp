@@ -122,7 +122,7 @@ Coordinator::AcquireNewSnapshot() {
             pg::TruncateTables({pg::TableOid(table.schema, table.name)});
         }
     }
-    ResetUnfinishedTables(migration_.id);
+    ResetUnfinishedParts(migration_.id);
     SetTablesSnapshot(migration_.id, made.consistent_point);
     control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
     RecordEvent(migration_.id, "warning", migration_.stage,
@@ -221,14 +221,16 @@ Coordinator::PlanData() {
     reading.Commit();
     std::vector<CopyTask> tasks;
     int32_t next_id = 0;
+    bool has_large_objects = false; // from before a new snapshot
     {
         pg::Transaction transaction;
-        next_id = pg::Number<int32_t>(pg::Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
-                                                "livemigrate.copy_part WHERE migration = $1::int",
-                                                {std::to_string(migration_.id)})
-                                          .rows.at(0),
-                                      0) +
-                  1;
+        const pg::SqlResult planned = pg::Query(
+            "SELECT COALESCE(pg_catalog.max(id), 0) + 1, "
+            "COALESCE(pg_catalog.bool_or(table_id IS NULL), false) FROM livemigrate.copy_part "
+            "WHERE migration = $1::int",
+            {std::to_string(migration_.id)});
+        next_id = pg::Number<int32_t>(planned.rows.at(0), 0);
+        has_large_objects = pg::Flag(planned.rows.at(0), 1);
         transaction.Commit();
     }
     for (const CopyPart &part : PlanParts(sizes, migration_.settings.split_bytes,
@@ -244,11 +246,13 @@ Coordinator::PlanData() {
         task.bytes = part.bytes_estimate;
         tasks.push_back(std::move(task));
     }
-    for (const auto &[first, last] : stage::PlanLargeObjects(*snapshot_session_)) {
-        CopyTask task;
-        task.id = next_id++;
-        task.condition = std::to_string(first) + "-" + std::to_string(last);
-        tasks.push_back(std::move(task));
+    if (!has_large_objects) {
+        for (const auto &[first, last] : stage::PlanLargeObjects(*snapshot_session_)) {
+            CopyTask task;
+            task.id = next_id++;
+            task.condition = std::to_string(first) + "-" + std::to_string(last);
+            tasks.push_back(std::move(task));
+        }
     }
     pg::Transaction transaction;
     if (migration_.settings.on_existing == OnExisting::kTruncate) {

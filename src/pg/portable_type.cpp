@@ -5,7 +5,12 @@ namespace livemigrate::pg {
 namespace {
 
 bool
-IsPortable(Oid type) {
+HasInfiniteInterval(int version) {
+    return version >= 170000;
+}
+
+bool
+IsPortable(Oid type, int sender) {
     switch (type) {
     case BOOLOID:
     case BYTEAOID:
@@ -38,7 +43,6 @@ IsPortable(Oid type) {
     case TIMETZOID:
     case TIMESTAMPOID:
     case TIMESTAMPTZOID:
-    case INTERVALOID:
     case BITOID:
     case VARBITOID:
     case NUMERICOID:
@@ -50,6 +54,8 @@ IsPortable(Oid type) {
     case TSTZRANGEOID:
     case DATERANGEOID:
         return true;
+    case INTERVALOID:
+        return HasInfiniteInterval(sender) == HasInfiniteInterval(PG_VERSION_NUM);
     default:
         return false;
     }
@@ -58,11 +64,11 @@ IsPortable(Oid type) {
 } // namespace
 
 bool
-HasPortableBinaryForm(Oid type, Oid element) {
+HasPortableBinaryForm(Oid type, Oid element, int sender) {
     if (type == INT2VECTOROID || type == OIDVECTOROID) {
         return false;
     }
-    return IsPortable(OidIsValid(element) ? element : type);
+    return IsPortable(OidIsValid(element) ? element : type, sender);
 }
 
 } // namespace livemigrate::pg

@@ -9,7 +9,9 @@ namespace livemigrate::pg {
 // server it comes from. Left out on purpose: reg* and other names of objects, which travel as OIDs;
 // money, whose digits depend on lc_monetary; xml, whose form depends on the encoding; internal
 // types; oidvector and int2vector, which send an empty one in a form that they do not receive.
-// `element` is that of an array, InvalidOid for others: arrays name its OID.
-bool HasPortableBinaryForm(Oid type, Oid element);
+// interval only between servers that agree on 'infinity', which 17 has made of what were the
+// outermost values. `element` is that of an array, InvalidOid for others: arrays name its OID.
+// `sender` is the version that it comes from, as in PG_VERSION_NUM.
+bool HasPortableBinaryForm(Oid type, Oid element, int sender);
 
 } // namespace livemigrate::pg

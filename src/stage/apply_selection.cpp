@@ -48,8 +48,12 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
     const auto known = tables_.find({relation->schema, relation->name});
     if (known != tables_.end()) {
         const CopyTable &table = *known->second;
-        const bool is_wanted = table.relkind == 'p' || table.copy_data;
-        last_choice_ = is_wanted ? Choice::kApply : Choice::kPassOver;
+        // A partitioned table comes along with its partitions in a TRUNCATE, from wal2json. They
+        // have the rows, each with a snapshot of its own, and TRUNCATE of the whole would know no
+        // difference.
+        last_choice_ = table.relkind == 'p' ? Choice::kCopied
+                       : table.copy_data    ? Choice::kApply
+                                            : Choice::kPassOver;
         last_snapshot_lsn_ = table.snapshot_lsn;
     } else {
         const bool is_left_out =

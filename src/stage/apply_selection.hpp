@@ -23,7 +23,7 @@ class ApplySelection {
     enum class Choice : uint8_t {
         kApply,
         kPassOver, // left out by the user: to be counted
-        kCopied,   // the copied rows have it
+        kCopied,   // the copied rows have it, or there are none
         kUnknown,  // see AcceptUnknown()
     };
 

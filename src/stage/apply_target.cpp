@@ -160,9 +160,9 @@ ApplyTarget::CommitFirst(size_t count) {
         }
         local = Commit(last);
     }
-    // Of several workers each tells only of what its origin tells, too: otherwise a crash that
-    // takes the spool's tail could leave the source beyond where a worker begins again.
-    if (local != 0 || !is_parallel()) {
+    // Nothing is told that the origin does not tell, too: otherwise the spool would not reach back
+    // to where apply begins again, nor, after a crash that takes the spool's tail, the source.
+    if (local != 0) {
         positions_.Add(local, last.end_lsn, last.position);
     }
     observer_.Committed(last.end_lsn, last.commit_time, counts);
@@ -171,7 +171,7 @@ ApplyTarget::CommitFirst(size_t count) {
 
 XLogRecPtr
 ApplyTarget::Commit(const Complete &last) {
-    const XLogRecPtr local = target_->Commit(last.end_lsn, last.commit_time, is_parallel());
+    const XLogRecPtr local = target_->Commit(last.end_lsn, last.commit_time);
     target_.reset();
     origin_lsn_ = last.end_lsn;
     origin_set_at_ = std::chrono::steady_clock::now();
@@ -180,13 +180,13 @@ ApplyTarget::Commit(const Complete &last) {
 
 bool
 ApplyTarget::OriginIsOld() const {
-    return is_parallel() && passed_.end_lsn > origin_lsn_ &&
+    return passed_.end_lsn > origin_lsn_ &&
            std::chrono::steady_clock::now() - origin_set_at_ > kOriginInterval;
 }
 
 void
 ApplyTarget::AdvanceOrigin() {
-    if (!is_parallel() || passed_.end_lsn <= origin_lsn_ || !observer_.Announce(passed_.end_lsn)) {
+    if (passed_.end_lsn <= origin_lsn_ || !observer_.Announce(passed_.end_lsn)) {
         return;
     }
     OpenTarget();

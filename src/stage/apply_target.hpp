@@ -67,8 +67,8 @@ class ApplyTarget {
     // Forgets the open source transaction.
     void DropOpen();
 
-    // Whether the origin must be moved although there is nothing to write: a worker may have no
-    // share in anything for long, and the spool is kept for it.
+    // Whether the origin must be moved although there is nothing to write: that may be so for long,
+    // and the spool is kept for it.
     bool OriginIsOld() const;
     // REQUIRES: nothing waits to be committed.
     void AdvanceOrigin();
@@ -90,10 +90,6 @@ class ApplyTarget {
     void CommitFirst(size_t count);
     XLogRecPtr Commit(const Complete &last);
     void OpenTarget();
-    bool
-    is_parallel() const {
-        return settings_.workers > 1;
-    }
 
     const ApplySettings &settings_;
     ApplyObserver &observer_;

@@ -304,7 +304,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const std::string table = QualifiedName(task.schema, task.name);
     const Oid filled = through_part ? MakePartTable(table, list) : relid;
     const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
-    const bool binary = CanCopyBinary(columns, relid);
+    const bool binary = CanCopyBinary(columns, relid, source.server_version());
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
     CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, 0, progress, false};

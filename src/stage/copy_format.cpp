@@ -13,12 +13,12 @@ namespace {
 // Enums travel as their labels, whatever the type's OID. Arrays name their element's OID, so that
 // must be one of the built-in ones.
 bool
-IsSameOnBothSides(const CopyColumn &source, const CopyColumn &target) {
+IsSameOnBothSides(const CopyColumn &source, const CopyColumn &target, int source_version) {
     if (source.type_kind == TYPTYPE_ENUM) {
         return target.type_kind == TYPTYPE_ENUM;
     }
     return source.base_type == target.base_type &&
-           pg::HasPortableBinaryForm(source.base_type, source.element_type);
+           pg::HasPortableBinaryForm(source.base_type, source.element_type, source_version);
 }
 
 } // namespace
@@ -51,19 +51,20 @@ ListCopyColumns(source::Connection &source, const std::vector<uint32_t> &table_o
 }
 
 bool
-CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target) {
-    return std::all_of(columns.begin(), columns.end(), [target](const CopyColumn &source) {
-        CopyColumn there;
-        pg::Call([&] {
-            const AttrNumber attribute = get_attnum(target, source.name.c_str());
-            if (attribute == InvalidAttrNumber) {
-                return; // COPY says so
-            }
-            there.base_type = getBaseType(get_atttype(target, attribute));
-            there.type_kind = get_typtype(there.base_type);
-        });
-        return IsSameOnBothSides(source, there);
-    });
+CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target, int source_version) {
+    return std::all_of(columns.begin(), columns.end(),
+                       [target, source_version](const CopyColumn &source) {
+                           CopyColumn there;
+                           pg::Call([&] {
+                               const AttrNumber attribute = get_attnum(target, source.name.c_str());
+                               if (attribute == InvalidAttrNumber) {
+                                   return; // COPY says so
+                               }
+                               there.base_type = getBaseType(get_atttype(target, attribute));
+                               there.type_kind = get_typtype(there.base_type);
+                           });
+                           return IsSameOnBothSides(source, there, source_version);
+                       });
 }
 
 } // namespace livemigrate::stage

@@ -28,6 +28,6 @@ ColumnsOfTables ListCopyColumns(source::Connection &source,
                                 const std::vector<uint32_t> &table_oids);
 
 // REQUIRES: an open transaction; the target's table is locked or made by it.
-bool CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target);
+bool CanCopyBinary(const std::vector<CopyColumn> &columns, Oid target, int source_version);
 
 } // namespace livemigrate::stage

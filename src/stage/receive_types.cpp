@@ -34,7 +34,8 @@ ListTypes(source::Connection &source) {
         const auto element = pg::Number<uint32_t>(row, 2);
         if (pg::Text(row, 3).at(0) == TYPTYPE_ENUM) {
             types[pg::Number<uint32_t>(row, 0)] = ANYENUMOID;
-        } else if (base < kFirstVaryingOid && pg::HasPortableBinaryForm(base, element)) {
+        } else if (base < kFirstVaryingOid &&
+                   pg::HasPortableBinaryForm(base, element, source.server_version())) {
             types[pg::Number<uint32_t>(row, 0)] = base;
         }
     }

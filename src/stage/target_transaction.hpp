@@ -22,15 +22,12 @@ class TargetTransaction {
         }
     }
 
-    // Commits with the origin at `end_lsn`; returns the local commit's end. `always`: also when
-    // nothing was written, so that the origin moves.
+    // Commits with the origin at `end_lsn`; returns the local commit's end.
     XLogRecPtr
-    Commit(Lsn end_lsn, int64_t commit_time, bool always) {
+    Commit(Lsn end_lsn, int64_t commit_time) {
         pg::Call([&] {
             SPI_finish();
-            if (always) {
-                GetCurrentTransactionId();
-            }
+            GetCurrentTransactionId(); // the origin moves with a commit record only
             replorigin_session_origin_lsn = end_lsn.value;
             replorigin_session_origin_timestamp = commit_time;
         });

@@ -1,4 +1,4 @@
-# D20, D21: messages of the change stream that are of no known kind, or do not hold together, as from
+# D20, D21, SEC-17: messages of the change stream that are of no known kind, or do not hold together, as from
 # a later server or a bad network. The migration stops, with nothing of the transaction written and no
 # process crashed, and does not try again what would be the same. The decoders' unit tests have more.
 use strict;

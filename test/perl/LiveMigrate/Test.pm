@@ -31,6 +31,7 @@ use parent qw(LiveMigrate::Compare LiveMigrate::Ledger);
 use FindBin  ();
 use IPC::Run ();
 use JSON::PP ();
+use List::Util qw(min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -269,14 +270,17 @@ sub wait_stage {
     die "stage $stage was not reached\n";
 }
 
-# Polls until the callback returns true; undef when the time is over.
+# Polls until the callback returns true; undef when the time is over. Less and less often, for what waits
+# long: a look costs two processes, a tenth of what the tests of one machine do.
 sub poll {
     my ($self, $callback, $seconds) = @_;
     my $deadline = time + ($seconds // $ENV{PG_TEST_TIMEOUT_DEFAULT});
+    my $pause    = 50_000;
     while (time < $deadline) {
         my $result = $callback->();
         return $result if $result;
-        usleep(50_000);
+        usleep($pause);
+        $pause = min($pause * 1.5, 400_000);
     }
     return;
 }
