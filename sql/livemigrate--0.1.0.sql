@@ -68,6 +68,7 @@ CREATE TABLE migration (
   slot_created boolean NOT NULL DEFAULT false,
   publications text[] NOT NULL DEFAULT '{}',
   publications_created boolean NOT NULL DEFAULT false,
+  publications_as_of text,           -- the source's xid that wrote last to what its catalog says of them
   origin_name text,
   snapshot_lsn pg_lsn,
   snapshot_name text,                -- exported; only while snapshot_held

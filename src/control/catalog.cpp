@@ -168,7 +168,8 @@ LoadMigration(int32_t id, bool lock) {
                     "attempts, cleaned_up_at IS NOT NULL, plugin, wal2json_numeric_option, "
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
-                    "snapshot_name, endpos, spool_token, dsm_handle, schema_restored "
+                    "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
+                    "publications_as_of "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -202,6 +203,7 @@ LoadMigration(int32_t id, bool lock) {
     migration.spool_token = Text(row, 20);
     migration.dsm_handle = Number<uint32_t>(row, 21);
     migration.schema_restored = Flag(row, 22);
+    migration.publications_as_of = Text(row, 23);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -373,6 +375,11 @@ SetSlotPlan(const Migration &migration) {
            {OrNull(migration.slot_name), BoolText(migration.slot_created),
             TextArrayLiteral(migration.publications), BoolText(migration.publications_created),
             OrNull(migration.origin_name)});
+}
+
+void
+SetPublicationsAsOf(int32_t id, const std::string &xid) {
+    Update(id, "publications_as_of = $2", {OrNull(xid)});
 }
 
 void

@@ -39,6 +39,7 @@ struct Migration {
     bool slot_created = false;
     std::vector<std::string> publications;
     bool publications_created = false;
+    std::string publications_as_of; // stage::PublicationState::newest
     std::string origin_name;
     Lsn snapshot_lsn;
     std::string snapshot_name;
@@ -81,6 +82,7 @@ void SetPauseAfter(int32_t id, const std::vector<Stage> &stages);
 void SetDsmHandle(int32_t id, std::optional<uint32_t> handle);
 void SetEndpos(int32_t id, Lsn endpos);
 void SetSlotPlan(const Migration &migration); // slot, publications, origin: names and flags
+void SetPublicationsAsOf(int32_t id, const std::string &xid);
 void SetSourceIdentity(const Migration &migration);
 void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
 void MarkSchemaRestored(int32_t id);

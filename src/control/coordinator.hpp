@@ -16,6 +16,7 @@
 #include "source/connection.hpp"
 #include "source/replication_stream.hpp"
 #include "stage/cutover.hpp"
+#include "stage/publication.hpp"
 
 #include <chrono>
 #include <map>
@@ -125,6 +126,14 @@ class Coordinator {
     void ReadSourceFigures();
     std::chrono::milliseconds Lag() const;
 
+    // coordinator_publication.cpp
+    stage::PublicationQuestion AboutPublications(const std::vector<CopyTable> &tables) const;
+    void RememberPublications(const stage::PublicationState &state);
+    void CheckPublications(source::Connection &source, const source::WaitObserver &observer = {});
+    [[noreturn]] void ThrowUnpublished(const std::vector<CopyTable> &tables,
+                                       const std::vector<uint32_t> &unpublished);
+    void WatchPublications();
+
     SharedSegment &segment_;
     SharedState &state_;
     Migration migration_;
@@ -142,6 +151,7 @@ class Coordinator {
     std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point next_poll_{};
+    std::chrono::steady_clock::time_point next_publication_check_{};
     RateMeter rates_;
     LagHistory lag_history_;
 };

@@ -232,6 +232,10 @@ Coordinator::MakeSlot() {
                 "slot " + migration_.slot_name + " created at " +
                     migration_.snapshot_lsn.ToString());
     transaction.Commit();
+    if (migration_.publications_created) {
+        RememberPublications(
+            stage::ReadPublications(*snapshot_session_, AboutPublications(tables)));
+    }
 }
 
 // What an earlier attempt of this stage left on the source. The names are this migration's own.
@@ -243,7 +247,7 @@ Coordinator::DropLeftovers(source::ReplicationStream &stream) {
     if (!migration_.publications_created) {
         return;
     }
-    for (const char *suffix : {"", "_insert"}) {
+    for (const char *suffix : {"", stage::kInsertsOnlySuffix}) {
         stream.connection().Query("DROP PUBLICATION IF EXISTS " +
                                   QuoteIdentifier(migration_.origin_name + suffix));
     }
@@ -280,10 +284,10 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
     migration_.publications = {name};
     if (!insert_only.empty()) {
         const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
-        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + "_insert") + " FOR TABLE " +
-                         insert_only + " WITH (publish = 'insert" + truncate + "')",
+        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + stage::kInsertsOnlySuffix) +
+                         " FOR TABLE " + insert_only + " WITH (publish = 'insert" + truncate + "')",
                      show_holders);
-        migration_.publications.push_back(name + "_insert");
+        migration_.publications.push_back(name + stage::kInsertsOnlySuffix);
     }
     pg::Transaction transaction;
     SetSlotPlan(migration_);

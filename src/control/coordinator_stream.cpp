@@ -113,6 +113,7 @@ Coordinator::RunCatchupStage() {
             EnsureApply();
         }
         PollSource();
+        WatchPublications();
         const milliseconds lag = Lag();
         // Received what the source had written a moment ago, and applied that.
         const bool received = state_.source_lsn.load() == 0 ||
@@ -140,6 +141,7 @@ Coordinator::RunStreamingStage() {
         pool_.Ensure(WorkerKind::kReceiver, 1);
         EnsureApply();
         PollSource();
+        WatchPublications();
         const milliseconds lag = Lag();
         const std::string where =
             lag == milliseconds::max() ? "" : ", " + DescribeLag(lag) + " behind the source";
@@ -184,6 +186,7 @@ Coordinator::RunCutoverStage() {
         }
         transaction.Commit();
     }
+    CheckPublications(source);
     CheckInsertOnlyTables(source);
     CheckNewPartitions(source, filter);
     CheckRequests();

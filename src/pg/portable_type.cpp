@@ -55,7 +55,7 @@ IsPortable(Oid type, int sender) {
     case DATERANGEOID:
         return true;
     case INTERVALOID:
-        return HasInfiniteInterval(sender) == HasInfiniteInterval(PG_VERSION_NUM);
+        return HasInfiniteInterval(sender) == HasInfiniteInterval(kBuiltForVersion);
     default:
         return false;
     }

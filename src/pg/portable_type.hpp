@@ -11,7 +11,7 @@ namespace livemigrate::pg {
 // types; oidvector and int2vector, which send an empty one in a form that they do not receive.
 // interval only between servers that agree on 'infinity', which 17 has made of what were the
 // outermost values. `element` is that of an array, InvalidOid for others: arrays name its OID.
-// `sender` is the version that it comes from, as in PG_VERSION_NUM.
+// `sender` is the version that it comes from, such as 150004.
 bool HasPortableBinaryForm(Oid type, Oid element, int sender);
 
 } // namespace livemigrate::pg

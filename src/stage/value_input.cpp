@@ -41,7 +41,7 @@ PrepareBinary(ValueInput &input, Oid wire, MemoryContext context) {
         return;
     }
     const Oid element = OidIsValid(wire) ? get_element_type(wire) : InvalidOid;
-    if (!pg::HasPortableBinaryForm(wire, element, PG_VERSION_NUM)) {
+    if (!pg::HasPortableBinaryForm(wire, element, pg::kBuiltForVersion)) {
         return;
     }
     Oid function = InvalidOid;

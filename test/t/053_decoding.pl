@@ -87,7 +87,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     $one->finish("D $plugin", skip => qr/left_out/);
 }
 
-# D24: the publication is dropped, or loses a table, while changes stream.
+# D24: the publication is dropped, or does not send everything for a while, while changes stream.
 my $one = $pair->database('publication');
 $one->create_gate;
 $one->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
@@ -105,5 +105,57 @@ ok( $one->poll(
   $one->diagnose('D24');
 isnt($one->status_row->{state}, 'running', 'D24 nothing pretends that all is well');
 $one->abort;
+
+# A coordinator looks when it begins, and at the cutover.
+sub fails_with {
+    my ($one, $error, $label) = @_;
+    $one->wait_state('failed');
+    my $status = $one->status_row;
+    like($status->{message}, $error, "$label: the error");
+    like($status->{hint}, qr/compare_data/, "$label: what to do about the rows");
+    return $status->{hint};
+}
+
+my $altered = $pair->database('altered');
+$altered->source_sql('CREATE TABLE kept (id int PRIMARY KEY); CREATE TABLE "Ta""ble" (id int PRIMARY KEY);
+    CREATE TABLE no_key (id int)');
+$altered->start(plugin => 'pgoutput', options => { insert_only_tables => ['public.no_key'] });
+$altered->wait_stage('streaming');
+my $publication = 'livemigrate_altered';
+$altered->source_sql(qq{ALTER PUBLICATION $publication DROP TABLE "Ta""ble";
+    INSERT INTO kept VALUES (1); INSERT INTO "Ta""ble" VALUES (1)});
+$altered->set_endpos;
+my $hint = fails_with($altered, qr/no longer published on the source: "public"\."Ta""ble"/, 'D24 a table is taken out');
+my ($fix) = $hint =~ /Run on the source: (ALTER PUBLICATION .*?;) then run/;
+$altered->source_sql($fix);
+$altered->resume([]);
+fails_with($altered, qr/changed on the source: table public\."Ta""ble"/, 'D24 and put in again');
+is($altered->target_sql("SELECT message FROM livemigrate.events WHERE message ~ 'published anew'"),
+    'table public."Ta""ble" was published anew on the source', 'D24 the events keep it');
+$altered->target_sql('INSERT INTO "Ta""ble" VALUES (1)');
+$altered->resume([]);
+$altered->wait_stage('done');
+$altered->assert_equal_tables('D24 resumed');
+$altered->cleanup;
+
+my $reduced = $pair->database('reduced');
+$reduced->source_sql('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)');
+$reduced->start(plugin => 'pgoutput');
+$reduced->wait_stage('streaming');
+$reduced->source_sql('ALTER PUBLICATION livemigrate_reduced SET TABLE t WHERE (id < 5)');
+$reduced->pause;
+$reduced->wait_state('paused');
+$reduced->resume;
+fails_with($reduced, qr/"?livemigrate_reduced"? no longer sends every change/, 'D24 a row filter');
+$reduced->source_sql(q{ALTER PUBLICATION livemigrate_reduced SET TABLE t;
+    ALTER PUBLICATION livemigrate_reduced SET (publish = 'insert')});
+$reduced->resume;
+$hint = fails_with($reduced, qr/no longer sends every change/, 'D24 only inserts');
+($fix) = $hint =~ /Run on the source: (ALTER PUBLICATION .*?;)/;
+$reduced->source_sql($fix);
+$reduced->resume;
+fails_with($reduced, qr/were changed on the source: .*publication livemigrate_reduced/, 'D24 all again');
+$reduced->resume;
+$reduced->finish('D24 as it was');
 
 done_testing();
