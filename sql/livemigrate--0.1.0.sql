@@ -516,7 +516,12 @@ SELECT livemigrate.migration_name(t.migration) AS migration, t.schema_name, t.ta
        END AS bytes_done,
        t.rows_estimate AS rows_total,
        t.rows_done OPERATOR(pg_catalog.+) COALESCE(b.rows, 0) AS rows_done,
-       t.snapshot_lsn, t.started_at, t.finished_at, t.error
+       t.snapshot_lsn, t.started_at, t.finished_at, t.error,
+       CASE WHEN t.started_at IS NOT NULL THEN
+         ((t.bytes_done OPERATOR(pg_catalog.+) COALESCE(b.bytes, 0)) OPERATOR(pg_catalog./) NULLIF(
+           pg_catalog.date_part('epoch', COALESCE(t.finished_at, pg_catalog.clock_timestamp())
+             OPERATOR(pg_catalog.-) t.started_at), 0))::bigint
+       END AS bytes_per_second
 FROM livemigrate.table_copy t
 LEFT JOIN begun b ON b.migration OPERATOR(pg_catalog.=) t.migration
                  AND b.table_id OPERATOR(pg_catalog.=) t.id;

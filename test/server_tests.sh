@@ -86,14 +86,19 @@ make_clusters() {
     export LIVEMIGRATE_CLUSTERS=$work/clusters
 }
 
-# shellcheck disable=SC2086
+# Those that take long first, so that none of them is left alone at the end.
+all_tests() {
+    (cd "$root" && grep -l '^# Takes long' test/t/*.pl && grep -L '^# Takes long' test/t/*.pl)
+}
+
+# shellcheck disable=SC2046,SC2086
 run_tap() {
     find_source_servers
     make_clusters
     run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
         PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
         TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
-        prove --jobs "${PROVE_JOBS:-4}" --timer --directives ${PROVE_TESTS:-test/t/*.pl}
+        prove --jobs "${PROVE_JOBS:-4}" --timer --directives ${PROVE_TESTS:-$(all_tests)}
 }
 
 # The end of each log, with its name above it.

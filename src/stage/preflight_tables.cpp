@@ -7,6 +7,7 @@
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 namespace livemigrate::stage {
@@ -232,6 +233,33 @@ CheckLargeObjects(PreflightRun &run) {
     }
 }
 
+// A reg* column travels as a name, which the target looks up; an OID as a number, which stands for
+// the same thing there if that is a large object, or built in.
+void
+CheckOidColumns(PreflightRun &run) {
+    const pg::SqlResult found = run.source.Query(
+        "SELECT c.oid, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' "
+        "ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
+        "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
+        "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
+        "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' "
+        "AND 'pg_catalog.oid'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype) "
+        "GROUP BY c.oid");
+    std::map<uint32_t, std::string> columns;
+    for (const pg::SqlRow &row : found.rows) {
+        columns[pg::Number<uint32_t>(row, 0)] = pg::Text(row, 1);
+    }
+    for (const SourceTable &table : run.result.tables) {
+        const auto column = columns.find(table.oid);
+        if (column != columns.end() && run.HasData(table)) {
+            run.Notice("oid_columns", TableName(table),
+                       TableWord(table) + " has OIDs in " + column->second +
+                           ": they arrive as they are; those of large objects stay valid, those of "
+                           "tables, functions and roles do not");
+        }
+    }
+}
+
 // Tables of these extensions hold their own catalogs, which rows copied into would break.
 void
 CheckTableExtensions(PreflightRun &run) {
@@ -263,6 +291,7 @@ CheckTables(PreflightRun &run) {
     CheckForeignTables(run);
     CheckDeferrableKeys(run);
     CheckLargeObjects(run);
+    CheckOidColumns(run);
 }
 
 } // namespace livemigrate::stage

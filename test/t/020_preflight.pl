@@ -213,6 +213,8 @@ CREATE TABLE by_index (a int NOT NULL);
 CREATE UNIQUE INDEX by_index_a ON by_index (a);
 ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_a;
 CREATE UNLOGGED TABLE unlogged (a int);
+CREATE DOMAIN reference AS oid;
+CREATE TABLE oids (id int PRIMARY KEY, o oid, many oid[], "a b" reference, r regclass);
 INSERT INTO no_key VALUES (1); INSERT INTO "odd
 name; -- ""x""" VALUES (1); INSERT INTO unique_only VALUES (1, 1);
 INSERT INTO unique_null VALUES (1, 1); INSERT INTO deferrable_key VALUES (1);
@@ -231,6 +233,8 @@ SQL
     ok(select_rows('replica_identity', 'warning', qr/"empty"/, @rows), 'I01 an empty table: a warning')
       or diag say_rows(@rows);
     ok(select_rows('unlogged_tables', 'notice', qr/"unlogged"/, @rows), 'C20 unlogged is announced');
+    my ($oids) = select_rows('oid_columns', 'notice', undef, @rows);
+    like($oids->{message}, qr/"oids" has OIDs in o, many, "a b":/, 'T07 OIDs are announced');
     ok(select_rows('foreign_tables', 'notice', qr/"far_away"/, @rows), 'C20 foreign is announced');
     ok(select_rows('deferrable_keys', 'warning', qr/deferrable_key/, @rows), 'I10 a deferrable key');
     my ($row) = select_rows('replica_identity', 'error', qr/unique_only/, @rows);

@@ -1,5 +1,6 @@
 # X09, R06: the connection is lost in the middle of a large transaction, again and again, while
 # its beginning is already being written. It must be applied once, whole, and apply must go on.
+# Takes long.
 use strict;
 use warnings;
 

@@ -1,6 +1,7 @@
 # What stops a batch in the middle: the error names table and transaction, what is before that
 # transaction stays and nothing else, and once the cause is gone everything is applied.  And what
 # must not stop it: locks, deadlocks, other sessions, changes of the target's tables and types.
+# Takes long.
 use strict;
 use warnings;
 

@@ -1,5 +1,6 @@
 # T11-T15, X05-X13: rows of the largest size, definitions that change under apply, and sessions of
 # the target that are in its way.
+# Takes long.
 use strict;
 use warnings;
 

@@ -1,5 +1,6 @@
 # X10: several apply workers, each with its share of every transaction. Random changes, of which some
 # concern all workers, with both plugins; any worker may die; the end is equal tables.
+# Takes long.
 use strict;
 use warnings;
 

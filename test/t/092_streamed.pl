@@ -1,5 +1,6 @@
 # D22: transactions that the source sends in chunks before they end. Only what was committed arrives,
 # once, whatever is interrupted and however many chunks of others stand between.
+# Takes long.
 use strict;
 use warnings;
 

@@ -1,6 +1,7 @@
 # More of migration_check on one pair of servers: S04, S05, S09, S10, S13, S14, G07, G08, G10 and
 # triggers that fire on the target. Each finding is provoked, its fix is run as it is, and then the
 # check is green.
+# Takes long.
 use strict;
 use warnings;
 

@@ -1,0 +1,43 @@
+# What the copy leaves on the target: pages that are frozen and known to be visible, and with wal_level =
+# minimal hardly any WAL.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new(target_conf => "wal_level = minimal\nmax_wal_senders = 0\n");
+$pair->source_sql(<<'SQL');
+CREATE TABLE whole (id int PRIMARY KEY, v text);
+INSERT INTO whole SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 30000) g;
+CREATE TABLE partitioned (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE partition PARTITION OF partitioned DEFAULT;
+INSERT INTO partitioned SELECT generate_series(1, 100000);
+SQL
+$pair->start(pause_after => ['schema']);
+$pair->wait_state('paused');
+my $before = $pair->target_sql('SELECT pg_current_wal_insert_lsn()');
+$pair->resume(['data']);
+$pair->wait_state('paused');
+my ($wal, $size) = split /\|/, $pair->target_sql("SELECT pg_current_wal_insert_lsn() - '$before',
+    pg_relation_size('whole') + pg_relation_size('partition')");
+cmp_ok($size, '>', 10 << 20, 'more than 10 MB of rows');
+cmp_ok($wal, '<', $size / 10, 'wal_level = minimal: less than a tenth of it as WAL') or diag $wal;
+
+SKIP: {
+    my ($rc) = $pair->target->psql($pair->dbname, 'CREATE EXTENSION pg_visibility SCHEMA pg_catalog');
+    skip 'pg_visibility is not installed', 2 if $rc != 0;
+    for my $table (qw(whole partition)) {
+        is( $pair->target_sql("SELECT all_visible = pages AND all_frozen = pages
+                FROM pg_visibility_map_summary('$table'),
+                    LATERAL (SELECT pg_relation_size('$table') / 8192 AS pages) p"),
+            't', "$table: every page is frozen");
+    }
+    $pair->target_sql('DROP EXTENSION pg_visibility');
+}
+$pair->resume([]);
+$pair->wait_stage('streaming');
+$pair->finish('wal_level = minimal');
+done_testing();
