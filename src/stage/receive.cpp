@@ -33,7 +33,7 @@ constexpr milliseconds kFeedbackInterval{20};
 constexpr milliseconds kSyncInterval{200};
 // While there is a backlog the receiver lets the socket fill for this long between bursts: a client
 // that is always ready costs the walsender a send per message (doc/architecture.md, "Bursts").
-constexpr milliseconds kBurstPause{5};
+constexpr milliseconds kBurstPause{10};
 constexpr size_t kBurstBytes = 256 * 1024;
 // This far behind the source there is a backlog, however little came at once.
 constexpr uint64_t kBacklogBytes = 1 << 20;
