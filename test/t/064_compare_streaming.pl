@@ -88,9 +88,12 @@ for my $end (qw(cancel terminate)) {
     my $pid = $session->query('SELECT pg_backend_pid()');
     $session->query_until(qr/begins/, "\\echo begins\n$set SET livemigrate.compare_holds_apply = on;"
             . " SET livemigrate.compare_rate_limit = '8MB'; SELECT count(*) FROM livemigrate.compare_data();\n");
-    # Planning needs the table, so the lock comes behind it: the small tables are the last.
+    # Planning needs the table, so the lock comes behind it, when workers compare: the small tables
+    # are the last. The progress alone may still be that of the run before.
     ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress
-            WHERE NOT ended AND table_name = 'million' AND ranges_done > 0") == 1 }), "$end: the progress is shown");
+            WHERE NOT ended AND table_name = 'million' AND ranges_done > 0 AND EXISTS (SELECT FROM
+                livemigrate.workers WHERE kind = 'compare' AND what ~ 'public.million')") == 1 }),
+        "$end: the progress is shown");
     my $lock = $pair->lock_table($target, 'pairs');
     ok( $pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.workers
             WHERE kind = 'compare' AND what = 'comparing public.pairs'") == 1 }),
