@@ -92,6 +92,8 @@ restart_when_blocked('while an index build waits for a lock', $target, $lock);
 $busy->wait_stage('indexes');
 $busy->wait_state('paused');
 
+# What was written before the new snapshot came with the copy: apply needs something of its own.
+$busy->work(10);
 $lock = $busy->lock_table($target, 'ledger.account');
 $busy->resume;
 restart_when_blocked('while apply waits for a lock', $target, $lock);

@@ -40,6 +40,9 @@ use Time::HiRes qw(time usleep);
 # What runs in the background: psql sessions and pgbench, ended at the end whatever happens.
 my @background;
 
+# The sessions of the poll that goes on, by server and database, from its second look on.
+our $looking_again;
+
 END {
     my $exit_code = $?;
     eval { $_->kill_kill(grace => 1) } for map { $_->{run} } @background;
@@ -177,12 +180,29 @@ sub conninfo {
 # A statement that hangs ends the test, not the patience of whoever waits for it.
 sub source_sql {
     my ($self, $sql) = @_;
-    return $self->source->safe_psql($self->dbname, $sql, timeout => 120);
+    return $self->_sql($self->source, $self->dbname, $sql);
 }
 
 sub target_sql {
     my ($self, $sql) = @_;
-    return $self->target->safe_psql($self->dbname, $sql, timeout => 120);
+    return $self->_sql($self->target, $self->dbname, $sql);
+}
+
+# What poll() asks again goes through one session, which lasts as long as the poll: a new psql and a
+# new backend for each look cost more than what they look at. What fails there is asked as usual.
+sub _sql {
+    my ($self, $node, $dbname, $sql) = @_;
+    if ($looking_again) {
+        my $session = \$looking_again->{ $node->name . "/$dbname" };
+        my $answer  = eval {
+            $$session //= $self->session($node, undef, $dbname);
+            $$session->query_safe($sql);
+        };
+        return $answer if defined $answer;
+        $self->end_session($$session) if $$session;
+        $$session = undef;
+    }
+    return $node->safe_psql($dbname, $sql, timeout => 120);
 }
 
 # Runs a statement on the target that should fail; gives sqlstate, message, detail, hint, or an
@@ -270,19 +290,27 @@ sub wait_stage {
     die "stage $stage was not reached\n";
 }
 
-# Polls until the callback returns true; undef when the time is over. Less and less often, for what waits
-# long: a look costs two processes, a tenth of what the tests of one machine do.
+# Polls until the callback returns true; undef when the time is over. Less and less often, for what
+# waits long.
 sub poll {
     my ($self, $callback, $seconds) = @_;
     my $deadline = time + ($seconds // $ENV{PG_TEST_TIMEOUT_DEFAULT});
     my $pause    = 50_000;
-    while (time < $deadline) {
-        my $result = $callback->();
-        return $result if $result;
-        usleep($pause);
-        $pause = min($pause * 1.5, 400_000);
-    }
-    return;
+    my ($result, %sessions);
+    local $looking_again;
+    my $lived = eval {
+        until ($result = $callback->()) {
+            last if time >= $deadline;
+            usleep($pause);
+            $pause         = min($pause * 1.5, 400_000);
+            $looking_again = \%sessions;
+        }
+        1;
+    };
+    my $error = $@;
+    $self->end_session($_) for grep { $_ } values %sessions;
+    die $error unless $lived;
+    return $result || undef;
 }
 
 # Waits until the migration is in one of the given states; another final state ends the test.
@@ -292,10 +320,10 @@ sub wait_state {
     my $last   = '';
     my $found  = $self->poll(
         sub {
-            my ($rc, $out)
-                = $self->target->psql($self->dbname,
-                'SELECT state FROM livemigrate.migration_status(' . $self->_named . ')');
-            $last = $rc == 0 ? $out : "psql returned $rc";
+            $last = eval {
+                $self->target_sql(
+                    'SELECT state FROM livemigrate.migration_status(' . $self->_named . ')');
+            } // $@;
             return 1 if $last =~ $wanted;
             return $last =~ /^(?:failed|done|aborted)$/ ? -1 : 0;
         },
@@ -444,8 +472,8 @@ sub crash_and_start {
 
 # A session that holds a lock (or any open transaction) until end_session.
 sub session {
-    my ($self, $node, $sql) = @_;
-    my $session = $node->background_psql($self->dbname, on_error_stop => 0);
+    my ($self, $node, $sql, $dbname) = @_;
+    my $session = $node->background_psql($dbname // $self->dbname, on_error_stop => 0);
     push @background, $session;
     $session->query_safe($sql) if defined $sql;
     return $session;
@@ -470,8 +498,8 @@ sub wait_blocked {
     my $sql = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
         . " AND (backend_type ~ 'livemigrate' OR application_name ~ 'livemigrate|pg_dump')";
     $self->poll(sub {
-        my ($rc, $out) = $node->psql('postgres', $sql);
-        return $rc == 0 && $out > 0;
+        my $out = eval { $self->_sql($node, 'postgres', $sql) };
+        return defined $out && $out > 0;
     }) and return 1;
     $self->diagnose('nothing is blocked on ' . $node->name);
     die "nothing is blocked\n";
