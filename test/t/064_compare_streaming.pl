@@ -9,6 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $pair = LiveMigrate::Test->new;
 my ($source, $target) = ($pair->source, $pair->target);
@@ -16,6 +17,7 @@ $pair->create_ledger;
 $pair->source_sql(<<'SQL');
 CREATE TABLE million (id int PRIMARY KEY, v int, t text);
 INSERT INTO million SELECT g, g % 7, 'row ' || g FROM generate_series(1, 1000000) g;
+CREATE TABLE part AS SELECT * FROM million WHERE id <= 200000; ALTER TABLE part ADD PRIMARY KEY (id);
 CREATE TABLE no_key (a int, b text); ALTER TABLE no_key REPLICA IDENTITY FULL;
 INSERT INTO no_key SELECT g % 100, 'x' FROM generate_series(1, 500) g;
 CREATE TABLE pairs (a int, b text, v text, PRIMARY KEY (b, a));
@@ -50,6 +52,10 @@ ok($pair->poll(sub { $pair->status_row->{message} !~ /held/ }), 'apply is not he
 is($source->safe_psql('app', "SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'compare'"),
     '0', 'no slot is left');
 
+# From here on it is enough that something is written.
+$pair->stop_load;
+$pair->start_load(rate => 20);
+
 # --- V02 one bit of a million rows, and rows that only one side has
 $pair->target_sql(<<'SQL');
 SET session_replication_role = replica;
@@ -83,21 +89,32 @@ UPDATE no_key SET b = 'x' WHERE b = 'y';
 SQL
 
 # --- V06 interrupted, seen while it goes on, and resumed; apply goes on after cancel and kill
+my $smaller = "SET livemigrate.compare_range_size = '2MB'; SET livemigrate.compare_jobs = 3;";
+my $chosen = "tables => '{public.part,public.no_key,public.pairs}'";
+# Planning needs the table, so the lock comes behind it, when workers compare, but before they come to
+# the small tables, which are the last. The progress alone may still be that of the run before.
+my $compares_part = <<'SQL';
+SELECT EXISTS (SELECT FROM livemigrate.compare_progress WHERE NOT ended AND table_name = 'part' AND ranges_done > 0)
+    AND EXISTS (SELECT FROM livemigrate.workers WHERE kind = 'compare' AND what ~ 'public.part')
+SQL
 for my $end (qw(cancel terminate)) {
     my $session = $target->background_psql('app', on_error_stop => 0);
     my $pid = $session->query('SELECT pg_backend_pid()');
-    $session->query_until(qr/begins/, "\\echo begins\n$set SET livemigrate.compare_holds_apply = on;"
-            . " SET livemigrate.compare_rate_limit = '8MB'; SELECT count(*) FROM livemigrate.compare_data();\n");
-    # Planning needs the table, so the lock comes behind it, when workers compare: the small tables
-    # are the last. The progress alone may still be that of the run before.
-    ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress
-            WHERE NOT ended AND table_name = 'million' AND ranges_done > 0 AND EXISTS (SELECT FROM
-                livemigrate.workers WHERE kind = 'compare' AND what ~ 'public.million')") == 1 }),
-        "$end: the progress is shown");
-    my $lock = $pair->lock_table($target, 'pairs');
+    $session->query_until(qr/begins/, "\\echo begins\n$smaller SET livemigrate.compare_holds_apply = on;"
+            . " SET livemigrate.compare_rate_limit = '2MB'; SELECT count(*) FROM livemigrate.compare_data($chosen);\n");
+    my $lock = $pair->session($target);
+    for (1 .. 6000) {
+        last if $lock->query_safe($compares_part) eq 't';
+        usleep(10_000);
+    }
+    $lock->query_safe('BEGIN; LOCK TABLE pairs IN ACCESS EXCLUSIVE MODE');
+    is($pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress WHERE NOT ended
+            AND table_name = 'part' AND ranges_done > 0"), '1', "$end: the progress is shown");
     ok( $pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.workers
             WHERE kind = 'compare' AND what = 'comparing public.pairs'") == 1 }),
         "$end: workers show what they compare");
+    ok( $pair->poll(sub { $pair->target_sql("SELECT ranges = ranges_done FROM livemigrate.compare_progress
+            WHERE NOT ended AND table_name = 'part'") eq 't' }), "$end: only the locked table is left");
     $pair->source_sql("INSERT INTO no_key VALUES (-1, '$end')");
     ok($pair->poll(sub { $pair->status_row->{message} =~ /apply is held for a comparison by process $pid/ }),
         "$end: apply is held on request, and the status says so");
@@ -111,11 +128,11 @@ for my $end (qw(cancel terminate)) {
     eval { $session->quit };
 }
 my ($rc, $out, $err) = $target->psql('app',
-    "$set SELECT string_agg(relation, ',') FILTER (WHERE NOT equal), count(*) FROM livemigrate.compare_data(resume => true)");
+    "$smaller SELECT string_agg(relation, ',') FILTER (WHERE NOT equal), count(*) FROM livemigrate.compare_data($chosen, resume => true)");
 like($out, qr/^\|\d+$/, 'V06 resumed: nothing differs') or diag $err;
 is($pair->target_sql("SELECT count(*) FROM livemigrate.comparison_range r JOIN livemigrate.comparison_range f USING (run)
-        WHERE r.table_name = 'pairs' AND f.table_name = 'million' AND f.finished_at < r.started_at - interval '1 ms' AND r.ended"),
-    $pair->target_sql("SELECT ranges FROM livemigrate.compare_progress WHERE table_name = 'million'"),
+        WHERE r.table_name = 'pairs' AND f.table_name = 'part' AND f.finished_at < r.started_at - interval '1 ms' AND r.ended"),
+    $pair->target_sql("SELECT ranges FROM livemigrate.compare_progress WHERE table_name = 'part'"),
     'V06 what was known was not read again');
 
 # --- a limit on the hold: an old transaction on the source keeps a common position from coming
