@@ -278,8 +278,10 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
     const std::string name = migration_.origin_name;
     // It locks its tables against other changes of their definition.
     const auto show_holders = [&] { ShowLockHolders(PQbackendPID(source.raw())); };
+    const bool sends_generated = source.server_version() >= source::kSendsGeneratedVersion;
     source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
-                     (full.empty() ? "" : " FOR TABLE " + full),
+                     (full.empty() ? "" : " FOR TABLE " + full) +
+                     (sends_generated ? " WITH (publish_generated_columns = stored)" : ""),
                  show_holders);
     migration_.publications = {name};
     if (!insert_only.empty()) {

@@ -19,4 +19,9 @@ Oid RoutingRelation(Oid relid);
 // The names of a partitioned table's leaves, qualified and quoted. REQUIRES: an open transaction.
 std::vector<std::string> LeafPartitions(Oid root);
 
+// The ancestors of which every leaf is among the tables, and that are not there themselves: what a
+// TRUNCATE of a partitioned table names, where the stream has its partitions only. REQUIRES: an
+// open transaction.
+std::vector<Oid> RootsOfWhole(const std::vector<Oid> &tables);
+
 } // namespace livemigrate::pg

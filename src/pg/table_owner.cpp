@@ -16,9 +16,6 @@ extern "C" {
 
 namespace livemigrate::pg {
 
-namespace {
-
-// Statements name the table, which takes a right that its owner need not have.
 bool
 MayUseSchemaOf(Oid relid, Oid role) {
     return Query("SELECT pg_catalog.has_schema_privilege($2::oid, c.relnamespace, 'USAGE') "
@@ -26,8 +23,6 @@ MayUseSchemaOf(Oid relid, Oid role) {
                  {std::to_string(relid), std::to_string(role)})
                .Scalar() == "t";
 }
-
-} // namespace
 
 Oid
 OwnerToWriteAs(Oid relid) {

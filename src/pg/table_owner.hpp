@@ -16,6 +16,10 @@ namespace livemigrate::pg {
 // role that migrates. REQUIRES: an open transaction.
 Oid OwnerToWriteAs(Oid relid);
 
+// Whether the role may use the schema of the table, as a statement that names the table must.
+// REQUIRES: an open transaction.
+bool MayUseSchemaOf(Oid relid, Oid role);
+
 // For the life of a scope the session is that role, in a security-restricted operation as when
 // PostgreSQL builds an index; an invalid Oid changes nothing. Row security does not bind the owner
 // meanwhile, and settings that the table's code changes are put back. REQUIRES: an open

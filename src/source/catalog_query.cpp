@@ -46,7 +46,11 @@ WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user
 // Opening each table to look at its files takes most of the time, and is left out where the sizes
 // are not wanted. The common table expressions are read once each, so that nothing is done per
 // table but what has to be: two stat() for the sizes. A replica identity is usable as
-// RelationGetIndexList() and RelationGetReplicaIndex() see it: valid, immediate, chosen.
+// RelationGetIndexList() and RelationGetReplicaIndex() see it: valid, immediate, chosen; and if the
+// stream has all of its columns, which the source does not look at before 18: until then pgoutput
+// leaves every generated column out, from 18 our publication sends the stored ones, and the source
+// refuses UPDATE and DELETE where a virtual one is part of the identity
+// (pub_contains_invalid_column() of publicationcmds.c).
 constexpr char kListTables[] = R"sql(
 WITH locked AS (
     SELECT DISTINCT relation FROM pg_catalog.pg_locks
@@ -61,13 +65,25 @@ config AS (
     FROM pg_catalog.pg_extension e,
          ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition))
              AS f(relid, condition)),
+unsent AS (
+    SELECT a.attrelid, pg_catalog.array_agg(a.attnum) AS columns
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND %unsent%
+    GROUP BY a.attrelid),
 key AS (
     SELECT i.indrelid,
            pg_catalog.bool_or(i.indisprimary) AS has_primary,
-           pg_catalog.bool_or(i.indisprimary AND i.indisvalid AND i.indimmediate) AS usable_primary,
-           pg_catalog.bool_or(i.indisreplident AND i.indisvalid AND i.indimmediate) AS usable_index,
+           pg_catalog.bool_or(i.indisprimary AND is_usable) AS usable_primary,
+           pg_catalog.bool_or(i.indisreplident AND is_usable) AS usable_index,
+           pg_catalog.bool_or((i.indisprimary OR i.indisreplident) AND has_unsent) AS has_unsent,
            pg_catalog.bool_or(NOT i.indimmediate) AS is_deferrable
-    FROM pg_catalog.pg_index i GROUP BY i.indrelid),
+    FROM pg_catalog.pg_index i
+    LEFT JOIN unsent ON unsent.attrelid = i.indrelid
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(unsent.columns && i.indkey::int2[], false) AS has_unsent) s
+    CROSS JOIN LATERAL (
+        SELECT i.indisvalid AND i.indimmediate AND NOT s.has_unsent AS is_usable) u
+    GROUP BY i.indrelid),
 lossy AS (
     SELECT DISTINCT a.attrelid FROM pg_catalog.pg_attribute a
     WHERE a.attnum > 0 AND NOT a.attisdropped
@@ -79,10 +95,14 @@ user_table AS (
            COALESCE(key.has_primary, false) AS has_primary,
            COALESCE(key.usable_primary, false) AS usable_primary,
            COALESCE(key.is_deferrable, false) AS is_deferrable,
-           CASE c.relreplident WHEN 'f' THEN true
+           CASE c.relreplident WHEN 'f' THEN NOT %full_is_checked% OR unsent.attrelid IS NULL
                                WHEN 'd' THEN COALESCE(key.usable_primary, false)
                                WHEN 'i' THEN COALESCE(key.usable_index, false)
                                ELSE false END AS usable,
+           CASE c.relreplident WHEN 'n' THEN false
+                               WHEN 'f' THEN %full_is_checked% AND unsent.attrelid IS NOT NULL
+                               ELSE COALESCE(key.has_unsent, false) END AS has_unsent_key,
+           unsent.columns AS unsent_columns,
            lossy.attrelid IS NOT NULL AS is_lossy,
            locked.relation IS NOT NULL OR NOT %measured% AS is_locked
     FROM pg_catalog.pg_class c
@@ -90,6 +110,7 @@ user_table AS (
     LEFT JOIN member ON member.objid = c.oid
     LEFT JOIN config ON config.relid = c.oid
     LEFT JOIN key ON key.indrelid = c.oid
+    LEFT JOIN unsent ON unsent.attrelid = c.oid
     LEFT JOIN lossy ON lossy.attrelid = c.oid
     LEFT JOIN locked ON locked.relation = c.oid
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
@@ -104,13 +125,14 @@ SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
             WHEN t.is_locked THEN t.relpages * pg_catalog.current_setting('block_size')::int8
             ELSE pg_catalog.pg_table_size(t.relid) END,
        t.reltuples::int8, t.relfilenode, t.relreplident, t.usable, t.has_primary, t.usable_primary,
-       t.is_deferrable,
+       t.is_deferrable, t.has_unsent_key,
        CASE WHEN NOT t.usable THEN (
            SELECT pg_catalog.min(x.relname::text)
            FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
            WHERE i.indrelid = t.relid AND i.indisunique AND i.indimmediate AND i.indisvalid
              AND i.indisready AND i.indislive AND NOT i.indisprimary
              AND i.indpred IS NULL AND i.indexprs IS NULL
+             AND NOT COALESCE(t.unsent_columns && i.indkey::int2[], false)
              AND NOT EXISTS (
                  SELECT FROM pg_catalog.unnest(i.indkey::int2[]) k(attnum)
                  LEFT JOIN pg_catalog.pg_attribute a
@@ -192,6 +214,7 @@ ReadTable(const pg::SqlRow &row) {
     read(table.has_primary_key);
     read(table.primary_key_usable);
     read(table.deferrable_key);
+    read(table.unsent_key);
     read(table.candidate_index);
     read(table.is_partition);
     read(table.parent_oid);
@@ -241,16 +264,27 @@ DescribeSource(Connection &connection) {
     return info;
 }
 
+// Generated columns came with this version.
+constexpr int kGeneratedVersion = 120000;
+
 std::vector<SourceTable>
 ListTables(Connection &connection, TableSizes sizes) {
+    const int version = connection.server_version();
     std::string sql = kListTables;
-    const std::string_view placeholder = "%measured%";
-    sql.replace(sql.find(placeholder), placeholder.size(),
-                pg::BoolText(sizes == TableSizes::kMeasured));
+    const auto set = [&](std::string_view placeholder, std::string_view text) {
+        for (size_t at = 0; (at = sql.find(placeholder, at)) != std::string::npos;) {
+            sql.replace(at, placeholder.size(), text);
+        }
+    };
+    set("%measured%", pg::BoolText(sizes == TableSizes::kMeasured));
+    set("%full_is_checked%", pg::BoolText(version >= kSendsGeneratedVersion));
+    set("%unsent%", version >= kSendsGeneratedVersion ? "a.attgenerated = 'v'"
+                    : version >= kGeneratedVersion    ? "a.attgenerated <> ''"
+                                                      : "false");
     // With thousands of tables the plan's cost lets the source compile it, which takes longer than
     // running it: seconds. The setting came with 11.
     constexpr int kFirstWithJit = 110000;
-    const bool has_jit = connection.server_version() >= kFirstWithJit;
+    const bool has_jit = version >= kFirstWithJit;
     if (has_jit) {
         connection.Query("SET jit = off");
     }

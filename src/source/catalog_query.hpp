@@ -68,6 +68,7 @@ struct SourceTable {
     bool has_primary_key = false;
     bool primary_key_usable = false; // valid and not deferrable: REPLICA IDENTITY DEFAULT would do
     bool deferrable_key = false;     // a primary key, unique or exclusion constraint is deferrable
+    bool unsent_key = false;         // not usable because of a generated column, see pgoutput
     std::string candidate_index;     // could be the identity, where that is not usable; else empty
     bool is_partition = false;
     uint32_t parent_oid = 0;   // of a partition
@@ -83,6 +84,10 @@ struct SourceTable {
 
 // From this version on a partitioned table can be in a publication, and stands for its partitions.
 constexpr int kPublishesRootsVersion = 130000;
+
+// From this version on a publication can send stored generated columns, and must if they are part
+// of a replica identity.
+constexpr int kSendsGeneratedVersion = 180000;
 
 // pages and bytes of the tables: of their files, or as the last VACUUM or ANALYZE counted them.
 enum class TableSizes { kMeasured, kAsCounted };

@@ -350,7 +350,11 @@ class Applier {
                     open_changes_++;
                 }
             }
-        } else if (IsWanted(change_.relation) && IsOurs()) {
+            // wal2json sends a message for each table of the statement: what is full waits for the
+            // next change.
+            return;
+        }
+        if (IsWanted(change_.relation) && IsOurs()) {
             target_.batch().Add(change_);
             open_changes_++;
         }

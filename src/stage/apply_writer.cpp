@@ -291,7 +291,19 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
         if (owners.size() > 1 && fires_triggers) {
             ThrowManyOwners(NamesOf(relations));
         }
-        const pg::AsOwner owner(owners.size() == 1 ? *owners.begin() : InvalidOid);
+        // A foreign key of a partitioned table is also the root's, which the stream does not name.
+        for (const Oid root : pg::RootsOfWhole(tables)) {
+            tables.push_back(root);
+            owners.insert(pg::OwnerToWriteAs(root));
+        }
+        // The owner need not have rights on the schema, and only triggers run code of the table's.
+        const Oid role = owners.size() == 1 ? *owners.begin() : InvalidOid;
+        const bool as_owner =
+            OidIsValid(role) &&
+            (fires_triggers || std::all_of(tables.begin(), tables.end(), [&](Oid table) {
+                 return pg::MayUseSchemaOf(table, role);
+             }));
+        const pg::AsOwner owner(as_owner ? role : InvalidOid);
         pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {
         failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);

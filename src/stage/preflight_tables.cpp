@@ -114,7 +114,9 @@ IdentityFix(const SourceTable &table) {
         choices.push_back(alter + "REPLICA IDENTITY USING INDEX " +
                           QuoteIdentifier(table.candidate_index) + ";");
     }
-    choices.push_back(alter + "REPLICA IDENTITY FULL;");
+    if (table.replica_identity != 'f') {
+        choices.push_back(alter + "REPLICA IDENTITY FULL;");
+    }
     if (!table.has_primary_key) {
         choices.push_back(alter + "ADD PRIMARY KEY (...);");
     }
@@ -128,6 +130,13 @@ std::string
 IdentityProblem(const SourceTable &table) {
     if (table.replica_identity == 'n') {
         return "has REPLICA IDENTITY NOTHING";
+    }
+    if (table.unsent_key) {
+        return table.replica_identity == 'f'
+                   ? "has REPLICA IDENTITY FULL with a virtual generated column, with which the "
+                     "source refuses to publish UPDATE and DELETE"
+                   : "has a generated column in its replica identity, which the change stream does "
+                     "not have";
     }
     if (table.replica_identity == 'i') {
         return "has lost the index of its replica identity";

@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "utils/inval.h"
+#include "utils/syscache.h"
 }
 
 namespace livemigrate::stage {
@@ -22,14 +23,36 @@ namespace {
 // wide tables are large.
 constexpr size_t kMaxPlans = 64;
 
-// Relation cache invalidations of this session. Any of them makes every TargetRelation look at the
-// target's definition again, which is cheap and rare.
+// Invalidations of this session. Any of them makes every TargetRelation look at the target's
+// definition again, which is cheap and rare. Of the system caches those that make PostgreSQL plan a
+// kept statement anew (InitPlanCache() of plancache.c): it would look the table's name up as the
+// owner, see Run().
 uint64 invalidations = 0;
-bool callback_registered = false;
+bool callbacks_registered = false;
 
 void
-CountInvalidation(Datum, Oid) {
+CountRelationInvalidation(Datum, Oid) {
     invalidations++;
+}
+
+void
+CountSystemInvalidation(Datum, int, uint32) {
+    invalidations++;
+}
+
+void
+RegisterCallbacks() {
+    if (callbacks_registered) {
+        return;
+    }
+    pg::Call([] {
+        CacheRegisterRelcacheCallback(CountRelationInvalidation, 0);
+        for (const int cache : {PROCOID, TYPEOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID,
+                                FOREIGNDATAWRAPPEROID}) {
+            CacheRegisterSyscacheCallback(cache, CountSystemInvalidation, 0);
+        }
+    });
+    callbacks_registered = true;
 }
 
 } // namespace
@@ -37,10 +60,7 @@ CountInvalidation(Datum, Oid) {
 TargetRelation::TargetRelation(std::shared_ptr<const RemoteRelation> remote,
                                const ValueFormat &format)
     : remote_(std::move(remote)), format_(format) {
-    if (!callback_registered) {
-        pg::Call([] { CacheRegisterRelcacheCallback(CountInvalidation, 0); });
-        callback_registered = true;
-    }
+    RegisterCallbacks();
     context_ = pg::Call([] {
         return AllocSetContextCreate(TopMemoryContext, "livemigrate target relation",
                                      ALLOCSET_SMALL_SIZES);
@@ -297,12 +317,33 @@ ThrowMissingRow(const RemoteRelation &remote, const char *command) {
               "WHERE NOT equal;");
 }
 
+// A key that no longer names one row, or never did, takes the others with it.
+[[noreturn]] void
+ThrowManyRows(const RemoteRelation &remote, uint64 rows) {
+    const std::string table = QualifiedName(remote.schema, remote.name);
+    throw Error("21000", std::to_string(rows) + " rows of the target have the key of one row of " +
+                             "the source: table " + table)
+        .Detail("None of them was changed: the key in the change stream does not tell them apart.")
+        .Hint("Has the target lost a unique index, or was it written to? Compare it: SELECT * FROM "
+              "livemigrate.compare_data() WHERE NOT equal;");
+}
+
 } // namespace
+
+// Whether the row was there.
+bool
+TargetRelation::RunForOneRow(const RowChange &change, Way way) {
+    const uint64 rows = Run(change, way);
+    if (rows > 1) {
+        ThrowManyRows(*remote_, rows);
+    }
+    return rows == 1;
+}
 
 bool
 TargetRelation::Replace(const RowChange &change) {
     if (!distributed_) {
-        return Run(change, Way::kReplace) > 0;
+        return RunForOneRow(change, Way::kReplace);
     }
     // Citus inserts nothing that another statement returns, so the whole row must be in the stream.
     if (!other_columns_.empty() || !IsWholeRow(change.new_tuple)) {
@@ -314,13 +355,13 @@ TargetRelation::Replace(const RowChange &change) {
             .Hint("SELECT pg_catalog.undistribute_table(" + QuoteLiteral(table) +
                   ", cascade_via_foreign_keys => true); SELECT livemigrate.migration_resume();");
     }
-    return Run(change, Way::kDelete) > 0 && Run(change, Way::kInsert) > 0;
+    return RunForOneRow(change, Way::kDelete) && Run(change, Way::kInsert) > 0;
 }
 
 void
 TargetRelation::Update(const RowChange &change) {
     const bool done =
-        (!MustReplace(change) && Run(change) > 0) || (has_fixed_columns_ && Replace(change));
+        (!MustReplace(change) && RunForOneRow(change)) || (has_fixed_columns_ && Replace(change));
     if (!done) {
         ThrowMissingRow(*remote_, "update");
     }
@@ -328,7 +369,7 @@ TargetRelation::Update(const RowChange &change) {
 
 void
 TargetRelation::Delete(const RowChange &change) {
-    if (Run(change) == 0) {
+    if (!RunForOneRow(change)) {
         ThrowMissingRow(*remote_, "delete");
     }
 }

@@ -27,9 +27,9 @@ class TargetRelation {
     TargetRelation &operator=(const TargetRelation &) = delete;
 
     // Each applies one row change inside the open transaction and SPI connection. Throws Error
-    // P0002 when the row to update or delete is not there, 42703 when the target lacks a column
-    // that has a value, and what the statement raises. Values must be followed by a NUL byte, see
-    // ChangeBatch.
+    // P0002 when the row to update or delete is not there, 21000 when it is several, 42703 when the
+    // target lacks a column that has a value, and what the statement raises. Values must be
+    // followed by a NUL byte, see ChangeBatch.
     void Insert(const RowChange &change);
     void Update(const RowChange &change);
     void Delete(const RowChange &change);
@@ -125,6 +125,7 @@ class TargetRelation {
     bool Replace(const RowChange &change);
     // Returns the number of rows.
     uint64 Run(const RowChange &change, Way way = Way::kPlain);
+    bool RunForOneRow(const RowChange &change, Way way = Way::kPlain);
 
     std::shared_ptr<const RemoteRelation> remote_;
     ValueFormat format_;

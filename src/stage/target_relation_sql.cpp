@@ -246,10 +246,11 @@ TargetRelation::ReplaceSql(const RowChange &change, std::vector<Parameter> &para
     for (const std::string &other : other_columns_) {
         add(QuoteIdentifier(other), "gone." + QuoteIdentifier(other));
     }
+    const std::string keep = KeepOthers(change);
     return "WITH gone AS (DELETE FROM " + target_name_ + " WHERE " +
-           RowCondition(change, parameters) + " RETURNING *)" + KeepOthers(change) +
-           " INSERT INTO " + sql_name_ + " (" + names + ") OVERRIDING SYSTEM VALUE SELECT " +
-           values + " FROM gone LIMIT 1";
+           RowCondition(change, parameters) + " RETURNING *)" + keep + " INSERT INTO " + sql_name_ +
+           " (" + names + ") OVERRIDING SYSTEM VALUE SELECT " + values + " FROM gone" +
+           (keep.empty() ? "" : " LIMIT 1");
 }
 
 std::string

@@ -84,9 +84,20 @@ my @features = (
     ],
     [   12,
         'CREATE TABLE computed (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED);
-            INSERT INTO computed (id, a) SELECT g, g FROM generate_series(1, 20) g',
+            INSERT INTO computed (id, a) SELECT g, g FROM generate_series(1, 20) g;
+            CREATE TABLE computed_full (a int, twice int GENERATED ALWAYS AS (a * 2) STORED, v text);
+            ALTER TABLE computed_full REPLICA IDENTITY FULL;
+            INSERT INTO computed_full (a) SELECT g % 10 FROM generate_series(1, 20) g',
         'UPDATE computed SET a = a + 1 WHERE id < 9; INSERT INTO computed (id, a) VALUES (30, 30);
-            DELETE FROM computed WHERE id = 3'
+            DELETE FROM computed WHERE id = 3; UPDATE computed_full SET a = 30 WHERE a = 3;
+            DELETE FROM computed_full WHERE a = 4'
+    ],
+    # From 18 on the stream has stored generated columns, so that they can be part of a key.
+    [   18,
+        'CREATE TABLE computed_key (a int, twice int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY, v text);
+            INSERT INTO computed_key (a) SELECT g FROM generate_series(1, 20) g',
+        "UPDATE computed_key SET a = a + 100 WHERE a < 9; UPDATE computed_key SET v = 'w' WHERE a = 12;
+            DELETE FROM computed_key WHERE a = 10"
     ],
     [   11,
         'CREATE TABLE routed (id int, v text, PRIMARY KEY (id)) PARTITION BY HASH (id);
