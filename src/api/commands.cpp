@@ -213,6 +213,7 @@ CurrentSourcePosition(const Migration &migration) {
     return pg::Position(result.rows.at(0), 0);
 }
 
+// Of what is on the target already: a table that was copied under a later snapshot has it all.
 Lsn
 AppliedPosition(const Migration &migration) {
     if (migration.origin_name.empty()) {
@@ -220,7 +221,14 @@ AppliedPosition(const Migration &migration) {
     }
     const control::OriginPositions origins =
         control::ReadOrigins(migration.origin_name, migration.settings.apply_jobs, false);
-    return std::max(origins.furthest, migration.snapshot_lsn);
+    const Lsn copied = pg::Position(
+        pg::Query(
+            "SELECT COALESCE(pg_catalog.max(snapshot_lsn), '0/0') FROM livemigrate.table_copy "
+            "WHERE migration = $1::int",
+            {std::to_string(migration.id)})
+            .rows.at(0),
+        0);
+    return std::max({origins.furthest, migration.snapshot_lsn, copied});
 }
 
 Datum

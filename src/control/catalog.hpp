@@ -123,6 +123,10 @@ void InsertParts(int32_t id, const std::vector<CopyTask> &tasks);
 // For a new snapshot: tables that are not complete are to be planned again, ranges of large objects
 // stay as they are, those that are not copied to be claimed.
 void ResetUnfinishedParts(int32_t id);
+// Unlogged tables that were copied and have no rows on the target: a crash of it empties them.
+std::vector<CopyTable> EmptiedUnloggedTables(int32_t id);
+// Makes a complete table an unfinished one, before ResetUnfinishedParts.
+void CopyAgain(int32_t id, int32_t table);
 void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
 
 // Claims the next pending part for one of `workers` workers, or several of small tables, which are

@@ -3,9 +3,11 @@
 #include "control/catalog.hpp"
 
 #include "control/catalog_columns.hpp"
+#include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -147,6 +149,40 @@ InsertParts(int32_t id, const std::vector<CopyTask> &tasks) {
           {std::to_string(id)});
     // Thousands of new rows: without figures the planner may read all of them at each claim.
     Query("ANALYZE livemigrate.copy_part, livemigrate.table_copy");
+}
+
+std::vector<CopyTable>
+EmptiedUnloggedTables(int32_t id) {
+    const SqlResult copied =
+        Query("SELECT t.id FROM livemigrate.table_copy t "
+              "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name "
+              "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
+              "WHERE t.migration = $1::int AND t.copy_data AND t.state = 'done' "
+              "AND t.rows_done > 0 AND c.relkind = 'r' AND c.relpersistence = 'u'",
+              {std::to_string(id)});
+    if (copied.rows.empty()) {
+        return {};
+    }
+    std::set<int32_t> ids;
+    for (const Row &row : copied.rows) {
+        ids.insert(Number<int32_t>(row, 0));
+    }
+    std::vector<CopyTable> emptied;
+    for (CopyTable &table : LoadTables(id)) {
+        if (ids.contains(table.id) && Query("SELECT EXISTS (SELECT FROM ONLY " +
+                                            QualifiedName(table.schema, table.name) + ")")
+                                              .Scalar() == "f") {
+            emptied.push_back(std::move(table));
+        }
+    }
+    return emptied;
+}
+
+void
+CopyAgain(int32_t id, int32_t table) {
+    Query("UPDATE livemigrate.table_copy SET state = 'pending', finished_at = NULL "
+          "WHERE migration = $1::int AND id = $2::int",
+          {std::to_string(id), std::to_string(table)});
 }
 
 void

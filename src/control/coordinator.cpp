@@ -87,6 +87,7 @@ Coordinator::Run() {
         RestoreCounters();
         PublishCopyFigures();
         PublishJobFigures();
+        WarnOfEmptiedTables();
         while (RunStages()) {
         }
     } catch (const StopRequested &) {

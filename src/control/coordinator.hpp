@@ -76,25 +76,32 @@ class Coordinator {
     void MakeSlot();
     void DropLeftovers(source::ReplicationStream &stream);
     void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
-    void HoldSnapshot(const std::string &exported);
-    void LockTables(const std::vector<CopyTable> &tables);
     std::vector<CopyTable> ListTables(source::Connection &source,
                                       source::TableSizes sizes = source::TableSizes::kMeasured);
-    void ShowLockHolders(int waiting_pid);
     void RunRolesStage();
     void RunSchemaStage();
+    void DumpSchema();
     void CopyDatabaseSettings();
     std::vector<std::pair<std::string, std::string>> ExcludedRelations();
 
-    // coordinator_data.cpp: data and indexes.
+    // coordinator_snapshot.cpp
+    void HoldSnapshot(const std::string &exported);
     void EnsureSnapshot();
     void AcquireNewSnapshot();
+    void ReleaseSnapshot();
+    void CheckBeforeEndpos(Lsn consistent_point);
+    void LockTables(const std::vector<CopyTable> &tables);
+    void ShowLockHolders(int waiting_pid);
+    void KeepReceiving();
+    void WarnOfEmptiedTables();
+
+    // coordinator_data.cpp: data and indexes.
     void CheckDistributedTables();
     void RunDataStage();
     void CheckPlacedKeys();
     void PlanData();
+    void EmptyExisting(const std::vector<CopyTable> &tables);
     void ThrowPartError(int64_t failed);
-    void ReleaseSnapshot();
     void RunIndexStage();
     void PlanIndexes();
     void PlanIndexesAhead();

@@ -1,11 +1,10 @@
-// Stages data and indexes, and the source's snapshot.
+// Stages data and indexes.
 
 #include "pg/prelude.hpp"
 
 #include "control/coordinator.hpp"
 
 #include "control/table_selection.hpp"
-#include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "core/split_planner.hpp"
@@ -69,67 +68,6 @@ class Recount {
 };
 
 } // namespace
-
-// Stages that read the source as of the snapshot need a session under it. After a restart there is
-// none: a new consistent point then serves every table that is not complete.
-void
-Coordinator::EnsureSnapshot() {
-    if (!SnapshotIsHeld()) {
-        try {
-            AcquireNewSnapshot();
-        } catch (...) {
-            // Half taken, it is of no use: tables would be copied under a snapshot they do not
-            // name.
-            snapshot_session_.reset();
-            throw;
-        }
-    }
-    if (!receiver_wanted_) {
-        receiver_wanted_ = true;
-        pool_.Ensure(WorkerKind::kReceiver, 1);
-    }
-}
-
-void
-Coordinator::AcquireNewSnapshot() {
-    SetMessage("taking a new snapshot on the source");
-    source::Connection monitor =
-        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
-    source::ReplicationStream stream(
-        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
-    const std::string slot =
-        SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
-    const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
-        const SourceBlockers blockers = FindBlockers(monitor);
-        SetMessage("taking a new snapshot on the source: waiting for transactions there" +
-                       blockers.who,
-                   "The snapshot is taken as soon as they have ended." + blockers.command);
-        CheckRequests();
-    });
-    HoldSnapshot(made.snapshot);
-    std::vector<CopyTable> tables;
-    {
-        pg::Transaction transaction;
-        tables = LoadTables(migration_.id);
-        transaction.Commit();
-    }
-    LockTables(tables);
-    pg::Transaction transaction;
-    for (const CopyTable &table : tables) {
-        // Rows of parts that were complete belong to the old snapshot. A table in one part empties
-        // itself when it is copied; others are emptied here.
-        if (table.state == "copying" && table.parts > 1) {
-            pg::TruncateTables({pg::TableOid(table.schema, table.name)});
-        }
-    }
-    ResetUnfinishedParts(migration_.id);
-    SetTablesSnapshot(migration_.id, made.consistent_point);
-    control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
-    RecordEvent(migration_.id, "warning", migration_.stage,
-                "a new snapshot was taken at " + made.consistent_point.ToString(),
-                "Tables that were complete keep their data; the others are copied under it.");
-    transaction.Commit();
-}
 
 // Before hours of copying: keys that could not be created after it.
 void
@@ -197,6 +135,28 @@ Coordinator::ThrowPartError(int64_t failed) {
         .Hint(error->hint());
 }
 
+// Once, before anything is copied: later a table that is not complete is empty, and one that is may
+// share partitions or foreign keys with it. Of an extension's configuration tables only the rows
+// that are copied go.
+void
+Coordinator::EmptyExisting(const std::vector<CopyTable> &tables) {
+    std::vector<Oid> existing;
+    for (const CopyTable &table : tables) {
+        if (!table.copy_data || table.state == "skipped") {
+            continue;
+        }
+        if (table.is_extension_config) {
+            pg::Execute("DELETE FROM ONLY " + QualifiedName(table.schema, table.name) +
+                        (table.row_condition.empty() ? "" : " WHERE " + table.row_condition));
+        } else {
+            existing.push_back(pg::TableOid(table.schema, table.name));
+        }
+    }
+    if (!existing.empty()) {
+        pg::TruncateTables(existing);
+    }
+}
+
 void
 Coordinator::PlanData() {
     std::vector<CopyTable> tables;
@@ -255,14 +215,10 @@ Coordinator::PlanData() {
         }
     }
     pg::Transaction transaction;
-    if (migration_.settings.on_existing == OnExisting::kTruncate) {
-        std::vector<Oid> existing;
-        for (const auto &[id, table] : by_id) {
-            existing.push_back(pg::TableOid(table->schema, table->name));
-        }
-        if (!existing.empty()) {
-            pg::TruncateTables(existing);
-        }
+    const bool first_plan = std::none_of(
+        tables.begin(), tables.end(), [](const CopyTable &table) { return table.state == "done"; });
+    if (first_plan && migration_.settings.on_existing == OnExisting::kTruncate) {
+        EmptyExisting(tables);
     }
     InsertParts(migration_.id, tasks);
     transaction.Commit();
@@ -432,15 +388,6 @@ Coordinator::EnsureCopying(int64_t parts_left) {
         pool_.Ensure(WorkerKind::kIndex, static_cast<int>(std::min<int64_t>(
                                              most, pool_.Running(WorkerKind::kIndex) + ready)));
     }
-}
-
-void
-Coordinator::ReleaseSnapshot() {
-    snapshot_session_.reset();
-    migration_.snapshot_name.clear();
-    pg::Transaction transaction;
-    control::SetSnapshot(migration_.id, Lsn{}, "");
-    transaction.Commit();
 }
 
 // Tables whose rows are all there when their own copy is complete, by name: not partitions that get

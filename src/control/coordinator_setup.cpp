@@ -11,6 +11,7 @@
 #include "control/table_selection.hpp"
 #include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
+#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
@@ -33,8 +34,6 @@
 namespace livemigrate::control {
 
 namespace {
-
-constexpr size_t kLockBatch = 500;
 
 bool
 IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) {
@@ -296,62 +295,6 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
     transaction.Commit();
 }
 
-// Takes over an exported snapshot into a session of its own and exports it again from there.
-void
-Coordinator::HoldSnapshot(const std::string &exported) {
-    snapshot_session_.emplace(stage::OpenSnapshotSession(migration_.settings.source, exported));
-    const pg::SqlResult again = snapshot_session_->Query("SELECT pg_catalog.pg_export_snapshot()");
-    migration_.snapshot_name = again.Scalar().value_or("");
-    // At once: whoever waits from here on reads the migration's row again.
-    pg::Transaction transaction;
-    control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
-    transaction.Commit();
-}
-
-void
-Coordinator::ShowLockHolders(int waiting_pid) {
-    const SourceBlockers holders = FindLockHolders(migration_.settings.source, waiting_pid);
-    SetMessage("waiting for locks on the source's tables" + holders.who,
-               "The migration goes on as soon as they are released." + holders.command);
-    CheckRequests();
-}
-
-// Keeps tables from being rewritten while they are copied, and finds those that already were: to
-// the snapshot they look empty (PostgreSQL documentation, "Caveats" of MVCC).
-void
-Coordinator::LockTables(const std::vector<CopyTable> &tables) {
-    std::vector<const CopyTable *> wanted;
-    for (const CopyTable &table : tables) {
-        if (table.copy_data && table.state != "done") {
-            wanted.push_back(&table);
-        }
-    }
-    for (size_t start = 0; start < wanted.size(); start += kLockBatch) {
-        std::string names;
-        std::string oids;
-        for (size_t i = start; i < std::min(wanted.size(), start + kLockBatch); i++) {
-            names += (names.empty() ? "" : ", ") + std::string("ONLY ") +
-                     QualifiedName(wanted[i]->schema, wanted[i]->name);
-            oids += (oids.empty() ? "" : ",") + std::to_string(wanted[i]->source_oid);
-        }
-        snapshot_session_->Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE",
-                                 [&] { ShowLockHolders(PQbackendPID(snapshot_session_->raw())); });
-        const pg::SqlResult rewritten = snapshot_session_->Query(
-            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
-            "ON n.oid = c.relnamespace WHERE c.oid IN (" +
-            oids + ") AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)");
-        if (!rewritten.rows.empty()) {
-            throw Error(
-                sqlstate::kObjectInUse,
-                "table " +
-                    QualifiedName(pg::Text(rewritten.rows[0], 0), pg::Text(rewritten.rows[0], 1)) +
-                    " was rewritten on the source while the snapshot was being taken")
-                .Detail("ALTER TABLE, TRUNCATE, CLUSTER or VACUUM FULL does that. A new snapshot "
-                        "is taken.");
-        }
-    }
-}
-
 void
 Coordinator::RunRolesStage() {
     if (!migration_.settings.roles) {
@@ -419,6 +362,40 @@ Coordinator::CopyDatabaseSettings() {
     transaction.Commit();
 }
 
+// A statement that waits for our lock on a table holds up pg_dump's, and waits itself until the
+// tables are copied.
+void
+Coordinator::DumpSchema() {
+    SetMessage("dumping the schema");
+    std::optional<source::Connection> monitor;
+    const auto show_holders = [&] {
+        KeepReceiving();
+        if (!monitor) {
+            monitor.emplace(
+                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
+        }
+        const SourceBlockers holders = FindHoldersOfOurLocks(*monitor);
+        if (holders.who.empty()) {
+            SetMessage("dumping the schema");
+        } else {
+            SetMessage("dumping the schema: waiting for locks on the source's tables" + holders.who,
+                       "The migration goes on as soon as they are released." + holders.command);
+        }
+        CheckRequests();
+    };
+    try {
+        stage::DumpSchema(migration_.settings, migration_.source_version, migration_.snapshot_name,
+                          ExcludedRelations(), directory_.dump(), show_holders);
+    } catch (const Error &error) {
+        if (IsTransient(error.sqlstate()) || snapshot_session_->IsAlive()) {
+            throw;
+        }
+        throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
+            .Detail(error.detail());
+    }
+    CheckRequests();
+}
+
 void
 Coordinator::RunSchemaStage() {
     if (migration_.settings.database_settings) {
@@ -430,10 +407,7 @@ Coordinator::RunSchemaStage() {
         return;
     }
     EnsureSnapshot();
-    SetMessage("dumping the schema");
-    stage::DumpSchema(migration_.settings, migration_.source_version, migration_.snapshot_name,
-                      ExcludedRelations(), directory_.dump());
-    CheckRequests();
+    DumpSchema();
     const std::string sql = stage::RestoreText(migration_.settings, migration_.source_version,
                                                directory_.dump(), stage::DumpSection::kPreData);
     SetMessage("creating the schema");

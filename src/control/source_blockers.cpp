@@ -49,20 +49,38 @@ FindBlockers(source::Connection &monitor) {
     return blockers;
 }
 
+namespace {
+
+// `waiting` yields the pids of sessions that may wait.
+SourceBlockers
+HoldersFor(source::Connection &monitor, const std::string &waiting) {
+    SourceBlockers blockers;
+    AddSessions(blockers,
+                monitor.Query("SELECT DISTINCT b.pid, a.usename, "
+                              "pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start) "
+                              "FROM (" +
+                              waiting +
+                              ") AS w (pid) CROSS JOIN LATERAL "
+                              "pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid) "
+                              "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 3"),
+                "held by ");
+    return blockers;
+}
+
+} // namespace
+
+SourceBlockers
+FindHoldersOfOurLocks(source::Connection &monitor) {
+    return HoldersFor(monitor,
+                      "SELECT pid FROM pg_catalog.pg_stat_activity "
+                      "WHERE application_name = 'livemigrate' AND wait_event_type = 'Lock' "
+                      "AND datname = pg_catalog.current_database()");
+}
+
 SourceBlockers
 FindLockHolders(const std::string &conninfo, int waiting_pid) {
     source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
-    SourceBlockers blockers;
-    AddSessions(
-        blockers,
-        monitor.Query("SELECT b.pid, a.usename, "
-                      "pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start) "
-                      "FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(" +
-                      std::to_string(waiting_pid) +
-                      ")) AS b(pid) LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid "
-                      "LIMIT 3"),
-        "held by ");
-    return blockers;
+    return HoldersFor(monitor, "SELECT " + std::to_string(waiting_pid));
 }
 
 } // namespace livemigrate::control

@@ -15,7 +15,11 @@ struct SourceBlockers {
 // Those that were running when a slot was asked for: creating it waits for them.
 SourceBlockers FindBlockers(source::Connection &monitor);
 
-// Those that hold the lock for which a session of the source waits. Connects for it.
+// Those that hold, or wait before us for, a lock for which any session of ours waits in the
+// database.
+SourceBlockers FindHoldersOfOurLocks(source::Connection &monitor);
+
+// The same of one session of the source. Connects for it.
 SourceBlockers FindLockHolders(const std::string &conninfo, int waiting_pid);
 
 } // namespace livemigrate::control

@@ -8,6 +8,7 @@
 #include "control/apply_worker.hpp"
 #include "control/catalog.hpp"
 #include "control/shared_memory.hpp"
+#include "control/source_blockers.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
 #include "control/version_check.hpp"
@@ -21,6 +22,7 @@
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy.hpp"
+#include "stage/source_lock.hpp"
 #include "stage/index.hpp"
 #include "stage/large_object_rights.hpp"
 #include "stage/large_objects.hpp"
@@ -272,6 +274,27 @@ OpenSource(WorkerContext &context) {
                                       context.migration.snapshot_name, &context.slot.silent_since);
 }
 
+// A statement that waits for the coordinator's lock on a table, ALTER TABLE say, holds ours up,
+// which the source's deadlock detector cannot know.
+void
+LockTables(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
+    std::vector<stage::SourceTableName> tables;
+    for (const CopyTask &task : tasks) {
+        if (task.table_id) {
+            tables.push_back({task.source_oid, task.schema, task.name});
+        }
+    }
+    SetDoing(context.slot, "locking tables of the source");
+    stage::LockSourceTables(source, tables, [&] {
+        CheckCoordinator(context.state);
+        const SourceBlockers holders =
+            FindLockHolders(context.migration.settings.source, PQbackendPID(source.raw()));
+        SetDoing(context.slot, "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
+                                   (tables.size() == 1 ? "" : " and others") + " of the source" +
+                                   holders.who);
+    });
+}
+
 void
 CopyParts(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
     std::vector<uint32_t> tables;
@@ -280,6 +303,7 @@ CopyParts(WorkerContext &context, source::Connection &source, const std::vector<
             tables.push_back(task.source_oid);
         }
     }
+    LockTables(context, source, tasks);
     SetDoing(context.slot, "reading the columns of tables");
     const stage::ColumnsOfTables columns =
         tables.empty() ? stage::ColumnsOfTables() : stage::ListCopyColumns(source, tables);

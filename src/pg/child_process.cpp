@@ -4,6 +4,7 @@
 #include "pg/wait.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
@@ -19,6 +20,9 @@ namespace livemigrate::pg {
 namespace {
 
 constexpr size_t kErrorOutputLimit = 16 * 1024;
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kWaitingInterval{2};
 
 class Pipe {
   public:
@@ -178,11 +182,16 @@ RunChild(const ChildRequest &request) {
     ChildResult result;
     bool output_open = true;
     bool errors_open = true;
+    Clock::time_point next = Clock::now() + kWaitingInterval;
     while (output_open || errors_open) {
         // One descriptor per wait: the timeout looks after the other one.
         Wait({.socket = output_open ? output.read_end() : errors.read_end(),
               .for_read = true,
               .timeout = std::chrono::milliseconds(100)});
+        if (request.waiting && Clock::now() >= next) {
+            request.waiting();
+            next = Clock::now() + kWaitingInterval;
+        }
         output_open = output_open && output.Drain(result.output);
         errors_open = errors_open && errors.Drain(result.error_output);
         if (result.error_output.size() > kErrorOutputLimit) {

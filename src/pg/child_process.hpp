@@ -2,6 +2,7 @@
 // pipe that is read under the latch.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@ namespace livemigrate::pg {
 struct ChildRequest {
     std::vector<std::string> argv; // argv[0] is the path of the program
     std::vector<std::pair<std::string, std::string>> environment; // added to or replacing ours
+    std::function<void()> waiting{}; // called every few seconds while it runs; may throw to end it
 };
 
 struct ChildResult {

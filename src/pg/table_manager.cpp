@@ -222,4 +222,21 @@ TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
     Execute(sql);
 }
 
+void
+EmptyTable(Oid table) {
+    const bool is_referenced =
+        Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+              "AND confrelid = $1::oid AND conrelid <> confrelid)",
+              {std::to_string(table)})
+            .Scalar() == "t";
+    if (!is_referenced) {
+        TruncateTables({table});
+        return;
+    }
+    const auto [schema, name] = NameOf(table);
+    const LocalSettings role({{"session_replication_role", "replica"}});
+    Execute("DELETE FROM " + std::string(IsOneHeap(table) ? "ONLY " : "") +
+            QualifiedName(schema, name));
+}
+
 } // namespace livemigrate::pg

@@ -44,6 +44,10 @@ bool NodesAreJoined();
 // transaction.
 void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = false);
 
+// Takes all rows out of one table: by DELETE where a foreign key of another table points at it,
+// which lets no TRUNCATE through even where there are no rows. REQUIRES: an open transaction.
+void EmptyTable(Oid table);
+
 // The relation's schema and name. REQUIRES: an open transaction; it exists.
 std::pair<std::string, std::string> NameOf(Oid relid);
 

@@ -181,32 +181,39 @@ CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
     return false;
 }
 
+struct MaybeFilled {
+    std::string name;
+    std::string condition; // of the rows that would be copied, where others are the extension's
+};
+
 // Tables that may hold rows, judged without reading them: the roots of partitions, hypertables and
 // distributed tables have no pages of their own.
-std::vector<std::string>
+std::vector<MaybeFilled>
 ListMaybeFilled(const PreflightRun &run) {
     std::vector<std::string> schemas;
     std::vector<std::string> names;
+    std::vector<std::string> conditions;
     for (const source::SourceTable &table : run.result.tables) {
         if (run.HasData(table)) {
             schemas.push_back(table.schema);
             names.push_back(table.name);
+            conditions.push_back(table.extension_condition);
         }
     }
     const pg::SqlResult found = pg::Query(
-        "SELECT n.nspname, c.relname"
-        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
-        "      AS wanted(nspname, relname)"
+        "SELECT n.nspname, c.relname, wanted.condition"
+        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),"
+        "                 pg_catalog.unnest($3::text[])) AS wanted(nspname, relname, condition)"
         " JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name"
         " JOIN pg_catalog.pg_class c"
         "   ON c.relnamespace = n.oid AND c.relname = wanted.relname::name"
         " WHERE c.relkind <> 'r' OR c.relhassubclass OR pg_catalog.pg_relation_size(c.oid) > 0"
         "    OR EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
         " ORDER BY 1, 2",
-        {TextArrayLiteral(schemas), TextArrayLiteral(names)});
-    std::vector<std::string> tables;
+        {TextArrayLiteral(schemas), TextArrayLiteral(names), TextArrayLiteral(conditions)});
+    std::vector<MaybeFilled> tables;
     for (const pg::SqlRow &row : found.rows) {
-        tables.push_back(QualifiedName(pg::Text(row, 0), pg::Text(row, 1)));
+        tables.push_back({QualifiedName(pg::Text(row, 0), pg::Text(row, 1)), pg::Text(row, 2)});
     }
     return tables;
 }
@@ -214,9 +221,11 @@ ListMaybeFilled(const PreflightRun &run) {
 void
 CheckTablesEmpty(PreflightRun &run) {
     std::vector<std::string> filled;
-    for (const std::string &table : ListMaybeFilled(run)) {
-        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)").Scalar() == "t") {
-            filled.push_back(table);
+    for (const MaybeFilled &table : ListMaybeFilled(run)) {
+        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table.name + " " + table.condition +
+                      " LIMIT 1)")
+                .Scalar() == "t") {
+            filled.push_back(table.name);
         }
         if (filled.size() > kObjectsInFix) {
             break;

@@ -70,9 +70,28 @@ Program(const char *name, int source_version) {
     return pg::ClientBinary(name, std::max(source_version, pg::kBuiltForVersion) / 10000);
 }
 
+// What libpq and a server that ends say; of other languages nothing is known, so that such an error
+// stops the migration and does not try again.
+bool
+HasLostConnection(const std::string &errors) {
+    constexpr const char *kTexts[] = {"server closed the connection unexpectedly",
+                                      "terminating connection",
+                                      "could not connect to server",
+                                      "connection to server",
+                                      "the database system is",
+                                      "could not receive data from server"};
+    return std::any_of(std::begin(kTexts), std::end(kTexts),
+                       [&](const char *text) { return errors.find(text) != std::string::npos; });
+}
+
 std::string
 Run(const pg::ChildRequest &request, const char *program) {
     pg::ChildResult result = pg::RunChild(request);
+    if (result.exit_code != 0 && HasLostConnection(result.error_output)) {
+        throw Error(sqlstate::kConnectionFailure,
+                    std::string(program) + " lost its connection to the source")
+            .Detail(result.error_output);
+    }
     if (result.exit_code != 0) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState, std::string(program) +
                                                                  " ended with exit code " +
@@ -88,10 +107,11 @@ Run(const pg::ChildRequest &request, const char *program) {
 void
 DumpSchema(const MigrationSettings &settings, int source_version, const std::string &snapshot,
            const std::vector<std::pair<std::string, std::string>> &excluded,
-           const std::string &file) {
+           const std::string &file, const std::function<void()> &waiting) {
     const ChildConnection child = SplitPassword(settings.source);
     pg::ChildRequest request;
     request.environment = child.environment;
+    request.waiting = waiting;
     request.argv = {Program("pg_dump", source_version),
                     "--format=custom",
                     "--schema-only",

@@ -4,6 +4,7 @@
 
 #include "core/migration_settings.hpp"
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,10 +13,12 @@ namespace livemigrate::stage {
 
 // Writes the custom-format archive to `file`. `excluded` are (schema, name) of relations left out;
 // `source_version` is the source's server_version_num.
-// The password reaches pg_dump through its environment only. Throws Error with pg_dump's own words.
+// The password reaches pg_dump through its environment only. `waiting` is called every few seconds,
+// and may throw to give up. Throws Error with pg_dump's own words, 08006 when it lost its
+// connection.
 void DumpSchema(const MigrationSettings &settings, int source_version, const std::string &snapshot,
                 const std::vector<std::pair<std::string, std::string>> &excluded,
-                const std::string &file);
+                const std::string &file, const std::function<void()> &waiting = {});
 
 enum class DumpSection { kPreData, kPostData };
 
