@@ -19,6 +19,7 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
+#include "source/catalog_query.hpp"
 #include "source/connection.hpp"
 #include "stage/preflight.hpp"
 #include "stage/sequences.hpp"
@@ -203,6 +204,9 @@ Lsn
 CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    if (!migration.source_system_identifier.empty()) {
+        source::CheckSameServer(source, migration.source_system_identifier);
+    }
     CheckNothingPrepared(source);
     if (const std::optional<control::SharedSegment> segment =
             control::SharedSegment::Attach(migration.dsm_handle, migration.id)) {

@@ -168,19 +168,27 @@ CleanUp(const Migration &migration) {
     }
 }
 
+Migration
+LoadExisting(int32_t id, bool lock) {
+    std::optional<Migration> found = control::LoadMigration(id, lock);
+    if (!found) {
+        throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
+    }
+    return std::move(*found);
+}
+
 Datum
 Abort(FunctionCallInfo fcinfo) {
+    if (pg::Call([] { return IsTransactionBlock(); })) {
+        throw Error(sqlstate::kInvalidTransactionState,
+                    "migration_abort cannot run inside a transaction block")
+            .Detail("It drops the slot and removes files, which a ROLLBACK would not bring back.")
+            .Hint("COMMIT; SELECT livemigrate.migration_abort();");
+    }
     const int32_t id = control::ResolveMigration(TextArgument(fcinfo, 0), true);
-    const auto load = [id](bool lock) {
-        std::optional<Migration> found = control::LoadMigration(id, lock);
-        if (!found) {
-            throw Error(sqlstate::kUndefinedObject, "the migration does not exist any more");
-        }
-        return std::move(*found);
-    };
-    RequireOwner(load(false));
+    RequireOwner(LoadExisting(id, false));
     StopCoordinator(id);
-    Migration migration = load(true);
+    Migration migration = LoadExisting(id, true);
     if (migration.state == State::kDone) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "migration \"" + migration.settings.name + "\" is done")
@@ -199,7 +207,9 @@ Abort(FunctionCallInfo fcinfo) {
 
 Datum
 Cleanup(FunctionCallInfo fcinfo) {
-    Migration migration = LoadNamed(TextArgument(fcinfo, 0), true);
+    const int32_t id = control::ResolveMigration(TextArgument(fcinfo, 0), true);
+    Migration migration = LoadExisting(id, false);
+    RequireOwner(migration);
     if (!HasEnded(migration.state)) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "migration \"" + migration.settings.name + "\" has not ended: it is " +
@@ -208,9 +218,11 @@ Cleanup(FunctionCallInfo fcinfo) {
                                      "CALL livemigrate.migration_wait(); or, to give it up: SELECT "
                                      "livemigrate.migration_abort();"));
     }
-    // The coordinator marks the migration done and leaves; its last workers may be on their way.
-    control::AcquireForTransaction(migration.id, LockClass::kCoordinator, LockStrength::kExclusive);
-    control::AcquireForTransaction(migration.id, LockClass::kWorkers, LockStrength::kExclusive);
+    // The coordinator marks the migration done, writes its last figures to the row and leaves; its
+    // last workers may be on their way. Hence the row is locked behind that.
+    control::AcquireForTransaction(id, LockClass::kCoordinator, LockStrength::kExclusive);
+    control::AcquireForTransaction(id, LockClass::kWorkers, LockStrength::kExclusive);
+    migration = LoadExisting(id, true);
     CleanUp(migration);
     return ReturnName(migration.settings.name);
 }

@@ -39,7 +39,6 @@ ReadOrigins(const std::string &origin, int workers, bool flushed) {
 
 void
 CreateOrigins(const Migration &migration) {
-    DropOrigins(migration);
     for (int i = 0; i < migration.settings.apply_jobs; i++) {
         const std::string name = OriginOf(migration.origin_name, static_cast<uint32_t>(i));
         pg::Call([&] { replorigin_create(name.c_str()); });

@@ -169,7 +169,7 @@ LoadMigration(int32_t id, bool lock) {
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
                     "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
-                    "publications_as_of "
+                    "publications_as_of, source_timeline "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -204,6 +204,7 @@ LoadMigration(int32_t id, bool lock) {
     migration.dsm_handle = Number<uint32_t>(row, 21);
     migration.schema_restored = Flag(row, 22);
     migration.publications_as_of = Text(row, 23);
+    migration.source_timeline = Number<uint32_t>(row, 24);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -386,11 +387,25 @@ void
 SetSourceIdentity(const Migration &migration) {
     Update(migration.id,
            "source_system_identifier = $2, source_version = $3::int, source_encoding = $4, "
-           "plugin = $5, wal2json_numeric_option = $6::boolean, source_database = $7",
+           "plugin = $5, wal2json_numeric_option = $6::boolean, source_database = $7, "
+           "source_timeline = $8::int",
            {migration.source_system_identifier, std::to_string(migration.source_version),
             migration.source_encoding,
             migration.plugin ? SqlValue(std::string(PluginName(*migration.plugin))) : std::nullopt,
-            BoolText(migration.wal2json_numeric_option), migration.source_database});
+            BoolText(migration.wal2json_numeric_option), migration.source_database,
+            std::to_string(migration.source_timeline)});
+}
+
+bool
+HasSlotPlan(int32_t id) {
+    return Query("SELECT slot_name IS NOT NULL FROM livemigrate.migration WHERE id = $1::int",
+                 {std::to_string(id)})
+               .Scalar() == "t";
+}
+
+void
+SetSourceTimeline(int32_t id, uint32_t timeline) {
+    Update(id, "source_timeline = $2::int", {std::to_string(timeline)});
 }
 
 void

@@ -32,6 +32,7 @@ struct Migration {
     std::optional<Plugin> plugin;
     bool wal2json_numeric_option = false;
     std::string source_system_identifier;
+    uint32_t source_timeline = 0; // on which it was last
     int source_version = 0;
     std::string source_encoding;
     std::string source_database;
@@ -84,6 +85,9 @@ void SetEndpos(int32_t id, Lsn endpos);
 void SetSlotPlan(const Migration &migration); // slot, publications, origin: names and flags
 void SetPublicationsAsOf(int32_t id, const std::string &xid);
 void SetSourceIdentity(const Migration &migration);
+// Whether the slot's name is in the migration's row already.
+bool HasSlotPlan(int32_t id);
+void SetSourceTimeline(int32_t id, uint32_t timeline);
 void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
 void MarkSchemaRestored(int32_t id);
 void SetSpoolToken(int32_t id, const std::string &token);

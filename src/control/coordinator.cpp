@@ -6,6 +6,7 @@
 #include "control/launcher.hpp"
 #include "control/policy_jobs.hpp"
 #include "control/version_check.hpp"
+#include "core/apply_progress.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
@@ -127,7 +128,9 @@ Coordinator::RunStages() {
         if (migration_.stage == Stage::kDone) {
             return false;
         }
-        EndStage();
+        if (!EndStage()) {
+            return true;
+        }
         return migration_.state != State::kPaused || WaitForResume(true);
     } catch (const PauseRequested &) {
         EnterPause(false);
@@ -188,7 +191,9 @@ Coordinator::LeaveRetrying() {
     transaction.Commit();
 }
 
-void
+// False if it has not ended after all: endpos was set again, later, since apply ended at the old
+// one.
+bool
 Coordinator::EndStage() {
     LeaveRetrying(); // a worker may have been in trouble last, and yet come to the end
     // pause_after may have been changed by migration_resume.
@@ -196,6 +201,12 @@ Coordinator::EndStage() {
     const auto &pauses = migration_.settings.pause_after;
     const bool pause = std::find(pauses.begin(), pauses.end(), migration_.stage) != pauses.end();
     pg::Transaction transaction;
+    if (migration_.stage == Stage::kStreaming && !EndposStands()) {
+        transaction.Commit();
+        ForgetEnds(state_);
+        Reload();
+        return false;
+    }
     MarkStageEnded(migration_);
     ClearError(migration_.id);
     if (pause) {
@@ -211,6 +222,7 @@ Coordinator::EndStage() {
     if (pause && migration_.stage >= Stage::kCatchup) {
         pool_.Stop(WorkerKind::kApply);
     }
+    return true;
 }
 
 // Transient: wait and try again. Otherwise a person is needed. False when nothing must be held.
@@ -458,20 +470,6 @@ void
 Coordinator::PublishEndpos() {
     uint64_t none = 0;
     state_.endpos.compare_exchange_strong(none, migration_.endpos.value);
-}
-
-// What set_endpos publishes counts before its transaction is committed. Waits until that has ended,
-// and takes back an endpos whose transaction failed at the last moment.
-void
-Coordinator::AwaitEndpos() {
-    pg::Transaction transaction;
-    const std::optional<Migration> now = LoadMigration(migration_.id, true);
-    uint64_t reached = state_.endpos_reached.load();
-    if (now && now->endpos.value != reached) {
-        state_.endpos.compare_exchange_strong(reached, now->endpos.value);
-    }
-    transaction.Commit();
-    Reload();
 }
 
 } // namespace livemigrate::control

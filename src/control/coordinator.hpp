@@ -42,7 +42,7 @@ class Coordinator {
     bool RunStages();
     void RunStage();
     void LeaveRetrying();
-    void EndStage();
+    bool EndStage();
     bool HandleFailure(const Error &error);
     bool KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay);
     void EnterPause(bool keep_receiver);
@@ -56,7 +56,6 @@ class Coordinator {
     void SetMessage(const std::string &message, const std::string &hint = "");
     void Event(const char *severity, const std::string &message, const std::string &detail = "");
     void PublishEndpos();
-    void AwaitEndpos();
     void RestoreCounters();
     void KeepCounters();
     void MeasureRates();
@@ -72,6 +71,7 @@ class Coordinator {
     // coordinator_setup.cpp: preflight, slot, roles, schema.
     void RunPreflightStage();
     void RunSlotStage();
+    void CheckNamesAreFree();
     void UseExistingSlot(source::Connection &source);
     void MakeSlot();
     void DropLeftovers(source::ReplicationStream &stream);
@@ -121,6 +121,8 @@ class Coordinator {
     // coordinator_stream.cpp: catchup, streaming, cutover.
     void RunCatchupStage();
     void RunStreamingStage();
+    void AwaitEndpos();
+    bool EndposStands();
     void RunCutoverStage();
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);

@@ -69,6 +69,7 @@ Coordinator::RunPreflightStage() {
     migration_.plugin = result.plugin;
     migration_.wal2json_numeric_option = result.wal2json_numeric_option;
     migration_.source_system_identifier = result.source.system_identifier;
+    migration_.source_timeline = result.source.timeline;
     migration_.source_version = result.source.version_num;
     migration_.source_encoding = result.source.encoding;
     migration_.source_database = result.source.database;
@@ -114,11 +115,51 @@ Coordinator::ListTables(source::Connection &source, source::TableSizes sizes) {
     return tables;
 }
 
+// Until the migration's row has the names, what bears them is somebody else's: preflight has
+// looked, but another database of this server may have begun a migration of the same name since.
+void
+Coordinator::CheckNamesAreFree() {
+    const std::string &name = migration_.origin_name;
+    std::string taken;
+    if (pg::Query("SELECT FROM pg_catalog.pg_replication_origin WHERE roname = $1", {name})
+            .processed > 0) {
+        taken = "replication origin \"" + name + "\" exists on the target";
+    } else if (!migration_.settings.existing_slot) {
+        source::Connection source =
+            source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+        const std::string literal = QuoteLiteral(name);
+        if (!source
+                 .Query("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = " + literal)
+                 .rows.empty()) {
+            taken = "replication slot \"" + name + "\" exists on the source";
+        } else if (!source
+                        .Query("SELECT FROM pg_catalog.pg_publication WHERE pubname IN (" +
+                               literal + ", " + QuoteLiteral(name + stage::kInsertsOnlySuffix) +
+                               ")")
+                        .rows.empty()) {
+            taken = "publication \"" + name + "\" exists on the source";
+        }
+    }
+    if (!taken.empty()) {
+        throw Error(sqlstate::kDuplicateObject, taken + " already")
+            .Detail("It was made since the checks: by a migration of this name in another "
+                    "database, say.")
+            .Hint("Give this migration another name: SELECT livemigrate.migration_abort(" +
+                  QuoteLiteral(migration_.settings.name) +
+                  "); and start it with migration => '...'; or, if it is left over, drop it.");
+    }
+}
+
 void
 Coordinator::RunSlotStage() {
     migration_.origin_name = SlotName(migration_.settings.name);
     {
         pg::Transaction transaction;
+        if (HasSlotPlan(migration_.id)) {
+            DropOrigins(migration_);
+        } else {
+            CheckNamesAreFree();
+        }
         migration_.spool_token = MakeSpoolToken();
         SetSpoolToken(migration_.id, migration_.spool_token);
         // Names are in the catalog before the objects exist, so that whatever happens they can be

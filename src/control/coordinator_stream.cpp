@@ -160,11 +160,37 @@ Coordinator::RunStreamingStage() {
     pool_.Stop(WorkerKind::kReceiver);
 }
 
+// What set_endpos publishes counts before its transaction is committed. Waits until that has ended,
+// and takes back an endpos whose transaction failed at the last moment.
+void
+Coordinator::AwaitEndpos() {
+    pg::Transaction transaction;
+    EndposStands();
+    transaction.Commit();
+    Reload();
+}
+
+// Whether apply ended where the migration's row says; if not, it is told where. The row is locked
+// for the rest of the transaction: what set_endpos does behind it finds what that has committed.
+bool
+Coordinator::EndposStands() {
+    const std::optional<Migration> now = LoadMigration(migration_.id, true);
+    uint64_t reached = state_.endpos_reached.load();
+    if (now && now->endpos.value == reached) {
+        return true;
+    }
+    if (now) {
+        state_.endpos.compare_exchange_strong(reached, now->endpos.value);
+    }
+    return false;
+}
+
 void
 Coordinator::RunCutoverStage() {
     SetMessage("setting sequences");
     source::Connection source =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    source::CheckSameServer(source, migration_.source_system_identifier);
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
     {

@@ -2,13 +2,18 @@
 
 #include "control/drop_guard.hpp"
 
+#include "control/work_directory.hpp"
 #include "core/migration_state.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
 
+#include <algorithm>
+
 extern "C" {
 #include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 }
 
 namespace livemigrate::control {
@@ -55,6 +60,26 @@ RefuseWhileMigrationsLive() {
         .Hint(calls);
 }
 
+// Its migrations would be gone and their slots stay. Of another database only the directories are
+// to be seen.
+void
+RefuseDatabaseWithMigrations(Oid database) {
+    const std::vector<UnfinishedMigration> all = ListWorkDirectories();
+    if (std::none_of(all.begin(), all.end(), [database](const UnfinishedMigration &migration) {
+            return migration.database == database;
+        })) {
+        return;
+    }
+    throw Error(sqlstate::kObjectInUse,
+                std::string("cannot drop database \"") + pg::Call([database] {
+                    return get_database_name(database);
+                }) + "\": a migration in it is not cleaned up")
+        .Detail("Its replication slot on the source would hold WAL back for ever.")
+        .Hint("In that database run: SELECT livemigrate.migration_abort(migration) FROM "
+              "livemigrate.migrations WHERE state NOT IN ('done', 'aborted'); SELECT "
+              "livemigrate.migration_cleanup(migration) FROM livemigrate.migrations;");
+}
+
 void
 AtObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *argument) {
     if (next_hook != nullptr) {
@@ -63,6 +88,8 @@ AtObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
     if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
         IsMigrationTable(object_id)) {
         pg::Entry(RefuseWhileMigrationsLive);
+    } else if (access == OAT_DROP && class_id == DatabaseRelationId) {
+        pg::Entry([object_id] { RefuseDatabaseWithMigrations(object_id); });
     }
 }
 

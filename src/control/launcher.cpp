@@ -8,10 +8,15 @@
 #include "control/work_directory.hpp"
 #include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
+#include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 
 #include <chrono>
 #include <vector>
+
+extern "C" {
+#include "utils/syscache.h"
+}
 
 namespace livemigrate::control {
 
@@ -33,9 +38,31 @@ namespace {
 
 constexpr std::chrono::seconds kRetryInterval{5};
 
+// What is left of a database that was dropped would make its coordinator fail again and again.
+std::vector<UnfinishedMigration>
+MigrationsOfDatabases() {
+    std::vector<UnfinishedMigration> migrations = ListWorkDirectories();
+    std::erase_if(migrations, [](const UnfinishedMigration &migration) {
+        pg::Transaction transaction;
+        const bool exists = pg::Call([&] {
+            return SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(migration.database));
+        });
+        transaction.Commit();
+        if (!exists) {
+            ereport(LOG, (errmsg("livemigrate: migration %d belongs to a database that does not "
+                                 "exist any more, OID %u",
+                                 migration.migration, migration.database),
+                          errhint("Drop its slot on the source, and its directory in "
+                                  "livemigrate's below the data directory.")));
+        }
+        return !exists;
+    });
+    return migrations;
+}
+
 void
 RunLauncher() {
-    std::vector<UnfinishedMigration> waiting = ListWorkDirectories();
+    std::vector<UnfinishedMigration> waiting = MigrationsOfDatabases();
     while (!waiting.empty()) {
         std::vector<UnfinishedMigration> later;
         for (const UnfinishedMigration &migration : waiting) {

@@ -55,7 +55,8 @@ struct WorkerContext {
 
 class SharedReceiveObserver final : public stage::ReceiveObserver {
   public:
-    SharedReceiveObserver(SharedState &state, WorkerSlot &slot) : state_(state), slot_(slot) {}
+    explicit SharedReceiveObserver(WorkerContext &context)
+        : state_(context.state), slot_(context.slot), migration_(context.migration) {}
 
     void
     Written(SpoolPosition position, Lsn received) override {
@@ -79,6 +80,15 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
         CheckCoordinator(state_);
         state_.spool_hold.store(static_cast<uint32_t>(hold));
         state_.spool_holds.fetch_or(SpoolHoldBit(hold));
+    }
+    void
+    TimelineChanged(uint32_t timeline) override {
+        pg::Transaction transaction;
+        SetSourceTimeline(migration_.id, timeline);
+        RecordEvent(migration_.id, "warning", migration_.stage,
+                    "the source was promoted: it is on timeline " + std::to_string(timeline),
+                    "All that was received is in its history.");
+        transaction.Commit();
     }
     void
     SourceClock(int64_t offset) override {
@@ -109,6 +119,7 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
   private:
     SharedState &state_;
     WorkerSlot &slot_;
+    const Migration &migration_;
     SpoolPosition last_position_;
 };
 
@@ -125,6 +136,7 @@ RunReceiver(WorkerContext &context) {
     settings.binary = pg::StreamBinary() && *migration.plugin == Plugin::kPgoutput &&
                       migration.settings.apply_jobs == 1;
     settings.system_identifier = migration.source_system_identifier;
+    settings.timeline = migration.source_timeline;
     settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);
     settings.snapshot_lsn = migration.snapshot_lsn;
@@ -136,7 +148,7 @@ RunReceiver(WorkerContext &context) {
         transaction.Commit();
     }
     context.state.receiver_pid.store(MyProcPid);
-    SharedReceiveObserver observer(context.state, context.slot);
+    SharedReceiveObserver observer(context);
     SetDoing(context.slot, "connecting to the source");
     stage::Receive(settings, observer);
 }

@@ -298,6 +298,26 @@ ListTables(Connection &connection, TableSizes sizes) {
     return tables;
 }
 
+void
+CheckSystemIdentifier(const std::string &found, const std::string &expected) {
+    if (found != expected) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the source is another server than the one the migration began with")
+            .Detail("Its system identifier is " + found + ", not " + expected + ".")
+            .Hint("Let the connection string lead to the original source, then run: SELECT "
+                  "livemigrate.migration_resume();");
+    }
+}
+
+void
+CheckSameServer(Connection &connection, const std::string &expected) {
+    CheckSystemIdentifier(
+        connection.Query("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+            .Scalar()
+            .value_or(""),
+        expected);
+}
+
 std::vector<SourceRelation>
 ListOtherRelations(Connection &connection) {
     std::vector<SourceRelation> relations;

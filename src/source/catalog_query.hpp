@@ -96,6 +96,11 @@ enum class TableSizes { kMeasured, kAsCounted };
 std::vector<SourceTable> ListTables(Connection &connection,
                                     TableSizes sizes = TableSizes::kMeasured);
 
+// Throws Error 55000 unless the server's system identifier is `expected`: a name that leads
+// elsewhere meanwhile, to the target already, say.
+void CheckSystemIdentifier(const std::string &found, const std::string &expected);
+void CheckSameServer(Connection &connection, const std::string &expected);
+
 struct SourceRelation {
     std::string schema;
     std::string name;

@@ -2,6 +2,7 @@
 
 #include "source/replication_stream.hpp"
 
+#include "core/timeline_history.hpp"
 #include "core/sql_text.hpp"
 
 #include <utility>
@@ -37,6 +38,12 @@ ReplicationStream::IdentifySystem() {
     identity.flushed = Lsn::Parse(row.at(2).value_or("0/0"));
     identity.database = row.at(3).value_or("");
     return identity;
+}
+
+std::optional<Lsn>
+ReplicationStream::EndOfTimeline(uint32_t current, uint32_t earlier) {
+    const pg::SqlResult result = connection_.Query("TIMELINE_HISTORY " + std::to_string(current));
+    return livemigrate::EndOfTimeline(result.rows.at(0).at(1).value_or(""), earlier);
 }
 
 CreatedSlot

@@ -45,6 +45,10 @@ class ReplicationStream {
 
     SystemIdentity IdentifySystem();
 
+    // Where the server left an earlier timeline, by the history of the one it is on; nullopt if it
+    // does not come from there.
+    std::optional<Lsn> EndOfTimeline(uint32_t current, uint32_t earlier);
+
     // Creates a logical slot and exports its snapshot. Waits for all transactions that are running
     // on the source; the observer is called meanwhile. Temporary slots go with the connection.
     CreatedSlot CreateSlot(const std::string &slot, Plugin plugin, bool temporary,

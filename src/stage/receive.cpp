@@ -11,6 +11,7 @@
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/wait.hpp"
+#include "source/catalog_query.hpp"
 #include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
 #include "stage/receive_types.hpp"
@@ -94,17 +95,22 @@ CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
     return {pg::Text(row, 0), pg::Position(row, 1)};
 }
 
-void
+[[noreturn]] void
+ThrowLostChanges(Lsn received, const std::string &where, Lsn end) {
+    throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                "the source no longer has changes that came from it")
+        .Detail("Changes up to " + received.ToString() + " were received, but " + where + " at " +
+                end.ToString() +
+                ": it was failed over to a standby that lacked them, or restored. The target may "
+                "have applied some.")
+        .Hint("Start over: SELECT livemigrate.migration_abort();");
+}
+
+source::SystemIdentity
 CheckIdentity(source::ReplicationStream &stream, const ReceiveSettings &settings) {
-    const source::SystemIdentity identity = stream.IdentifySystem();
-    if (identity.system_identifier != settings.system_identifier) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "the source is another server than the one the migration began with")
-            .Detail("Its system identifier is " + identity.system_identifier + ", not " +
-                    settings.system_identifier + ".")
-            .Hint("Let the connection string lead to the original source, then run: SELECT "
-                  "livemigrate.migration_resume();");
-    }
+    source::SystemIdentity identity = stream.IdentifySystem();
+    source::CheckSystemIdentifier(identity.system_identifier, settings.system_identifier);
+    return identity;
 }
 
 // One connection's life: messages in, feedback out.
@@ -118,9 +124,10 @@ class Receiver {
 
     [[noreturn]] void
     Run() {
-        CheckIdentity(stream_, settings_);
+        const source::SystemIdentity identity = CheckIdentity(stream_, settings_);
         const SlotState slot = CheckSlot(stream_.connection(), settings_);
         OpenSpool(slot);
+        CheckHistory(identity);
         StartStreaming();
         for (;;) {
             const bool more = TakeIn();
@@ -131,6 +138,24 @@ class Receiver {
     }
 
   private:
+    // The slot would go on from `received_` whatever lies before it: a server that never had what
+    // we have of the old one skips its own changes up to there.
+    void
+    CheckHistory(const source::SystemIdentity &identity) {
+        if (identity.flushed < received_) {
+            ThrowLostChanges(received_, "its WAL ends", identity.flushed);
+        }
+        if (settings_.timeline == 0 || identity.timeline == settings_.timeline) {
+            return;
+        }
+        const std::optional<Lsn> end = stream_.EndOfTimeline(identity.timeline, settings_.timeline);
+        if (!end || *end < received_) {
+            ThrowLostChanges(received_, "it left timeline " + std::to_string(settings_.timeline),
+                             end.value_or(Lsn{}));
+        }
+        observer_.TimelineChanged(identity.timeline);
+    }
+
     void
     OpenSpool(const SlotState &slot) {
         SpoolOptions options;

@@ -21,6 +21,7 @@ struct ReceiveSettings {
     bool wal2json_numeric_option = false;
     bool binary = false;           // pgoutput: values in binary form where all types allow it
     std::string system_identifier; // of the source the migration began with
+    uint32_t timeline = 0;         // on which it was last; 0: not known
     std::string spool_directory;
     SpoolIdentity spool_identity;
     Lsn snapshot_lsn;    // where the stream begins
@@ -36,6 +37,8 @@ class ReceiveObserver {
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
     // Whether and why the stream is left on the source; kNone at the start.
     virtual void Held(SpoolHold hold) = 0;
+    // The source was promoted, with all that was received: it is on this timeline now.
+    virtual void TimelineChanged(uint32_t timeline) = 0;
     virtual void SourceClock(int64_t offset_microseconds) = 0;
     // How far apply is: committed, and flushed to the target's disk.
     virtual Lsn Applied() = 0;

@@ -44,4 +44,23 @@ $endpos->{run}->finish;
 like($endpos->{output}, qr{[0-9A-F]+/[0-9A-F]+}, 'set_endpos succeeds');
 $pair->finish('E05 set while a coordinator starts', endpos => 0);
 
+# Set again when apply has ended at the first one, and the coordinator waits for the receiver to leave.
+my $again = $pair->database('again');
+$again->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
+$again->start;
+$again->wait_stage('streaming');
+$again->source_sql('INSERT INTO t VALUES (1)');
+ok($again->poll(sub { $again->target_sql('SELECT count(*) FROM t') == 1 }), 'a change is applied');
+my $receiver = $again->worker_pid('receiver');
+kill 'STOP', $receiver;
+$again->target_sql("SELECT livemigrate.set_endpos(applied_lsn) FROM livemigrate.migration_status()");
+ok($again->poll(sub { $again->target_sql("SELECT count(*) FROM livemigrate.events
+        WHERE message ~ '^endpos .* is reached'") == 1 }), 'the first endpos is reached');
+$again->source_sql('INSERT INTO t VALUES (2)');
+my $later = $again->target_sql('SELECT livemigrate.set_endpos()');
+kill 'CONT', $receiver;
+$again->wait_stage('done');
+is($again->target_sql('SELECT endpos FROM livemigrate.migration_status()'), $later, 'the later one counts');
+$again->finish('E05 set again while streaming ends', endpos => 0);
+
 done_testing();
