@@ -4,15 +4,13 @@
 #include "pg/prelude.hpp"
 
 #include "control/advisory_lock.hpp"
-#include "control/apply_origins.hpp"
 #include "control/apply_worker.hpp"
 #include "control/catalog.hpp"
+#include "control/receiver_worker.hpp"
 #include "control/shared_memory.hpp"
 #include "control/source_blockers.hpp"
-#include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
 #include "control/version_check.hpp"
-#include "control/work_directory.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/background_worker.hpp"
@@ -26,7 +24,6 @@
 #include "stage/index.hpp"
 #include "stage/large_object_rights.hpp"
 #include "stage/large_objects.hpp"
-#include "stage/receive.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -52,106 +49,6 @@ struct WorkerContext {
     Migration migration;
     uint64_t longest_row = 0; // received over the copy worker's connection
 };
-
-class SharedReceiveObserver final : public stage::ReceiveObserver {
-  public:
-    explicit SharedReceiveObserver(WorkerContext &context)
-        : state_(context.state), slot_(context.slot), migration_(context.migration) {}
-
-    void
-    Written(SpoolPosition position, Lsn received) override {
-        CheckCoordinator(state_);
-        const bool news = position != last_position_ || received.value != state_.received_lsn;
-        // The position first: who reads received_lsn, then the position, sees all below it.
-        PublishSpoolPosition(state_, position.segment, position.offset);
-        state_.received_lsn.store(received.value);
-        last_position_ = position;
-        if (news) {
-            WakeApply(state_);
-        }
-    }
-    void
-    Flushed(Lsn flushed, uint64_t spool_bytes) override {
-        state_.flushed_lsn.store(flushed.value);
-        state_.spool_bytes.store(spool_bytes);
-    }
-    void
-    Held(SpoolHold hold) override {
-        CheckCoordinator(state_);
-        state_.spool_hold.store(static_cast<uint32_t>(hold));
-        state_.spool_holds.fetch_or(SpoolHoldBit(hold));
-    }
-    void
-    TimelineChanged(uint32_t timeline) override {
-        pg::Transaction transaction;
-        SetSourceTimeline(migration_.id, timeline);
-        RecordEvent(migration_.id, "warning", migration_.stage,
-                    "the source was promoted: it is on timeline " + std::to_string(timeline),
-                    "All that was received is in its history.");
-        transaction.Commit();
-    }
-    void
-    SourceClock(int64_t offset) override {
-        state_.source_clock_offset.store(offset);
-    }
-    Lsn
-    Applied() override {
-        return Lsn{state_.applied_lsn.load()};
-    }
-    Lsn
-    AppliedFlushed() override {
-        return Lsn{state_.applied_flushed_lsn.load()};
-    }
-    Lsn
-    SourcePosition() override {
-        return Lsn{state_.source_lsn.load()};
-    }
-    bool
-    ApplyDrained() override {
-        return state_.drained_lsn.load() != 0 &&
-               state_.drained_lsn.load() >= state_.received_lsn.load();
-    }
-    void
-    Doing(const std::string &what) override {
-        SetDoing(slot_, what);
-    }
-
-  private:
-    SharedState &state_;
-    WorkerSlot &slot_;
-    const Migration &migration_;
-    SpoolPosition last_position_;
-};
-
-void
-RunReceiver(WorkerContext &context) {
-    const Migration &migration = context.migration;
-    stage::ReceiveSettings settings;
-    settings.conninfo = migration.settings.source;
-    settings.slot = migration.slot_name;
-    settings.plugin = *migration.plugin;
-    settings.publications = migration.publications;
-    settings.wal2json_numeric_option = migration.wal2json_numeric_option;
-    // Several workers must find a row by the same bytes of its key, whenever it was received.
-    settings.binary = pg::StreamBinary() && *migration.plugin == Plugin::kPgoutput &&
-                      migration.settings.apply_jobs == 1;
-    settings.system_identifier = migration.source_system_identifier;
-    settings.timeline = migration.source_timeline;
-    settings.spool_directory = WorkDirectory(context.arguments.database, migration.id).spool();
-    settings.spool_identity = IdentityOf(migration);
-    settings.snapshot_lsn = migration.snapshot_lsn;
-    settings.spool_segment_size = pg::SpoolSegmentSize();
-    {
-        pg::Transaction transaction;
-        settings.origin_progress =
-            ReadOrigins(migration.origin_name, migration.settings.apply_jobs, true).least;
-        transaction.Commit();
-    }
-    context.state.receiver_pid.store(MyProcPid);
-    SharedReceiveObserver observer(context);
-    SetDoing(context.slot, "connecting to the source");
-    stage::Receive(settings, observer);
-}
 
 // A part as its copy ends, for FinishParts.
 FinishedPart
@@ -514,7 +411,7 @@ void
 Dispatch(WorkerContext &context) {
     switch (static_cast<WorkerKind>(context.slot.kind.load())) {
     case WorkerKind::kReceiver:
-        RunReceiver(context);
+        RunReceiver(context.state, context.slot, context.arguments.database, context.migration);
         return;
     case WorkerKind::kApply:
         RunApplyWorker(context.migration, context.arguments.database, context.state, context.slot);
