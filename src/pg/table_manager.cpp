@@ -8,6 +8,7 @@
 #include "pg/sql_row.hpp"
 
 extern "C" {
+#include "access/xact.h"
 #include "commands/extension.h"
 }
 
@@ -168,6 +169,13 @@ NodesAreJoined() {
     return JoinNodesSql().empty() ||
            Query("SELECT pg_catalog.current_setting('citus.propagate_set_commands')").Scalar() ==
                "local";
+}
+
+void
+FlushCommitBeforeNodes() {
+    if (HasExtension("citus")) {
+        Call([] { ForceSyncCommit(); });
+    }
 }
 
 namespace {

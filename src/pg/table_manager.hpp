@@ -39,6 +39,12 @@ std::string JoinNodesSql();
 // Whether the transaction has done so, or need not.
 bool NodesAreJoined();
 
+// Has the transaction's commit wait until its WAL is on disk, whatever synchronous_commit says,
+// where Citus is: other nodes commit for good right behind it, and what a crash then takes here
+// alone (the position of apply, that a part is copied) would be done there twice. REQUIRES: an open
+// transaction.
+void FlushCommitBeforeNodes();
+
 // TRUNCATE of the tables in one statement, wherever their rows lie, but not of inheritance
 // children; in replica role, too, in which Citus by itself would empty no shard. REQUIRES: an open
 // transaction.

@@ -335,6 +335,9 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         copied.longest_row = static_cast<uint64_t>(stream.longest);
     }
     FinishSource(source, stream, trace);
+    if (manager == pg::TableManager::kCitus) {
+        pg::FlushCommitBeforeNodes();
+    }
     if (through_part) {
         pg::Execute("INSERT INTO " + table + " (" + list + ") OVERRIDING SYSTEM VALUE SELECT " +
                     list + " FROM " + kPartTable);

@@ -411,7 +411,8 @@ PlanJobs(const std::string &sql,
 void
 RunJob(const SchemaJob &job) {
     // The job's row is marked done in the same transaction, so a job that is run again has left
-    // nothing behind.
+    // nothing behind: on no node.
+    pg::FlushCommitBeforeNodes();
     ExecuteStatement(job.sql);
 }
 

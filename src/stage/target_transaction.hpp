@@ -6,6 +6,7 @@
 #include "core/lsn.hpp"
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 
 #include <string>
@@ -19,6 +20,7 @@ class TargetTransaction {
         pg::Call([] { SPI_connect(); });
         if (!join_nodes.empty()) {
             pg::Execute(join_nodes);
+            pg::FlushCommitBeforeNodes();
         }
     }
 

@@ -12,7 +12,9 @@ use Test::More;
 
 my $pair = LiveMigrate::Citus->new_or_skip(
     worker_nodes => 2,
-    source_conf  => "logical_decoding_work_mem = 64kB\n");
+    source_conf  => "logical_decoding_work_mem = 64kB\n",
+    # Commits that need not be flushed are not, for as long as a crash may come.
+    target_conf => "wal_writer_delay = 10s\n");
 my $target  = $pair->target;
 my $dbname  = $pair->dbname;
 my @workers = $pair->worker_nodes;
@@ -127,7 +129,18 @@ for my $end ('COMMIT', 'ROLLBACK TO s; COMMIT', q{INSERT INTO plan VALUES (100, 
     $pair->source_sql("DELETE FROM task WHERE body LIKE 'streamed%'");
 }
 
-# A crash of any process, of the coordinator, of a node: each transaction is there once, whole.
+# A crash of any process, of the coordinator, of a node: each transaction is there once, whole, also
+# when the coordinator's commit was the last of its WAL: the nodes have committed for good by then.
+for my $i (1 .. 3) {
+    $pair->wait_for_connections($target);
+    my $pid = $pair->worker_pid('apply');
+    $pair->source_sql("INSERT INTO journal VALUES ($i, 'last')");
+    $pair->target_sql("DO 'BEGIN
+        WHILE NOT EXISTS (SELECT FROM journal WHERE line = ''last'' AND tenant_id = $i) LOOP NULL; END LOOP; END'");
+    kill KILL => $pid;
+    $pair->poll(sub { !kill 0, $pid }) or die "apply worker $pid outlived its signal\n";
+}
+$pair->wait_for_connections($target);
 churn($pair, 20);
 $pair->kill_worker('apply');
 $pair->wait_for_connections($target);
