@@ -108,9 +108,12 @@ TargetRelation::IsWholeRow(TupleView tuple) const {
     return true;
 }
 
+// Citus's planner takes no row by its place; there the columns of a key that is the
+// whole row are a key like any other.
 bool
 TargetRelation::NamesWholeRow(const RowChange &change) const {
-    return !change.old_tuple.empty() && (change.old_tuple_is_full || IsWholeRow(change.old_tuple));
+    return !change.old_tuple.empty() &&
+           (change.old_tuple_is_full || (!distributed_ && IsWholeRow(change.old_tuple)));
 }
 
 // Of a hypertable's rows with the same image, all are taken out, and all but one put back.
