@@ -128,6 +128,8 @@ SELECT livemigrate.migration_start(:source, options => 'null');
 \echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"aply_jobs": 2}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, options => '{"aply_jobs": 2}');
+\echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"": 2}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"apply_jobs": "many"}');

@@ -291,7 +291,7 @@ CREATE TABLE lag_sample (
 -- ---------------------------------------------------------------------------------------------
 
 CREATE FUNCTION migration_check(
-  source text, plugin text DEFAULT 'auto',
+  source text, plugin text DEFAULT 'auto', options jsonb DEFAULT '{}',
   OUT check_id text, OUT severity text, OUT object text, OUT message text, OUT fix text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp

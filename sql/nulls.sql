@@ -8,6 +8,8 @@ SELECT * FROM livemigrate.migration_check(source => NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM livemigrate.migration_check(:source, plugin => NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, options => NULL);
+\echo :LAST_ERROR_SQLSTATE
 
 -- migration_start
 SELECT livemigrate.migration_start(source => NULL);

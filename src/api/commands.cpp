@@ -46,6 +46,7 @@ Check(FunctionCallInfo fcinfo) {
     settings.name = "main";
     settings.requested_plugin = RequiredText(fcinfo, 1, "plugin");
     CheckPluginChoice(settings.requested_plugin);
+    ReadOptions(RequiredText(fcinfo, 2, "options"), settings);
     const stage::PreflightResult result = stage::RunPreflight(settings);
     std::vector<std::vector<pg::SqlValue>> rows;
     for (const stage::CheckRow &row : result.rows) {

@@ -1,6 +1,7 @@
 #include "api/start_options.hpp"
 
 #include "api/arguments.hpp"
+#include "control/distribution_options.hpp"
 #include "control/hypertable_options.hpp"
 #include "core/error.hpp"
 #include "core/output_plugin.hpp"
@@ -94,6 +95,8 @@ OptionRules() {
           [](MigrationSettings &settings, const std::string &value) {
               settings.database_settings = value == "true";
           }}},
+        {"distributed_tables",
+         {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadDistributions
         {"existing_slot",
          {"string",
           [](MigrationSettings &settings, const std::string &value) {
@@ -112,6 +115,8 @@ OptionRules() {
         {"publication",
          {"string", [](MigrationSettings &settings,
                        const std::string &value) { settings.publication = value; }}},
+        {"reference_tables",
+         {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadDistributions
         {"unlogged",
          {"boolean", [](MigrationSettings &settings,
                         const std::string &value) { settings.unlogged = value == "true"; }}},
@@ -144,6 +149,38 @@ ReadTableList(const std::string &json, MigrationSettings &settings) {
     }
 }
 
+// Tables that are to be an extension's on the target.
+void
+ReadManagedTables(const std::string &json, MigrationSettings &settings) {
+    settings.hypertables = control::ReadHypertables(json);
+    settings.distributions = control::ReadDistributions(json);
+    const bool makes_tables = settings.on_existing == OnExisting::kError && !settings.existing_slot;
+    if (!settings.hypertables.empty() && !makes_tables) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "option \"hypertables\" is for tables that the migration makes")
+            .Hint("Call create_hypertable() on those that are there already.");
+    }
+    if (!settings.distributions.empty() && !makes_tables) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "options \"distributed_tables\" and \"reference_tables\" are for tables that "
+                    "the migration makes")
+            .Hint("Call create_distributed_table() or create_reference_table() on those that are "
+                  "there already.");
+    }
+    for (const DistributionOption &option : settings.distributions) {
+        for (const HypertableOption &other : settings.hypertables) {
+            if (option.schema == other.schema && option.table == other.table) {
+                throw Error(sqlstate::kInvalidParameterValue,
+                            "table " + QualifiedName(option.schema, option.table) +
+                                " cannot be both a hypertable and one of Citus's")
+                    .Hint("Name it in one of the options.");
+            }
+        }
+    }
+}
+
+} // namespace
+
 void
 ReadOptions(const std::string &json, MigrationSettings &settings) {
     const pg::SqlResult kind = pg::Query("SELECT pg_catalog.jsonb_typeof($1::jsonb)", {json});
@@ -169,19 +206,15 @@ ReadOptions(const std::string &json, MigrationSettings &settings) {
         rule->second.apply(settings, pg::Text(row, 2));
     }
     ReadTableList(json, settings);
-    settings.hypertables = control::ReadHypertables(json);
-    if (!settings.hypertables.empty() &&
-        (settings.on_existing != OnExisting::kError || settings.existing_slot)) {
-        throw Error(sqlstate::kInvalidParameterValue,
-                    "option \"hypertables\" is for tables that the migration makes")
-            .Hint("Call create_hypertable() on those that are there already.");
-    }
+    ReadManagedTables(json, settings);
     if (settings.publication && !settings.existing_slot) {
         throw Error(sqlstate::kInvalidParameterValue,
                     "option \"publication\" goes with option \"existing_slot\"")
             .Hint("Without it the migration makes a publication of its own.");
     }
 }
+
+namespace {
 
 void
 CheckPatterns(const MigrationSettings &settings) {

@@ -1,5 +1,6 @@
 #include "control/catalog.hpp"
 
+#include "control/distribution_options.hpp"
 #include "control/hypertable_options.hpp"
 #include "core/call_hint.hpp"
 #include "core/conninfo.hpp"
@@ -100,6 +101,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
         settings.insert_only_tables.push_back(Text(element, 0));
     }
     settings.hypertables = ReadHypertables(Text(row, 6));
+    settings.distributions = ReadDistributions(Text(row, 6));
 }
 
 void

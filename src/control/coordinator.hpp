@@ -80,7 +80,9 @@ class Coordinator {
                                       source::TableSizes sizes = source::TableSizes::kMeasured);
     void RunRolesStage();
     void RunSchemaStage();
+    void RestoreSchema();
     void DumpSchema();
+    void DistributeTables();
     void CopyDatabaseSettings();
     std::vector<std::pair<std::string, std::string>> ExcludedRelations();
 
@@ -98,7 +100,7 @@ class Coordinator {
     // coordinator_data.cpp: data and indexes.
     void CheckDistributedTables();
     void RunDataStage();
-    void CheckPlacedKeys();
+    void CheckPlacedTables();
     void PlanData();
     void EmptyExisting(const std::vector<CopyTable> &tables);
     void ThrowPartError(int64_t failed);

@@ -15,6 +15,7 @@
 #include "pg/transaction.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
+#include "stage/citus_limits.hpp"
 #include "stage/key_problems.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/schema_dump.hpp"
@@ -69,31 +70,39 @@ class Recount {
 
 } // namespace
 
-// Before hours of copying: keys that could not be created after it.
+// Before hours of copying: what could not be created after it.
 void
-Coordinator::CheckPlacedKeys() {
+Coordinator::CheckPlacedTables() {
     if (migration_.settings.on_existing != OnExisting::kError) {
         return;
     }
     pg::Transaction transaction;
-    std::vector<stage::KeyProblem> problems;
+    std::vector<stage::TableProblem> problems;
     std::vector<stage::PlacedTable> tables;
     bool distributed = false;
     for (const CopyTable &table : LoadTables(migration_.id)) {
-        tables.push_back({table.source_oid, table.schema, table.name});
         const pg::TableManager manager = pg::ManagerOf(table.schema, table.name);
+        stage::Distribution distribution;
+        if (manager == pg::TableManager::kCitus) {
+            distribution = stage::DistributionOf(table.schema, table.name);
+            distributed = true;
+        }
+        tables.push_back({table.source_oid, table.schema, table.name, distribution});
         if (manager == pg::TableManager::kNone) {
             continue;
         }
-        distributed = distributed || manager == pg::TableManager::kCitus;
         const auto found = stage::FindKeyProblems(
             *snapshot_session_, table.source_oid, table.schema, table.name,
             pg::PlacementColumns(table.schema, table.name, manager), manager);
         problems.insert(problems.end(), found.begin(), found.end());
     }
+    size_t keys = problems.size();
     if (distributed) {
         const auto found = stage::FindForeignKeyProblems(*snapshot_session_, tables);
         problems.insert(problems.end(), found.begin(), found.end());
+        keys = problems.size();
+        const auto limits = stage::FindCitusLimits(*snapshot_session_, tables);
+        problems.insert(problems.end(), limits.begin(), limits.end());
     }
     transaction.Commit();
     if (problems.empty()) {
@@ -101,12 +110,13 @@ Coordinator::CheckPlacedKeys() {
     }
     std::string detail;
     std::string fix;
-    for (const stage::KeyProblem &problem : problems) {
+    for (const stage::TableProblem &problem : problems) {
         detail += (detail.empty() ? "" : "\n") + problem.message + ".";
-        fix += problem.fix + "\n";
+        fix += stage::LateFix(problem) + "\n";
     }
     throw Error(sqlstate::kFeatureNotSupported,
-                std::string("a key of the source cannot be on the target's ") +
+                std::string(keys > 0 ? "a key" : "a part of the schema") +
+                    " of the source cannot be on the target's " +
                     (distributed ? "distributed tables" : "hypertable"))
         .Detail(detail)
         .Hint(fix + "SELECT livemigrate.migration_resume();");
@@ -292,7 +302,7 @@ Coordinator::RunDataStage() {
         transaction.Commit();
     }
     if (!planned) {
-        CheckPlacedKeys();
+        CheckPlacedTables();
         SetMessage("planning the copy");
         PlanData();
     }

@@ -21,6 +21,7 @@
 #include "source/catalog_query.hpp"
 #include "stage/copy.hpp"
 #include "stage/database_settings.hpp"
+#include "stage/distribution.hpp"
 #include "stage/hypertable.hpp"
 #include "stage/preflight.hpp"
 #include "stage/roles.hpp"
@@ -442,11 +443,19 @@ Coordinator::RunSchemaStage() {
     if (migration_.settings.database_settings) {
         CopyDatabaseSettings();
     }
-    // It was restored in one transaction with the mark that says so: a crash behind that must not
-    // restore it again.
-    if (migration_.settings.on_existing != OnExisting::kError || migration_.schema_restored) {
+    if (migration_.settings.on_existing != OnExisting::kError) {
         return;
     }
+    // It was restored in one transaction with the mark that says so: a crash behind that must not
+    // restore it again.
+    if (!migration_.schema_restored) {
+        RestoreSchema();
+    }
+    DistributeTables();
+}
+
+void
+Coordinator::RestoreSchema() {
     EnsureSnapshot();
     DumpSchema();
     const std::string sql = stage::RestoreText(migration_.settings, migration_.source_version,
@@ -463,7 +472,30 @@ Coordinator::RunSchemaStage() {
         RecordEvent(migration_.id, "notice", migration_.stage, note);
     }
     transaction.Commit();
+    migration_.schema_restored = true;
     pg::PinSessionSettings();
+}
+
+// Each in a transaction of its own, as Citus's nodes commit what they have made of it together.
+void
+Coordinator::DistributeTables() {
+    // A copy: CheckRequests() reads migration_ anew.
+    const std::vector<DistributionOption> options = migration_.settings.distributions;
+    for (const DistributionOption &option : options) {
+        const std::string name = QualifiedName(option.schema, option.table);
+        SetMessage((option.is_reference() ? "making a reference table of " : "distributing ") +
+                   name);
+        CheckRequests();
+        pg::Transaction transaction;
+        if (stage::Distribute(option)) {
+            RecordEvent(migration_.id, "info", migration_.stage,
+                        "table " + name +
+                            (option.is_reference()
+                                 ? " made a reference table"
+                                 : " distributed by " + QuoteIdentifier(option.column)));
+        }
+        transaction.Commit();
+    }
 }
 
 } // namespace livemigrate::control

@@ -1,6 +1,7 @@
 // What migration_start was asked for: fixed for the life of a migration.
 #pragma once
 
+#include "core/distribution_option.hpp"
 #include "core/hypertable_option.hpp"
 #include "core/migration_state.hpp"
 #include "core/table_pattern.hpp"
@@ -44,6 +45,8 @@ struct MigrationSettings {
     // Tables without a usable replica identity that were accepted: only INSERT and TRUNCATE arrive.
     std::vector<std::string> insert_only_tables;
     std::vector<HypertableOption> hypertables; // to be made after stage schema
+    // To become Citus's after stage schema, in this order.
+    std::vector<DistributionOption> distributions;
 };
 
 } // namespace livemigrate

@@ -196,6 +196,7 @@ RunPreflight(const MigrationSettings &settings) {
     CheckClientBinaries(run);
     CheckTargetObjects(run);
     CheckHypertables(run);
+    CheckCitus(run);
     return result;
 }
 

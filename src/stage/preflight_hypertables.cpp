@@ -103,13 +103,13 @@ CheckOption(PreflightRun &run, const HypertableOption &option) {
     if (!has_columns) {
         return;
     }
-    for (const KeyProblem &problem :
+    for (const TableProblem &problem :
          FindKeyProblems(run.source, table->oid, table->schema, table->name, placement,
                          pg::TableManager::kTimescaledb)) {
         run.Fail("hypertable_keys", sqlstate::kFeatureNotSupported, name, problem.message,
                  Comment("start with pause_after => '{schema}', make the hypertable there, and run "
                          "before migration_resume():") +
-                     "\n" + problem.fix);
+                     "\n" + LateFix(problem));
     }
 }
 

@@ -100,5 +100,6 @@ void CheckExtensions(PreflightRun &run);            // preflight_software.cpp
 void CheckClientBinaries(PreflightRun &run);        // preflight_software.cpp
 void CheckTargetObjects(PreflightRun &run);         // preflight_objects.cpp
 void CheckHypertables(PreflightRun &run);           // preflight_hypertables.cpp
+void CheckCitus(PreflightRun &run);                 // preflight_citus.cpp
 
 } // namespace livemigrate::stage

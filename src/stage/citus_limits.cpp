@@ -1,0 +1,351 @@
+#include "pg/prelude.hpp"
+
+#include "stage/citus_limits.hpp"
+
+#include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+#include "stage/key_problems.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace livemigrate::stage {
+
+namespace {
+
+using Kind = Distribution::Kind;
+using TablesByOid = std::map<uint32_t, const PlacedTable *>;
+
+std::string
+NameOf(const PlacedTable &table) {
+    return QualifiedName(table.schema, table.table);
+}
+
+TablesByOid
+ByOid(const std::vector<PlacedTable> &tables) {
+    TablesByOid by_oid;
+    for (const PlacedTable &table : tables) {
+        by_oid[table.source_oid] = &table;
+    }
+    return by_oid;
+}
+
+// One row for each pair of columns of each foreign key, with the tables' OIDs.
+constexpr char kForeignKeysQuery[] =
+    "SELECT f.conrelid, f.confrelid, f.conname, a.attname, b.attname, f.confupdtype, "
+    "f.confdeltype, EXISTS (SELECT FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid "
+    "AND d.adnum = a.attnum "
+    "AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%') "
+    "FROM pg_catalog.pg_constraint f "
+    "CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) "
+    "AS u(one, other) "
+    "JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = u.one "
+    "JOIN pg_catalog.pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = u.other "
+    "JOIN pg_catalog.pg_class c ON c.oid = f.conrelid "
+    "WHERE f.contype = 'f' AND NOT c.relispartition ORDER BY f.oid";
+
+struct ForeignKey {
+    uint32_t from = 0;
+    uint32_t to = 0;
+    std::string name;
+    char on_update = 'a'; // as pg_constraint has it: a, r, c, n, d
+    char on_delete = 'a';
+    bool from_sequence = false; // a column's default takes a number of a sequence
+    std::vector<std::pair<std::string, std::string>> columns;
+};
+
+std::vector<ForeignKey>
+ListForeignKeys(source::Connection &source) {
+    std::vector<ForeignKey> keys;
+    for (const pg::SqlRow &row : source.Query(kForeignKeysQuery).rows) {
+        const auto from = pg::Number<uint32_t>(row, 0);
+        if (keys.empty() || keys.back().from != from || keys.back().name != pg::Text(row, 2)) {
+            ForeignKey &key = keys.emplace_back();
+            key.from = from;
+            key.to = pg::Number<uint32_t>(row, 1);
+            key.name = pg::Text(row, 2);
+            key.on_update = pg::Text(row, 5).at(0);
+            key.on_delete = pg::Text(row, 6).at(0);
+        }
+        keys.back().columns.emplace_back(pg::Text(row, 3), pg::Text(row, 4));
+        keys.back().from_sequence = keys.back().from_sequence || pg::Flag(row, 7);
+    }
+    return keys;
+}
+
+TableProblem
+Drop(const ForeignKey &key, const PlacedTable &from) {
+    return {"", "",
+            "ALTER TABLE " + NameOf(from) + " DROP CONSTRAINT " + QuoteIdentifier(key.name) + ";",
+            true};
+}
+
+bool
+ShareShards(const Distribution &one, const Distribution &other) {
+    if (!one.type.empty() && !other.type.empty() && one.type != other.type) {
+        return false;
+    }
+    return one.group.empty() || other.group.empty() || one.is_planned != other.is_planned ||
+           one.group == other.group;
+}
+
+// Makes a table a reference table.
+TableProblem
+MakeReference(const PlacedTable &table, bool is_planned) {
+    return {"", "",
+            is_planned ? "-- among the options: \"reference_tables\": [" +
+                             OptionName(table.schema, table.table) + "]"
+                       : "SELECT create_reference_table(" + QuoteLiteral(NameOf(table)) + ");",
+            false};
+}
+
+// Lays a table's shards beside those of another.
+TableProblem
+Colocate(const PlacedTable &table, const std::string &column, const PlacedTable &other) {
+    const Distribution &from = table.distribution;
+    const Distribution &to = other.distribution;
+    if (from.is_planned || (from.kind == Kind::kLocal && to.is_planned)) {
+        return {"", "",
+                "-- among the options: \"distributed_tables\": [{\"table\": " +
+                    OptionName(table.schema, table.table) + ", \"column\": " + JsonString(column) +
+                    ", \"colocate_with\": " + OptionName(other.schema, other.table) + "}]",
+                false};
+    }
+    if (from.kind == Kind::kLocal) {
+        return {"", "",
+                "SELECT create_distributed_table(" + QuoteLiteral(NameOf(table)) + ", " +
+                    QuoteLiteral(column) + ", colocate_with => " + QuoteLiteral(NameOf(other)) +
+                    ");",
+                false};
+    }
+    return {"", "",
+            "SELECT update_distributed_table_colocation(" + QuoteLiteral(NameOf(table)) +
+                ", colocate_with => " + QuoteLiteral(NameOf(other)) + ");",
+            false};
+}
+
+// Without a fix if Citus takes the foreign key where the two tables are.
+TableProblem
+FindPlaceProblem(const ForeignKey &key, const PlacedTable &from, const PlacedTable &to) {
+    const Distribution &one = from.distribution;
+    const Distribution &other = to.distribution;
+    if (other.kind != Kind::kDistributed) {
+        return one.kind == Kind::kDistributed && other.kind == Kind::kLocal
+                   ? MakeReference(to, one.is_planned)
+                   : TableProblem{};
+    }
+    const auto pair =
+        std::find_if(key.columns.begin(), key.columns.end(), [&](const auto &columns) {
+            return columns.second == other.column &&
+                   (one.kind != Kind::kDistributed || columns.first == one.column);
+        });
+    if (pair == key.columns.end() || one.kind == Kind::kReference) {
+        return Drop(key, from);
+    }
+    if (one.kind == Kind::kLocal) {
+        return Colocate(from, pair->first, to);
+    }
+    if (ShareShards(one, other)) {
+        return {};
+    }
+    return one.type == other.type ? Colocate(from, pair->first, to) : Drop(key, from);
+}
+
+// Empty if Citus takes what the foreign key does when a row that it leads to changes.
+std::string
+RefusedAction(const ForeignKey &key, const PlacedTable &from) {
+    if (from.distribution.kind == Kind::kLocal) {
+        return "";
+    }
+    if (key.from_sequence && (key.on_update == 'd' || key.on_delete == 'd')) {
+        return "sets a default that is a sequence's";
+    }
+    const bool on_placement =
+        std::any_of(key.columns.begin(), key.columns.end(),
+                    [&](const auto &columns) { return columns.first == from.distribution.column; });
+    if (!on_placement) {
+        return "";
+    }
+    if (key.on_delete == 'n' || key.on_delete == 'd') {
+        return "has the distribution column and ON DELETE SET NULL or SET DEFAULT";
+    }
+    if (key.on_update == 'n' || key.on_update == 'd' || key.on_update == 'c') {
+        return "has the distribution column and ON UPDATE CASCADE, SET NULL or SET DEFAULT";
+    }
+    return "";
+}
+
+class Limits {
+  public:
+    Limits(source::Connection &source, const std::vector<PlacedTable> &tables)
+        : source_(source), by_oid_(ByOid(tables)) {}
+
+    // Calls `add` for each row of the query whose first column is the OID of a table of Citus's.
+    template <typename Add>
+    void
+    Examine(const std::string &query, Add add) {
+        for (const pg::SqlRow &row : source_.Query(query).rows) {
+            const auto table = by_oid_.find(pg::Number<uint32_t>(row, 0));
+            if (table != by_oid_.end() && table->second->distribution.kind != Kind::kLocal) {
+                add(*table->second, row);
+            }
+        }
+    }
+
+    void
+    Add(const PlacedTable &table, const std::string &what, const std::string &why,
+        const std::string &fix, bool at_source) {
+        problems_.push_back({NameOf(table), "Citus refuses " + what + " of " + NameOf(table) + why,
+                             fix, at_source});
+    }
+
+    std::vector<TableProblem>
+    Take() {
+        return std::move(problems_);
+    }
+
+  private:
+    source::Connection &source_;
+    TablesByOid by_oid_;
+    std::vector<TableProblem> problems_;
+};
+
+// What a session has that connects now.
+bool
+AllowsTriggers() {
+    return pg::Query("SELECT COALESCE((SELECT o.option_value FROM pg_catalog.pg_db_role_setting s, "
+                     "LATERAL pg_catalog.pg_options_to_table(s.setconfig) o "
+                     "WHERE o.option_name = 'citus.enable_unsafe_triggers' "
+                     "AND s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = "
+                     "pg_catalog.current_database()) "
+                     "AND s.setrole IN (0, current_user::pg_catalog.regrole) "
+                     "ORDER BY s.setrole DESC LIMIT 1), "
+                     "pg_catalog.current_setting('citus.enable_unsafe_triggers', true))"
+                     "::pg_catalog.bool")
+               .Scalar() == "t";
+}
+
+// A partition's are its root's, whose clones are internal before 13.
+void
+FindTriggers(Limits &limits) {
+    if (AllowsTriggers()) {
+        return;
+    }
+    const std::string database = *pg::Query("SELECT pg_catalog.current_database()").Scalar();
+    limits.Examine(
+        "SELECT t.tgrelid, t.tgname FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal "
+        "AND COALESCE(pg_catalog.to_jsonb(t)->>'tgparentid', '0') = '0' ORDER BY 1, 2",
+        [&](const PlacedTable &table, const pg::SqlRow &row) {
+            const std::string name = QuoteIdentifier(pg::Text(row, 1));
+            limits.Add(table, "trigger " + name, " unless citus.enable_unsafe_triggers is on",
+                       "ALTER DATABASE " + QuoteIdentifier(database) +
+                           " SET citus.enable_unsafe_triggers = on;",
+                       false);
+        });
+}
+
+void
+FindExclusions(Limits &limits) {
+    limits.Examine(
+        "SELECT c.conrelid, c.conname, a.attname, pg_catalog.pg_get_constraintdef(c.oid) "
+        "FROM pg_catalog.pg_constraint c CROSS JOIN LATERAL "
+        "ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.conexclop)) AS u(n, operator) "
+        "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.n "
+        "JOIN pg_catalog.pg_operator o ON o.oid = u.operator "
+        "WHERE c.contype = 'x' AND o.oprname <> '=' ORDER BY 1, 2",
+        [&](const PlacedTable &table, const pg::SqlRow &row) {
+            const std::string name = pg::Text(row, 1);
+            const std::string column = pg::Text(row, 2);
+            if (column != table.distribution.column ||
+                TargetHasKey(table.schema, table.table, name)) {
+                return;
+            }
+            limits.Add(table, "exclusion constraint " + QuoteIdentifier(name),
+                       ", which does not compare the distribution column with =",
+                       "-- create it on the target under its name, with " +
+                           QuoteIdentifier(column) + " WITH =: " + pg::Text(row, 3),
+                       false);
+        });
+}
+
+void
+FindClusters(Limits &limits) {
+    limits.Examine("SELECT i.indrelid, c.relname FROM pg_catalog.pg_index i "
+                   "JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+                   "WHERE i.indisclustered AND NOT c.relispartition ORDER BY 1, 2",
+                   [&](const PlacedTable &table, const pg::SqlRow &row) {
+                       limits.Add(table, "CLUSTER ON index " + QuoteIdentifier(pg::Text(row, 1)),
+                                  "", "ALTER TABLE " + NameOf(table) + " SET WITHOUT CLUSTER;",
+                                  true);
+                   });
+}
+
+void
+FindStatistics(Limits &limits) {
+    limits.Examine("SELECT s.stxrelid, n.nspname, s.stxname FROM pg_catalog.pg_statistic_ext s "
+                   "JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace "
+                   "WHERE pg_catalog.to_jsonb(s)->>'stxexprs' IS NOT NULL ORDER BY 1, 2, 3",
+                   [&](const PlacedTable &table, const pg::SqlRow &row) {
+                       const std::string name = QualifiedName(pg::Text(row, 1), pg::Text(row, 2));
+                       limits.Add(table, "statistics " + name, ", which are of expressions",
+                                  "DROP STATISTICS " + name + ";", true);
+                   });
+}
+
+void
+FindPolicies(Limits &limits) {
+    limits.Examine("SELECT p.polrelid, p.polname FROM pg_catalog.pg_policy p "
+                   "WHERE pg_catalog.concat(p.polqual, p.polwithcheck) LIKE '%{SUBLINK %' "
+                   "ORDER BY 1, 2",
+                   [&](const PlacedTable &table, const pg::SqlRow &row) {
+                       limits.Add(table, "policy " + QuoteIdentifier(pg::Text(row, 1)),
+                                  ", which has a subquery",
+                                  "-- write the policy without a subquery, in a function for "
+                                  "example",
+                                  true);
+                   });
+}
+
+} // namespace
+
+std::vector<TableProblem>
+FindForeignKeyProblems(source::Connection &source, const std::vector<PlacedTable> &tables) {
+    const TablesByOid by_oid = ByOid(tables);
+    std::vector<TableProblem> problems;
+    for (const ForeignKey &key : ListForeignKeys(source)) {
+        const auto from = by_oid.find(key.from);
+        const auto to = by_oid.find(key.to);
+        if (from == by_oid.end() || to == by_oid.end()) {
+            continue;
+        }
+        const std::string what = "foreign key " + QuoteIdentifier(key.name) + " of " +
+                                 NameOf(*from->second) + " to " + NameOf(*to->second);
+        TableProblem problem = FindPlaceProblem(key, *from->second, *to->second);
+        problem.message = what + " leads to rows that Citus keeps elsewhere";
+        if (problem.fix.empty()) {
+            const std::string action = RefusedAction(key, *from->second);
+            if (action.empty()) {
+                continue;
+            }
+            problem = Drop(key, *from->second);
+            problem.message = what + " " + action + ", which Citus does not take";
+        }
+        problem.table = NameOf(*from->second);
+        problems.push_back(std::move(problem));
+    }
+    return problems;
+}
+
+std::vector<TableProblem>
+FindCitusLimits(source::Connection &source, const std::vector<PlacedTable> &tables) {
+    Limits limits(source, tables);
+    FindTriggers(limits);
+    FindExclusions(limits);
+    FindClusters(limits);
+    FindStatistics(limits);
+    FindPolicies(limits);
+    return limits.Take();
+}
+
+} // namespace livemigrate::stage
