@@ -19,14 +19,15 @@ namespace {
 
 using source::SourceTable;
 
-// What makes the extension be in the database.
+// What makes the extension be in the database. Not every role may see what is preloaded.
 std::string
 InstallationFix() {
     constexpr char kCreate[] = "CREATE EXTENSION citus;";
     const pg::SqlRow row =
         pg::Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions "
                   "WHERE name = 'citus'), pg_catalog.current_setting('citus.shard_count', true) "
-                  "IS NOT NULL, pg_catalog.current_setting('shared_preload_libraries')")
+                  "IS NOT NULL, COALESCE((SELECT s.setting FROM pg_catalog.pg_settings s "
+                  "WHERE s.name = 'shared_preload_libraries'), 'livemigrate')")
             .rows.at(0);
     if (!pg::Flag(row, 0)) {
         return "-- install Citus for the target's server, then: " + std::string(kCreate);
@@ -34,7 +35,7 @@ InstallationFix() {
     if (pg::Flag(row, 1)) {
         return kCreate;
     }
-    return "ALTER SYSTEM SET shared_preload_libraries = " + ("citus, " + pg::Text(row, 2)) +
+    return "ALTER SYSTEM SET shared_preload_libraries = citus, " + pg::Text(row, 2) +
            ";\n-- then restart the target, and: " + kCreate;
 }
 

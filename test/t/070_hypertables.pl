@@ -226,8 +226,13 @@ $db->cleanup;
 # --- a source with TimescaleDB is refused, and told where to read on
 $db = $pair->database('refused');
 my $target = $db->target;
-my @errors = $db->check_errors(source => $db->conninfo(host => $target->host, port => $target->port));
-ok((grep { $_ eq 'table_extensions "timescaledb"' } @errors), 'TimescaleDB as a source is refused') or
-    diag join "\n", @errors;
+$db->target_sql("CREATE TABLE m (at timestamptz NOT NULL); SELECT create_hypertable('m', 'at'); INSERT INTO m VALUES (now())");
+my $itself = LiveMigrate::Test::quote_literal($db->conninfo(host => $target->host, port => $target->port));
+like($db->target_sql("SELECT severity || ' ' || object || ' ' || fix FROM livemigrate.migration_check($itself)
+        WHERE check_id = 'table_extensions'"),
+    qr/^error "timescaledb" .*A source with TimescaleDB.* in doc\/hypertables\.md/, 'TimescaleDB as a source is refused');
+my $refused = $db->target_error($db->start_sql(source => $db->conninfo(host => $target->host, port => $target->port)));
+like("$refused->{message} $refused->{detail}", qr/the source database uses timescaledb/, '... and not started');
+is($db->target_sql('SELECT count(*) FROM livemigrate.migrations'), '0', '... nothing is');
 
 done_testing();

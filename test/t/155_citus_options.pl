@@ -190,7 +190,7 @@ CREATE TABLE visit (tenant int, account int, id int, PRIMARY KEY (tenant, id),
     CONSTRAINT moved FOREIGN KEY (tenant, account) REFERENCES account ON UPDATE CASCADE);
 CREATE TABLE line (tenant int, at text); ALTER TABLE line REPLICA IDENTITY FULL;
 INSERT INTO country VALUES (1); INSERT INTO account VALUES (1, 1, 1, NULL, 'a'), (2, 2, 1, NULL, 'b');
-INSERT INTO visit VALUES (1, 1, 1), (2, 2, 2); INSERT INTO line VALUES (1, 'x');
+INSERT INTO visit VALUES (1, 1, 1), (2, 2, 2); INSERT INTO allowed VALUES (1), (2), (3); INSERT INTO line VALUES (1, 'x');
 SQL
 my %wrong = (distributed_tables => [
         { table => 'account', column => 'tenant' }, { table => 'line', column => 'tenant' },
@@ -232,7 +232,7 @@ $limits->source_sql(join ' ', (map { s/ADD PRIMARY KEY \(\.\.\.\)/ADD PRIMARY KE
 $limits->start(pause_after => ['schema']);
 $limits->wait_state('paused');
 $limits->target_sql("SELECT create_reference_table('country'); SELECT create_distributed_table('account', 'tenant');
-    SELECT create_distributed_table('visit', 'tenant')");
+    SELECT create_distributed_table('visit', 'tenant'); SELECT create_reference_table('allowed')");
 $limits->resume([]);
 $limits->wait_state('failed');
 my $status = $limits->status_row;
@@ -244,7 +244,8 @@ SELECT livemigrate.migration_resume('limits');
 SQL
 $limits->target_sql($_) for split /\n/, $status->{hint};
 $limits->wait_stage('streaming', 120);
-$limits->source_sql("UPDATE account SET mail = 'c' WHERE id = 1; INSERT INTO visit VALUES (1, NULL, 7)");
+$limits->source_sql("UPDATE account SET mail = 'c' WHERE id = 1; INSERT INTO visit VALUES (1, NULL, 7);
+    UPDATE allowed SET tenant = 7 WHERE tenant = 2; DELETE FROM allowed WHERE tenant = 3");
 $limits->set_endpos;
 $limits->wait_stage('done', 120);
 is($limits->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '', 'limits: no difference');
