@@ -354,6 +354,7 @@ FinishJobs(const std::vector<FinishedJob> &finished) {
     }
     const int32_t migration = finished.at(0).job->migration;
     Query("UPDATE livemigrate.schema_job j SET state = 'done', error = NULL, "
+          "sql = CASE WHEN j.kind = 'subscription' THEN '' ELSE j.sql END, " // its password
           "started_at = '2000-01-01 00:00:00+00'::timestamptz + "
           "f.started::float8 * '1 microsecond'::interval, "
           "finished_at = '2000-01-01 00:00:00+00'::timestamptz + "

@@ -44,6 +44,7 @@ struct SharedComparison {
 
     std::atomic<uint32_t> stop;
     std::atomic<uint32_t> next; // unit to be claimed
+    std::atomic<uint32_t> plan_is_kept;
     std::atomic<uint32_t> failed;
     std::atomic<int32_t> worker_pids[kMaxCompareJobs];
     SharedError error; // of the first worker that failed

@@ -223,6 +223,19 @@ LoadResult(SharedComparison &shared, uint32_t unit) {
     return result;
 }
 
+// Before anything else of the run is kept, the plan is: who resumes takes the units that are there
+// for all that the tables were cut into. False if the session has ended.
+bool
+AwaitPlan(const SharedComparison &shared) {
+    while (shared.plan_is_kept.load() == 0) {
+        if (!LeaderRuns(shared)) {
+            return false;
+        }
+        pg::SleepOnLatch(milliseconds(10));
+    }
+    return true;
+}
+
 void
 CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_transactions) {
     const std::vector<stage::ComparisonUnit> units =
@@ -232,6 +245,7 @@ CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_tra
         const uint32_t index = shared.next.fetch_add(1);
         if (index == 0 && own_transactions) {
             KeepPlan(shared, units);
+            shared.plan_is_kept.store(1);
         }
         if (index >= shared.unit_count) {
             break;
@@ -241,6 +255,9 @@ CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_tra
         }
         const stage::ComparisonUnit &unit = units.at(index);
         if (own_transactions) {
+            if (!AwaitPlan(shared)) {
+                break;
+            }
             CompareAndKeep(shared, source, unit, index);
         } else {
             StoreResult(shared, index, stage::CompareUnit(source, unit, shared.max_rows, false));

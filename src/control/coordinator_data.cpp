@@ -21,6 +21,7 @@
 #include "stage/schema_dump.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -445,6 +446,12 @@ Coordinator::PlanIndexes() {
         "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
         "WHERE t.migration = $1::int AND NOT c.relispartition ORDER BY t.bytes DESC",
         {std::to_string(migration_.id)});
+    std::set<std::pair<std::string, std::string>> without_rows;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        if (table.relkind == 'r' && !table.copy_data) {
+            without_rows.emplace(table.schema, table.name);
+        }
+    }
     std::vector<std::pair<std::string, std::string>> analyze;
     for (const pg::SqlRow &row : tables.rows) {
         analyze.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
@@ -454,7 +461,7 @@ Coordinator::PlanIndexes() {
         [&](const std::string &schema, const std::string &table) {
             return filter.Selects(schema, table);
         },
-        migration_.publications, analyze);
+        without_rows, migration_.publications, analyze);
     for (SchemaJob &job : plan.jobs) {
         const auto table = ahead.find({job.schema, job.table});
         if (job.phase == static_cast<int>(JobPhase::kIndexes) && table != ahead.end()) {

@@ -377,7 +377,8 @@ Coordinator::ExcludedRelations() {
         ") UNION SELECT r.ev_class FROM out o JOIN pg_catalog.pg_depend d ON d.refobjid = o.oid "
         "AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass "
         "AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
-        "JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid) "
+        "JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid "
+        "JOIN pg_catalog.pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')) "
         "SELECT n.nspname, c.relname FROM out o JOIN pg_catalog.pg_class c ON c.oid = o.oid "
         "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm')");
     for (const pg::SqlRow &row : views.rows) {

@@ -194,10 +194,15 @@ Coordinator::RunCutoverStage() {
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
     {
-        pg::Transaction transaction;
-        const stage::SequenceReport report =
-            stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {
+        std::optional<pg::Transaction> transaction(std::in_place);
+        const stage::SequenceReport report = stage::CopySequences(
+            source,
+            [&](const std::string &schema, const std::string &name) {
                 return filter.Selects(schema, name);
+            },
+            [&] {
+                transaction->Commit();
+                transaction.emplace();
             });
         RecordEvent(migration_.id, "info", migration_.stage,
                     Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
@@ -210,7 +215,7 @@ Coordinator::RunCutoverStage() {
         for (const CopyTable &table : LoadTables(migration_.id)) {
             known.emplace_back(table.schema, table.name);
         }
-        transaction.Commit();
+        transaction->Commit();
     }
     CheckPublications(source);
     CheckInsertOnlyTables(source);
@@ -360,8 +365,17 @@ Coordinator::AnalyzeChangedTables(stage::CutoverReport &report) {
     for (const pg::SqlRow &row : changed.rows) {
         tables.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
     }
-    stage::AnalyzeTables(tables, report);
     transaction.Commit();
+    // Tables and their indexes stay locked until the transaction ends.
+    constexpr size_t kTablesPerTransaction = 100;
+    for (size_t begin = 0; begin < tables.size(); begin += kTablesPerTransaction) {
+        const auto first = tables.begin() + static_cast<std::ptrdiff_t>(begin);
+        const size_t count = std::min(kTablesPerTransaction, tables.size() - begin);
+        pg::Transaction analyzing;
+        stage::AnalyzeTables({first, first + static_cast<std::ptrdiff_t>(count)}, report);
+        analyzing.Commit();
+        CheckRequests();
+    }
 }
 
 void

@@ -20,6 +20,10 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
         : state_(state), slot_(slot), migration_(migration) {}
 
     void
+    SpoolChecked() override {
+        state_.spool_is_known.store(1);
+    }
+    void
     Written(SpoolPosition position, Lsn received) override {
         CheckCoordinator(state_);
         const bool news = position != last_position_ || received.value != state_.received_lsn;
@@ -103,6 +107,7 @@ RunReceiver(SharedState &state, WorkerSlot &slot, Oid database, const Migration 
     settings.spool_identity = IdentityOf(migration);
     settings.snapshot_lsn = migration.snapshot_lsn;
     settings.spool_segment_size = pg::SpoolSegmentSize();
+    settings.spool_is_known = state.spool_is_known.load() != 0;
     {
         pg::Transaction transaction;
         settings.origin_progress =

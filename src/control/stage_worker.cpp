@@ -290,7 +290,10 @@ RunInTransaction(WorkerContext &context, const SchemaJob &job) {
     SetDoing(context.slot, job.kind + (job.object.empty() ? "" : " " + job.object) +
                                (job.table.empty() ? "" : " on " + job.schema + "." + job.table));
     const int64_t started = GetCurrentTimestamp();
-    stage::RunJob(job);
+    const std::string note = stage::RunJob(job);
+    if (!note.empty()) {
+        RecordEvent(context.migration.id, "warning", context.migration.stage, note);
+    }
     return {&job, started, GetCurrentTimestamp()};
 }
 

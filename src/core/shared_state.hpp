@@ -94,8 +94,9 @@ struct SharedState {
     std::atomic<uint32_t> written_version; // odd while the two are being changed
     std::atomic<uint64_t> flushed_lsn;     // end of the last transaction wholly on disk
     std::atomic<uint64_t> spool_bytes;
-    std::atomic<uint32_t> spool_hold;         // SpoolHold
-    std::atomic<uint32_t> spool_holds;        // a bit for each since the coordinator cleared it
+    std::atomic<uint32_t> spool_is_known; // a receiver has read all of it under this coordinator
+    std::atomic<uint32_t> spool_hold;     // SpoolHold
+    std::atomic<uint32_t> spool_holds;    // a bit for each since the coordinator cleared it
     std::atomic<int64_t> source_clock_offset; // source clock minus ours, microseconds
 
     // Apply.

@@ -88,6 +88,12 @@ Scan::Run() {
         found_.blocks = reader.header().blocks;
     }
     CheckConfirmed();
+    if (!options_.verify_all && found_.last_commit_segment == 0 && found_.end.segment != 0) {
+        // It is in a segment that was not read: taken to be at the end, which asks too much of
+        // apply and not too little.
+        found_.last_commit_segment = found_.end.segment;
+        found_.last_commit_end_lsn = found_.last_end_lsn;
+    }
     return found_;
 }
 

@@ -3,6 +3,7 @@
 #include "stage/compare_plan.hpp"
 
 #include "core/sql_text.hpp"
+#include "pg/local_settings.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
@@ -122,6 +123,9 @@ CutByKey(const ComparedTable &table, const TableShape &source, const TableShape 
 ComparisonPlan
 PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tables,
                uint64_t range_bytes, const KnownParts &known) {
+    // Bounds of ranges are read as text here, and by workers whose settings are these.
+    const pg::LocalSettings settings(
+        {{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}});
     const ImageRules rules{HasSameEncoding(source),
                            source.server_version() >= kShortestFloatVersion};
     const std::vector<pg::SqlValue> names = NameParameters(tables);

@@ -5,6 +5,7 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/table_manager.hpp"
 #include "stage/statement.hpp"
 
@@ -149,8 +150,9 @@ class Planner {
   public:
     Planner(const std::string &sql,
             const std::function<bool(const std::string &, const std::string &)> &selects,
+            const std::set<std::pair<std::string, std::string>> &without_rows,
             const std::vector<std::string> &publications)
-        : sql_(sql), selects_(selects), publications_(publications) {}
+        : sql_(sql), selects_(selects), without_rows_(without_rows), publications_(publications) {}
 
     // To be called with all statements before the first is added.
     void
@@ -184,6 +186,10 @@ class Planner {
             return;
         case T_CommentStmt:
             AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
+            return;
+        case T_CreateSubscriptionStmt:
+        case T_AlterSubscriptionStmt:
+            Push(MakeJob(JobPhase::kConstraints, "subscription", nullptr, "", text));
             return;
         case T_CreateEventTrigStmt:
         case T_AlterEventTrigStmt:
@@ -334,6 +340,9 @@ class Planner {
                 ", which is not migrated");
             return;
         }
+        if (HasNoRows(constraint->pktable) && !HasNoRows(alter->relation)) {
+            return AddDanglingKey(alter, constraint, text);
+        }
         // NOT VALID foreign keys do not exist on partitioned and managed tables; and of one that
         // references a partitioned table VALIDATE leaves the parts for its partitions not valid.
         if (constraint->skip_validation || IsPartitioned(alter->relation) ||
@@ -351,6 +360,36 @@ class Planner {
                 " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
     }
 
+    bool
+    HasNoRows(const RangeVar *relation) const {
+        return without_rows_.contains({OrEmpty(relation->schemaname), relation->relname});
+    }
+
+    // To a table whose rows are not copied: what references them would not pass.
+    void
+    AddDanglingKey(const AlterTableStmt *alter, const Constraint *constraint,
+                   const std::string &text) {
+        const std::string name = QuoteIdentifier(OrEmpty(constraint->conname));
+        const std::string table =
+            QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname);
+        const std::string referenced =
+            QualifiedName(OrEmpty(constraint->pktable->schemaname), constraint->pktable->relname);
+        const std::string why = " of " + table + " is not ";
+        const std::string because = ": the rows of " + referenced + " are not copied";
+        if (IsPartitioned(alter->relation) || IsManaged(alter->relation) ||
+            IsManaged(constraint->pktable)) {
+            plan_.notes.push_back("foreign key " + name + why + "created" + because +
+                                  ". When they are there: " + text + ";");
+            return;
+        }
+        Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation,
+                     OrEmpty(constraint->conname),
+                     text + (constraint->skip_validation ? "" : " NOT VALID")));
+        plan_.notes.push_back("foreign key " + name + why + "validated" + because +
+                              ". When they are there: ALTER TABLE " + table +
+                              " VALIDATE CONSTRAINT " + name + ";");
+    }
+
     void
     AddOwner(const AlterOwnerStmt *alter, const std::string &text) {
         if (alter->objectType == OBJECT_PUBLICATION) {
@@ -358,16 +397,31 @@ class Planner {
             return;
         }
         const bool on_event_trigger = alter->objectType == OBJECT_EVENT_TRIGGER;
-        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kConstraints, "owner", nullptr,
-                     "", text));
+        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kConstraints,
+                     KindOr("owner", alter->objectType), nullptr, "", text));
     }
 
     void
     AddComment(const CommentStmt *comment, const std::string &text) {
         // Behind everything that can be commented on, foreign keys too.
         const bool on_event_trigger = comment->objtype == OBJECT_EVENT_TRIGGER;
-        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kAnalyze, "comment", nullptr,
-                     "", text));
+        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kAnalyze,
+                     KindOr("comment", comment->objtype), nullptr, "", text));
+    }
+
+    // What belongs to an object that may be left out goes with it, see RunJob().
+    static const char *
+    KindOr(const char *kind, ObjectType type) {
+        switch (type) {
+        case OBJECT_EVENT_TRIGGER:
+            return "event trigger";
+        case OBJECT_PUBLICATION:
+            return "publication";
+        case OBJECT_SUBSCRIPTION:
+            return "subscription";
+        default:
+            return kind;
+        }
     }
 
     void
@@ -379,6 +433,7 @@ class Planner {
 
     const std::string &sql_;
     const std::function<bool(const std::string &, const std::string &)> &selects_;
+    const std::set<std::pair<std::string, std::string>> &without_rows_;
     const std::vector<std::string> &publications_;
     // Indexes to which others are attached, qualified and quoted: those of partitioned tables.
     std::set<std::string> attached_;
@@ -392,9 +447,10 @@ class Planner {
 JobPlan
 PlanJobs(const std::string &sql,
          const std::function<bool(const std::string &, const std::string &)> &selects,
+         const std::set<std::pair<std::string, std::string>> &without_rows,
          const std::vector<std::string> &publications,
          const std::vector<std::pair<std::string, std::string>> &analyze) {
-    Planner planner(sql, selects, publications);
+    Planner planner(sql, selects, without_rows, publications);
     const auto statements = SplitStatements(sql);
     for (const Statement &statement : statements) {
         planner.NoteAttached(statement);
@@ -408,12 +464,41 @@ PlanJobs(const std::string &sql,
     return planner.Take();
 }
 
-void
+namespace {
+
+// No table's rows depend on them, and a role that is no superuser may not make them all.
+bool
+MayBeLeftOut(const SchemaJob &job) {
+    return job.kind == "event trigger" || job.kind == "publication" || job.kind == "subscription";
+}
+
+} // namespace
+
+std::string
 RunJob(const SchemaJob &job) {
     // The job's row is marked done in the same transaction, so a job that is run again has left
     // nothing behind: on no node.
     pg::FlushCommitBeforeNodes();
-    ExecuteStatement(job.sql);
+    if (!MayBeLeftOut(job)) {
+        ExecuteStatement(job.sql);
+        return "";
+    }
+    try {
+        pg::Subtransaction attempt;
+        ExecuteStatement(job.sql);
+        attempt.Commit();
+        return "";
+    } catch (const Error &error) {
+        // Of an object that was left out the rest does not find it.
+        if (error.sqlstate() == sqlstate::kUndefinedObject) {
+            return "";
+        }
+        if (error.sqlstate() != sqlstate::kInsufficientPrivilege) {
+            throw;
+        }
+        return (job.kind == "event trigger" ? "an " : "a ") + job.kind +
+               " is left out: " + error.message() + "; " + error.context();
+    }
 }
 
 } // namespace livemigrate::stage

@@ -10,6 +10,7 @@
 #include "core/copy_task.hpp"
 
 #include <functional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,15 +23,20 @@ struct JobPlan {
 };
 
 // `sql` is the post-data section. `selects` says whether a table takes part: a foreign key to one
-// that does not is left out. `publications` are ours on the source, left out too. `analyze` are the
-// (schema, table) to analyze. REQUIRES: an open transaction.
+// that does not is left out. `without_rows` are (schema, table) of those that do, but whose rows
+// are not copied: a foreign key to one is not validated. `publications` are ours on the source,
+// left out too. `analyze` are the (schema, table) to analyze. REQUIRES: an open transaction.
 JobPlan PlanJobs(const std::string &sql,
                  const std::function<bool(const std::string &, const std::string &)> &selects,
+                 const std::set<std::pair<std::string, std::string>> &without_rows,
                  const std::vector<std::string> &publications,
                  const std::vector<std::pair<std::string, std::string>> &analyze);
 
 // Runs one job inside the caller's open transaction. Repeatable: an index or constraint that is
 // there already is left as it is.
-void RunJob(const SchemaJob &job);
+//
+// Returns what is to be told: event triggers, publications and subscriptions that the role may not
+// make are left out.
+std::string RunJob(const SchemaJob &job);
 
 } // namespace livemigrate::stage

@@ -130,6 +130,17 @@ CheckNewSlot(PreflightRun &run) {
              "SELECT pg_drop_replication_slot(" + QuoteLiteral(slot) + ");");
 }
 
+// A change is judged by the publication as it was then: what is made or altered now leaves changes
+// out that the slot has still to send. Whether it was altered behind the slot cannot be seen: a new
+// slot's catalog_xmin is as old as that of the oldest other one.
+std::string
+PublicationFix(const PreflightRun &run, const std::string &sql) {
+    return run.settings.existing_slot
+               ? Comment(sql +
+                         " -- and then make the slot anew, and bring schema and data as of it")
+               : sql;
+}
+
 // A publication of the operator's must send what our own would.
 void
 CheckPublishedTables(PreflightRun &run, const std::string &name) {
@@ -152,8 +163,8 @@ CheckPublishedTables(PreflightRun &run, const std::string &name) {
         run.Fail("publication", sqlstate::kObjectNotInPrerequisiteState, QuoteIdentifier(name),
                  "publication " + QuoteIdentifier(name) + " lacks " +
                      Count(missing.size(), "selected table") + ": " + ListNames(missing),
-                 "ALTER PUBLICATION " + QuoteIdentifier(name) + " ADD TABLE " +
-                     ListNames(missing, missing.size()) + ";");
+                 PublicationFix(run, "ALTER PUBLICATION " + QuoteIdentifier(name) + " ADD TABLE " +
+                                         ListNames(missing, missing.size()) + ";"));
     }
 }
 
@@ -172,19 +183,20 @@ CheckGivenPublication(PreflightRun &run, const std::string &name) {
     if (found.rows.empty()) {
         run.Fail("publication", sqlstate::kUndefinedObject, quoted,
                  "publication " + quoted + " does not exist on the source",
-                 "CREATE PUBLICATION " + quoted + " FOR ALL TABLES;");
+                 PublicationFix(run, "CREATE PUBLICATION " + quoted + " FOR ALL TABLES;"));
         return;
     }
     if (!pg::Flag(found.rows[0], 0)) {
         run.Fail("publication", sqlstate::kObjectNotInPrerequisiteState, quoted,
                  "publication " + quoted + " does not send every kind of change",
-                 "ALTER PUBLICATION " + quoted +
-                     " SET (publish = 'insert, update, delete, truncate');");
+                 PublicationFix(run, "ALTER PUBLICATION " + quoted +
+                                         " SET (publish = 'insert, update, delete, truncate');"));
     }
     if (pg::Flag(found.rows[0], 1)) {
         run.Fail("publication", sqlstate::kObjectNotInPrerequisiteState, quoted,
                  "publication " + quoted + " sends changes of partitions as the root's",
-                 "ALTER PUBLICATION " + quoted + " SET (publish_via_partition_root = false);");
+                 PublicationFix(run, "ALTER PUBLICATION " + quoted +
+                                         " SET (publish_via_partition_root = false);"));
     }
     if (pg::Flag(found.rows[0], 2)) {
         run.Fail("publication", sqlstate::kObjectNotInPrerequisiteState, quoted,

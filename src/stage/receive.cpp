@@ -166,15 +166,18 @@ class Receiver {
         options.segment_size = settings_.spool_segment_size;
         options.compress = pg::SpoolIsCompressed();
         options.check_interrupts = ServeInterrupts;
+        options.verify_all = !settings_.spool_is_known;
         // What is applied and flushed on the target needs no spool any more.
         if (slot.confirmed_flush > settings_.origin_progress) {
             options.confirmed_flush_lsn = slot.confirmed_flush;
         }
         observer_.Held(SpoolHold::kNone);
+        observer_.Doing("checking the spool");
         while (!TryOpenSpool(options)) {
             observer_.Held(SpoolHold::kDiskFull);
             pg::SleepOnLatch(kDiskFullPause);
         }
+        observer_.SpoolChecked();
         received_ = std::max(writer_->last_end_lsn(), settings_.origin_progress);
         flushed_ = std::max(writer_->synced_end_lsn(), settings_.origin_progress);
         if (received_ > writer_->last_end_lsn()) {

@@ -27,12 +27,15 @@ struct ReceiveSettings {
     Lsn snapshot_lsn;    // where the stream begins
     Lsn origin_progress; // applied and flushed on the target
     uint64_t spool_segment_size = 64ULL << 20;
+    bool spool_is_known = false; // read whole since the server started: its newest segment will do
 };
 
 // What the receiver tells the other processes; see SharedState.
 class ReceiveObserver {
   public:
     virtual ~ReceiveObserver() = default;
+    // The spool is open, and whole.
+    virtual void SpoolChecked() = 0;
     virtual void Written(SpoolPosition position, Lsn received) = 0;
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
     // Whether and why the stream is left on the source; kNone at the start.

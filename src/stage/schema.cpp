@@ -3,6 +3,7 @@
 #include "stage/schema.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/spi.hpp"
 #include "stage/statement.hpp"
 
 namespace livemigrate::stage {
@@ -30,6 +31,20 @@ IsCommentOnForeignSchema(const Node *node) {
     });
 }
 
+// An extension that is not trusted was made by a superuser beforehand, and changes no owner.
+bool
+IsCommentOnForeignExtension(const Node *node) {
+    if (!IsA(node, CommentStmt)) {
+        return false;
+    }
+    const auto *comment = reinterpret_cast<const CommentStmt *>(node);
+    return comment->objtype == OBJECT_EXTENSION &&
+           pg::Query("SELECT NOT pg_catalog.pg_has_role(extowner, 'USAGE') "
+                     "FROM pg_catalog.pg_extension WHERE extname = $1",
+                     {std::string(strVal(comment->object))})
+                   .Scalar() == "t";
+}
+
 // Reasons to pass over a statement; empty to execute it.
 std::string
 ReasonToSkip(const Node *node) {
@@ -41,6 +56,9 @@ ReasonToSkip(const Node *node) {
     }
     if (IsCommentOnForeignSchema(node)) {
         return "the comment of a schema of somebody else is not taken along";
+    }
+    if (IsCommentOnForeignExtension(node)) {
+        return "the comment of an extension of somebody else is not taken along";
     }
     return "";
 }

@@ -20,12 +20,35 @@ SplitStatements(const std::string &sql) {
     return statements;
 }
 
+namespace {
+
+// Passwords stand in the options of servers, user mappings and subscriptions; the text goes into
+// events and reports.
+std::string
+WithoutSecrets(std::string_view text) {
+    std::string shown = Excerpt(text, 2000);
+    for (const char *kind :
+         {"SERVER ", "USER MAPPING ", "SUBSCRIPTION ", "FOREIGN DATA WRAPPER "}) {
+        for (const char *verb : {"CREATE ", "ALTER "}) {
+            if (shown.starts_with(std::string(verb) + kind)) {
+                for (const char *secret : {" OPTIONS ", " CONNECTION "}) {
+                    const size_t begin = shown.find(secret);
+                    shown = begin == std::string::npos ? shown : shown.substr(0, begin) + " ...";
+                }
+            }
+        }
+    }
+    return shown;
+}
+
+} // namespace
+
 void
 ExecuteStatement(std::string_view text) {
     try {
         pg::Execute(std::string(text));
     } catch (const Error &error) {
-        const std::string where = "statement of the source's schema: " + Excerpt(text, 2000);
+        const std::string where = "statement of the source's schema: " + WithoutSecrets(text);
         throw Error(error.sqlstate(), error.message())
             .Detail(error.detail())
             .Hint(error.hint())

@@ -317,7 +317,11 @@ SQL
     for my $name (sort keys %fixed) {
         my %options = (existing_slot => 'right', publication => $name);
         my $error = $refuse->("publication $name", qr/^55000/, $fixed{$name}, %options);
-        $slots->source_sql($error->{hint});
+        # What is altered now leaves changes out that the slot has to send: it takes a new one.
+        my ($alter) = $error->{hint} =~ /^-- (ALTER PUBLICATION .*;) -- and then make the slot anew/;
+        $slots->source_sql($alter);
+        $slots->source_sql("SELECT pg_drop_replication_slot('right')");
+        $slots->source_sql("SELECT pg_create_logical_replication_slot('right', 'pgoutput')");
         # What is missing now is the schema.
         $refuse->("publication $name mended", qr/^42P01/, qr/target lacks/, %options);
     }

@@ -108,7 +108,13 @@ is($pair->target_sql("SELECT count(*) FROM ledger.inbox WHERE body = 'prepared'"
 my $plain = $pair->database('plain');
 $plain->create_ledger;
 $plain->source_sql('CREATE TABLE ledger.pk_less (v int); ALTER TABLE ledger.pk_less REPLICA IDENTITY FULL;
-    CREATE MATERIALIZED VIEW ledger.total AS SELECT sum(balance) FROM ledger.account;');
+    CREATE MATERIALIZED VIEW ledger.total AS SELECT sum(balance) FROM ledger.account;
+    CREATE EXTENSION pageinspect; CREATE PUBLICATION of_everything FOR ALL TABLES;
+    CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN END$$;
+    CREATE EVENT TRIGGER watches ON ddl_command_end EXECUTE FUNCTION watch();
+    ALTER EVENT TRIGGER watches DISABLE;');
+# What only a superuser may make, and has made beforehand.
+$plain->target_sql('CREATE EXTENSION pageinspect');
 $plain->target_sql(<<'SQL');
 CREATE ROLE operator LOGIN;
 GRANT CREATE ON DATABASE plain TO operator;
@@ -157,6 +163,9 @@ SKIP: {
                 WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'S', 'm')"),
         'operator',
         'G04 everything belongs to that role');
+    is($target->safe_psql('plain', "SELECT string_agg(substring(message FROM '^(.*) is left out: permission denied'), ', ' ORDER BY at)
+            FROM livemigrate.events WHERE severity = 'warning' AND message ~ 'is left out'"),
+        'a publication, an event trigger', 'G04 what only a superuser may make is left out, and told');
     $plain->assert_equal_tables('G04 equal tables');
     as_operator('SELECT livemigrate.migration_cleanup()');
 }

@@ -272,6 +272,32 @@ TEST_F(SpoolRecovery, DamageBeforeTheNewestSegmentIsAnError) {
     EXPECT_EQ(Sqlstate([&] { ReadAll(); }), "XX001");
 }
 
+// The receiver's connection breaks while a transaction fills segments.
+TEST_F(SpoolRecovery, QuickStartKnowsOfEarlierCommits) {
+    segment_size_ = 1000;
+    {
+        SpoolWriter writer(Options());
+        AppendTransaction(writer, 100, 110);
+        writer.Append(Lsn{150}, Begin(200));
+        for (int i = 0; i < 20; ++i) {
+            writer.Append(Lsn{150}, std::string(500, 'I'));
+        }
+        writer.Sync();
+        ASSERT_GT(writer.written().segment, 3U);
+        EXPECT_FALSE(writer.ApplyMakesRoom(Lsn{110}));
+    }
+    SpoolOptions quick = Options();
+    quick.verify_all = false;
+    SpoolWriter writer(quick);
+    EXPECT_EQ(writer.last_end_lsn(), Lsn{110});
+    EXPECT_TRUE(writer.ApplyMakesRoom(Lsn{50}));
+    EXPECT_FALSE(writer.ApplyMakesRoom(Lsn{110}));
+    writer.Append(Lsn{150}, Begin(200));
+    writer.Append(Lsn{150}, Commit(200, 210));
+    writer.Sync();
+    EXPECT_EQ(writer.synced_end_lsn(), Lsn{210});
+}
+
 TEST_F(SpoolRecovery, GapsAreErrors) {
     const uint64_t newest = WriteSegments();
     ASSERT_GE(newest, 4U);
