@@ -134,8 +134,8 @@ for my $jobs (1, 3) {
         my $halves = sub {
             my ($half) = @_;
             for my $i (0 .. 2) {
-                my $base = $from + $half * 20_000;
-                $open[$i]->query_safe(rows((qw(a b c))[$i], $base + 1, $base + 20_000));
+                my $base = $from + $half * 5_000;
+                $open[$i]->query_safe(rows((qw(a b c))[$i], $base + 1, $base + 5_000));
             }
         };
         $halves->(0);
