@@ -183,6 +183,7 @@ Coordinator::RunSlotStage() {
         CreateOrigins(migration_);
         transaction.Commit();
     }
+    receiver_wanted_ = false; // of an attempt before this one
     pool_.Stop(WorkerKind::kReceiver);
     directory_.Remove();
     directory_.Create();

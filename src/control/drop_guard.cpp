@@ -61,13 +61,28 @@ RefuseWhileMigrationsLive() {
 }
 
 // Its migrations would be gone and their slots stay. Of another database only the directories are
-// to be seen.
+// to be seen. Where processes of ours are at work there, PostgreSQL refuses by itself, or is told
+// to go on (FORCE).
 void
 RefuseDatabaseWithMigrations(Oid database) {
     const std::vector<UnfinishedMigration> all = ListWorkDirectories();
     if (std::none_of(all.begin(), all.end(), [database](const UnfinishedMigration &migration) {
             return migration.database == database;
         })) {
+        return;
+    }
+    if (pg::Query("SELECT FROM pg_catalog.pg_stat_activity WHERE datid = $1::oid "
+                  "AND backend_type ~ '^livemigrate' LIMIT 1",
+                  {std::to_string(database)})
+            .processed > 0) {
+        pg::Call([] {
+            ereport(WARNING,
+                    (errmsg("a migration in the database is not cleaned up"),
+                     errdetail("Its replication slot on the source would hold WAL back for ever."),
+                     errhint("Run on the source: SELECT pg_drop_replication_slot(slot_name) FROM "
+                             "pg_replication_slots WHERE slot_name ~ '^livemigrate_' AND NOT "
+                             "active;")));
+        });
         return;
     }
     throw Error(sqlstate::kObjectInUse,

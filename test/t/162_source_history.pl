@@ -98,4 +98,14 @@ $second->cleanup;
 $first->source_sql('INSERT INTO t VALUES (2)');
 $first->finish('the first one goes on');
 
+# --- R17: with workers that run it is PostgreSQL's to refuse, or to end them
+my $forced = $pair->database('forced');
+$forced->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
+$forced->start;
+$forced->wait_stage('streaming');
+like(($target->psql('postgres', 'DROP DATABASE forced'))[2], qr/being accessed by other users/, 'R17 DROP DATABASE');
+my ($rc, $out, $err) = $target->psql('postgres', 'DROP DATABASE forced WITH (FORCE)', timeout => 60);
+is($rc, 0, 'R17 DROP DATABASE WITH (FORCE) comes to an end') or diag $err;
+like($err, qr/a migration in the database is not cleaned up/, 'R17 with a warning');
+
 done_testing();
