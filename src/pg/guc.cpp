@@ -20,6 +20,7 @@ const config_enum_entry kCompressions[] = {
 
 constexpr int kMaxCompareJobs = 16;
 constexpr int kMostParallelWorkers = 1024; // as PostgreSQL's own settings
+int backlog_chunk_size_mb = 64;
 int compare_hold_limit_ms = 60'000;
 bool compare_holds_apply = false;
 int compare_jobs = 2;
@@ -50,6 +51,11 @@ DefineSettings() {
         "livemigrate.allowed_source_hosts",
         "Hosts that roles other than superusers may name as a source; * stands for any.", nullptr,
         &allowed_source_hosts, "*", PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.backlog_chunk_size",
+        "WAL that the source decodes at a time while the target is far behind; 0 turns this off.",
+        nullptr, &backlog_chunk_size_mb, 64, 0, 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr,
+        nullptr);
     DefineCustomIntVariable("livemigrate.caught_up_lag",
                             "Stage catchup ends when the replay lag is below this.", nullptr,
                             &caught_up_lag_ms, 2000, 10, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
@@ -128,6 +134,11 @@ DefineSettings() {
 std::string
 AllowedSourceHosts() {
     return allowed_source_hosts == nullptr ? "" : allowed_source_hosts;
+}
+
+uint64_t
+BacklogChunkSize() {
+    return Bytes(backlog_chunk_size_mb);
 }
 
 std::chrono::milliseconds

@@ -12,6 +12,7 @@ namespace livemigrate::pg {
 void DefineSettings();
 
 std::string AllowedSourceHosts(); // of roles other than superusers; a list with commas
+uint64_t BacklogChunkSize();      // bytes of WAL; 0: none is read in chunks
 std::chrono::milliseconds CaughtUpLag();
 std::string ClientBinaryDirectory(); // empty: the server's own
 std::chrono::milliseconds CompareHoldLimit();

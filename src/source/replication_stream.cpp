@@ -63,27 +63,36 @@ ReplicationStream::OffersBinary() const {
     return connection_.server_version() >= kBinaryVersion;
 }
 
+std::vector<std::pair<std::string, std::string>>
+PluginOptions(const StreamOptions &options, int server_version) {
+    if (options.plugin != Plugin::kPgoutput) {
+        return options.plugin_options;
+    }
+    std::string names;
+    for (const std::string &publication : options.publications) {
+        names += (names.empty() ? "" : ",") + QuoteIdentifier(publication);
+    }
+    std::vector<std::pair<std::string, std::string>> result;
+    if (options.streaming && server_version >= kStreamingVersion) {
+        result = {{"proto_version", "2"}, {"streaming", "on"}};
+    } else {
+        result = {{"proto_version", "1"}};
+    }
+    if (options.binary && server_version >= kBinaryVersion) {
+        result.emplace_back("binary", "true");
+    }
+    result.emplace_back("publication_names", names);
+    return result;
+}
+
 void
 ReplicationStream::Start(const StreamOptions &options) {
     std::string command = "START_REPLICATION SLOT " + QuoteReplicationName(options.slot) +
                           " LOGICAL " + options.start.ToString() + " (";
-    if (options.plugin == Plugin::kPgoutput) {
-        std::string names;
-        for (const std::string &publication : options.publications) {
-            names += (names.empty() ? "" : ",") + QuoteIdentifier(publication);
-        }
-        command += options.streaming && connection_.server_version() >= kStreamingVersion
-                       ? "proto_version '2', streaming 'on'"
-                       : "proto_version '1'";
-        command += options.binary && OffersBinary() ? ", binary 'true'" : "";
-        command += ", publication_names " + QuoteReplicationLiteral(names);
-    } else {
-        const char *separator = "";
-        for (const auto &[name, value] : options.plugin_options) {
-            command +=
-                separator + QuoteReplicationName(name) + " " + QuoteReplicationLiteral(value);
-            separator = ", ";
-        }
+    const char *separator = "";
+    for (const auto &[name, value] : PluginOptions(options, connection_.server_version())) {
+        command += separator + QuoteReplicationName(name) + " " + QuoteReplicationLiteral(value);
+        separator = ", ";
     }
     connection_.StartCopy(command + ")", PGRES_COPY_BOTH);
 }

@@ -37,6 +37,10 @@ struct StreamOptions {
     std::vector<std::pair<std::string, std::string>> plugin_options; // wal2json
 };
 
+// What the output plugin is told, for a source of this version.
+std::vector<std::pair<std::string, std::string>> PluginOptions(const StreamOptions &options,
+                                                               int server_version);
+
 class ReplicationStream {
   public:
     explicit ReplicationStream(Connection connection) : connection_(std::move(connection)) {}

@@ -14,6 +14,7 @@
 #include "source/catalog_query.hpp"
 #include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
+#include "stage/receive_backlog.hpp"
 #include "stage/receive_types.hpp"
 
 #include <algorithm>
@@ -47,6 +48,8 @@ constexpr milliseconds kDiskFullPause{1000};
 // Until the source gives a slot free whose stream was left, and between two looks at it.
 constexpr std::chrono::seconds kSlotReleaseLimit{60};
 constexpr milliseconds kSlotReleasePause{100};
+// What WAL becomes in the spool is mostly less, but wide compressed values are more.
+constexpr uint64_t kSpoolBytesPerWal = 4;
 // Messages between two looks at the clock while data keeps coming.
 constexpr int kMessagesPerTurn = 4096;
 
@@ -114,7 +117,7 @@ CheckIdentity(source::ReplicationStream &stream, const ReceiveSettings &settings
 }
 
 // One connection's life: messages in, feedback out.
-class Receiver {
+class Receiver : private BacklogSink {
   public:
     // `may_be_binary`: unless a column's type is in the way.
     Receiver(const ReceiveSettings &settings, ReceiveObserver &observer, bool may_be_binary)
@@ -128,6 +131,8 @@ class Receiver {
         const SlotState slot = CheckSlot(stream_.connection(), settings_);
         OpenSpool(slot);
         CheckHistory(identity);
+        ChooseOptions();
+        ReadBacklog();
         StartStreaming();
         for (;;) {
             const bool more = TakeIn();
@@ -205,21 +210,77 @@ class Receiver {
     }
 
     void
-    StartStreaming() {
-        source::StreamOptions options;
-        options.slot = settings_.slot;
-        options.start = received_;
-        options.plugin = settings_.plugin;
-        options.publications = settings_.publications;
-        options.streaming = pg::StreamInProgress();
+    ChooseOptions() {
+        options_.slot = settings_.slot;
+        options_.plugin = settings_.plugin;
+        options_.publications = settings_.publications;
+        options_.streaming = pg::StreamInProgress();
         if (may_be_binary_ && stream_.OffersBinary()) {
             types_ = TypesForBinary(stream_.connection(), settings_.publications);
         }
-        options.binary = types_.has_value();
-        options.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
+        options_.binary = types_.has_value();
+        options_.plugin_options = source::Wal2jsonOptions(settings_.wal2json_numeric_option);
+    }
+
+    void
+    ReadBacklog() {
+        observer_.Doing("receiving");
+        ReceiveBacklog(stream_.connection(), options_, *this);
+        if (writer_->in_transaction()) {
+            writer_->AppendReset();
+        }
+    }
+
+    void
+    StartStreaming() {
+        options_.start = received_;
         holds_bursts_ = source::HoldsBursts(PQsocket(stream_.connection().raw()));
-        stream_.Start(options);
+        stream_.Start(options_);
         observer_.Doing("streaming");
+    }
+
+    bool
+    HasRoomFor(uint64_t bytes_of_wal) override {
+        LookForRoom();
+        return room_.hold == SpoolHold::kNone && room_.bytes / kSpoolBytesPerWal > bytes_of_wal;
+    }
+
+    void
+    Take(Lsn lsn, std::string_view payload) override {
+        writer_->Append(lsn, types_ ? types_->Translate(payload) : payload);
+        if (!writer_->in_transaction()) {
+            received_ = std::max(received_, writer_->last_end_lsn());
+        }
+    }
+
+    void
+    ShowTaken() override {
+        writer_->Flush();
+        SyncIfDue();
+        PublishWritten();
+    }
+
+    Lsn
+    Complete(Lsn end) override {
+        if (writer_->in_transaction()) {
+            throw Error(sqlstate::kProtocolViolation,
+                        "the source ended its answer inside a transaction");
+        }
+        writer_->AppendPosition(end);
+        received_ = std::max(received_, writer_->last_end_lsn());
+        Sync();
+        PublishWritten();
+        return confirmed();
+    }
+
+    Lsn
+    confirmed() override {
+        return Status().flushed;
+    }
+
+    Lsn
+    received() override {
+        return received_;
     }
 
     // Reads and writes, as far as there is room. True if more may be there. A write that is refused
@@ -317,11 +378,7 @@ class Receiver {
     Take(const ReplicationMessage &message) {
         if (const auto *data = std::get_if<XLogData>(&message)) {
             last_send_time_ = data->send_time;
-            writer_->Append(data->start_lsn,
-                            types_ ? types_->Translate(data->payload) : data->payload);
-            if (!writer_->in_transaction()) {
-                received_ = std::max(received_, writer_->last_end_lsn());
-            }
+            Take(data->start_lsn, data->payload);
             return;
         }
         const auto &keepalive = std::get<Keepalive>(message);
@@ -356,10 +413,12 @@ class Receiver {
                 last_position_ = now;
             }
         }
-        const Lsn synced = writer_->Sync();
-        if (synced > flushed_) {
-            flushed_ = synced;
-        }
+        Sync();
+    }
+
+    void
+    Sync() {
+        flushed_ = std::max(flushed_, writer_->Sync());
         observer_.Flushed(flushed_, writer_->bytes_on_disk());
     }
 
@@ -448,6 +507,7 @@ class Receiver {
     ReceiveObserver &observer_;
     const bool may_be_binary_;
     source::ReplicationStream stream_;
+    source::StreamOptions options_;
     std::optional<WireTypes> types_; // while values come in binary form
     std::unique_ptr<SpoolWriter> writer_;
     // A message that could not be written, in libpq's memory until the next is asked for.

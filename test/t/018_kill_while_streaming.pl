@@ -15,6 +15,28 @@ $one->start_load(rate => 100);
 $one->start;
 $one->wait_stage('streaming');
 
+# Hot rows are ten times slower while anybody holds a snapshot on the target; and DROP DATABASE
+# hangs on whoever does not answer a ProcSignalBarrier.
+{
+    my $waiting = $one->start_background('psql', '-XAtc', "CALL livemigrate.migration_wait('done')",
+        $target->connstr($one->dbname));
+    my $sessions = "FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+      . " AND (backend_type ~ '^livemigrate' OR query ~ 'migration_wait')";
+    ok($one->poll(sub { $one->target_sql("SELECT count(*) $sessions") >= 4 }),
+        'coordinator, receiver, apply worker and a waiting call are there');
+    my %held;
+    for (1 .. 10) {
+        $one->wait_for_load(5);
+        $held{$_}++ for split /\n/, $one->target_sql("SELECT backend_type, query $sessions"
+              . " AND backend_xmin IS NOT NULL AND xact_start < clock_timestamp() - interval '1 s'");
+        $one->target_sql('CREATE DATABASE bystander');
+        $one->target_sql('DROP DATABASE bystander');
+    }
+    is(join(', ', sort keys %held), '', 'nobody holds a snapshot on the target while changes are applied');
+    is($one->status_row->{state}, 'running', 'databases were dropped, and the migration runs');
+    $one->stop_background($waiting);
+}
+
 sub streaming {
     my ($label, $disturb) = @_;
     $disturb->();

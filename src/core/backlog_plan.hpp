@@ -1,0 +1,48 @@
+// When a backlog of the source's changes is read in chunks, through the SQL functions of its slot,
+// rather than streamed, and where each chunk ends.
+//
+// A walsender makes a system call or two for every message and WAL record; a function decodes a
+// stretch of WAL and hands out everything in one go, for a half to a fifth of the processor time
+// (doc/performance.md). It has a price: each call decodes again from the slot's restart_lsn, which
+// stands still while a transaction is open and otherwise moves every 15 seconds of the source's
+// time; and the source gathers the answer, in memory and then in a temporary file, before it sends
+// the first of it. So chunks are bounded, and a slot that would make them read much twice is
+// streamed. That bounds what a transaction may have written as well: none that ends in a chunk
+// began before restart_lsn.
+#pragma once
+
+#include "core/lsn.hpp"
+
+#include <cstdint>
+#include <optional>
+
+namespace livemigrate {
+
+struct BacklogState {
+    Lsn restart_lsn;    // the slot's
+    Lsn received;       // everything that commits before it is here
+    Lsn source_flushed; // how far the source's WAL goes
+};
+
+class BacklogPlan {
+  public:
+    // `chunk_size`: bytes of WAL; 0: everything is streamed.
+    explicit BacklogPlan(uint64_t chunk_size) : chunk_size_(chunk_size) {}
+
+    // Where the next chunk ends; nullopt when it is time to stream.
+    std::optional<Lsn> NextChunk(const BacklogState &state);
+
+    // How many changes it brought. After one that brought none streaming is better: there is
+    // nothing to send, or a large transaction that can be had while it is in progress.
+    void
+    Brought(uint64_t changes) {
+        brought_nothing_ = changes == 0;
+    }
+
+  private:
+    uint64_t chunk_size_;
+    uint64_t size_ = 0; // of the last chunk: they grow, so that apply has something to do soon
+    bool brought_nothing_ = false;
+};
+
+} // namespace livemigrate
