@@ -8,11 +8,14 @@
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "core/split_planner.hpp"
+#include "pg/extension_config.hpp"
 #include "pg/guard.hpp"
+#include "pg/local_settings.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
+#include "pg/truncation.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
 #include "stage/citus_limits.hpp"
@@ -68,6 +71,18 @@ class Recount {
     Clock::time_point begin_{};
     Clock::time_point next_{};
 };
+
+// Its rows are no user's, or an extension's on the target.
+[[noreturn]] void
+ThrowNoConfiguration(const CopyTable &table) {
+    const std::string name = QualifiedName(table.schema, table.name);
+    throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                "table " + name + " is configuration of an extension on the source only")
+        .Detail("Which of its rows may go is for the target's extension to say.")
+        .Hint("Have the extension in the same version on both servers; or start over with "
+              "exclude_tables => '{" +
+              table.schema + "." + table.name + "}'.");
+}
 
 } // namespace
 
@@ -147,24 +162,42 @@ Coordinator::ThrowPartError(int64_t failed) {
 }
 
 // Once, before anything is copied: later a table that is not complete is empty, and one that is may
-// share partitions or foreign keys with it. Of an extension's configuration tables only the rows
-// that are copied go.
+// share partitions or foreign keys with it. Of an extension's configuration tables only the user's
+// rows go, behind what may reference them.
 void
 Coordinator::EmptyExisting(const std::vector<CopyTable> &tables) {
     std::vector<Oid> existing;
+    std::vector<std::pair<Oid, std::string>> configuration;
     for (const CopyTable &table : tables) {
         if (!table.copy_data || table.state == "skipped") {
             continue;
         }
-        if (table.is_extension_config) {
-            pg::Execute("DELETE FROM ONLY " + QualifiedName(table.schema, table.name) +
-                        (table.row_condition.empty() ? "" : " WHERE " + table.row_condition));
-        } else {
-            existing.push_back(pg::TableOid(table.schema, table.name));
+        const Oid relid = pg::TableOid(table.schema, table.name);
+        if (!table.is_extension_config) {
+            existing.push_back(relid);
+            continue;
         }
+        const auto condition = pg::UserRowsCondition(relid);
+        if (!condition) {
+            ThrowNoConfiguration(table);
+        }
+        if (*condition != table.row_condition) {
+            RecordEvent(migration_.id, "warning", migration_.stage,
+                        "the user's rows of " + QualifiedName(table.schema, table.name) +
+                            " are told apart otherwise on the target",
+                        "Emptied by: " + *condition + ". Copied by: " + table.row_condition);
+        }
+        configuration.emplace_back(relid, *condition);
     }
+    // As while changes are applied: what triggers do is among the rows that come.
+    const pg::LocalSettings settings({{"session_replication_role", "replica"}});
     if (!existing.empty()) {
+        const std::vector<Oid> along = pg::TruncatedAlong(existing, pg::Unlogged::kStay);
+        existing.insert(existing.end(), along.begin(), along.end());
         pg::TruncateTables(existing);
+    }
+    for (const auto &[relid, condition] : configuration) {
+        pg::DeleteRows(relid, condition);
     }
 }
 

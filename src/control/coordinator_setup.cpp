@@ -13,6 +13,7 @@
 #include "core/operator_text.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
+#include "pg/extension_config.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/background_worker.hpp"
@@ -42,17 +43,6 @@ IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) 
     return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
         return pattern.Matches(table.schema, table.name);
     });
-}
-
-// pg_extension.extcondition is empty or begins with WHERE.
-std::string
-WithoutWhere(const std::string &condition) {
-    const size_t start = condition.find_first_not_of(" \t\n");
-    if (start == std::string::npos) {
-        return "";
-    }
-    const bool has_where = pg_strncasecmp(condition.c_str() + start, "where", 5) == 0;
-    return condition.substr(start + (has_where ? 5 : 0));
 }
 
 } // namespace
@@ -108,7 +98,7 @@ Coordinator::ListTables(source::Connection &source, source::TableSizes sizes) {
         table.copy_data = found.relkind == 'r' && !without_data.Selects(found.schema, found.name) &&
                           (found.persistence != 'u' || migration_.settings.unlogged);
         table.is_extension_config = found.is_extension_config;
-        table.row_condition = WithoutWhere(found.extension_condition);
+        table.row_condition = pg::WithoutWhere(found.extension_condition);
         table.rows_changed = found.rows_changed;
         table.state = table.copy_data ? "pending" : "skipped";
         tables.push_back(std::move(table));

@@ -11,6 +11,7 @@
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
+#include "pg/truncation.hpp"
 #include "stage/copy.hpp"
 #include "stage/source_lock.hpp"
 

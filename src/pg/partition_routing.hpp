@@ -8,6 +8,7 @@
 #include "pg/prelude.hpp"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::pg {
@@ -16,12 +17,7 @@ namespace livemigrate::pg {
 // REQUIRES: an open transaction; the relation is locked.
 Oid RoutingRelation(Oid relid);
 
-// The names of a partitioned table's leaves, qualified and quoted. REQUIRES: an open transaction.
-std::vector<std::string> LeafPartitions(Oid root);
-
-// The ancestors of which every leaf is among the tables, and that are not there themselves: what a
-// TRUNCATE of a partitioned table names, where the stream has its partitions only. REQUIRES: an
-// open transaction.
-std::vector<Oid> RootsOfWhole(const std::vector<Oid> &tables);
+// Schema and name of each leaf of a partitioned table. REQUIRES: an open transaction.
+std::vector<std::pair<std::string, std::string>> LeafPartitions(Oid root);
 
 } // namespace livemigrate::pg

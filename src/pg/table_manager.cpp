@@ -3,7 +3,6 @@
 #include "core/error.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
-#include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_row.hpp"
 
@@ -176,75 +175,6 @@ FlushCommitBeforeNodes() {
     if (HasExtension("citus")) {
         Call([] { ForceSyncCommit(); });
     }
-}
-
-namespace {
-
-// In another role than replica they would fire.
-void
-CheckTruncateTriggers(const std::vector<Oid> &tables) {
-    std::vector<std::string> oids;
-    for (const Oid table : tables) {
-        oids.push_back(std::to_string(table));
-    }
-    const SqlResult triggers =
-        Query("SELECT tgrelid, tgname FROM pg_catalog.pg_trigger "
-              "WHERE tgrelid = ANY ($1::oid[]) AND NOT tgisinternal AND tgenabled = 'O' "
-              "AND tgtype & 32 <> 0",
-              {TextArrayLiteral(oids)});
-    if (!triggers.rows.empty()) {
-        const auto &row = triggers.rows.front();
-        const auto [schema, relation] = NameOf(Number<Oid>(row, 0));
-        const std::string table = QualifiedName(schema, relation);
-        const std::string name = QuoteIdentifier(row.at(1).value());
-        throw Error(sqlstate::kFeatureNotSupported,
-                    "trigger " + name + " would fire when distributed tables are truncated")
-            .Hint("ALTER TABLE " + table + " DISABLE TRIGGER " + name +
-                  "; SELECT livemigrate.migration_resume(); and enable it after the migration.");
-    }
-}
-
-} // namespace
-
-void
-TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
-    std::string names;
-    bool distributed = false;
-    for (const Oid table : tables) {
-        const TableManager manager = ManagerOf(table);
-        const auto [schema, name] = NameOf(table);
-        names += (names.empty() ? "" : ", ") +
-                 std::string(IsOneHeap(table, manager) ? "ONLY " : "") +
-                 QualifiedName(schema, name);
-        distributed = distributed || manager == TableManager::kCitus;
-    }
-    const std::string sql =
-        "TRUNCATE TABLE " + names + (restart_identity ? " RESTART IDENTITY" : "");
-    if (!distributed) {
-        Execute(sql);
-        return;
-    }
-    // Shards are emptied by a trigger of Citus's.
-    CheckTruncateTriggers(tables);
-    const LocalSettings role({{"session_replication_role", "origin"}});
-    Execute(sql);
-}
-
-void
-EmptyTable(Oid table) {
-    const bool is_referenced =
-        Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
-              "AND confrelid = $1::oid AND conrelid <> confrelid)",
-              {std::to_string(table)})
-            .Scalar() == "t";
-    if (!is_referenced) {
-        TruncateTables({table});
-        return;
-    }
-    const auto [schema, name] = NameOf(table);
-    const LocalSettings role({{"session_replication_role", "replica"}});
-    Execute("DELETE FROM " + std::string(IsOneHeap(table) ? "ONLY " : "") +
-            QualifiedName(schema, name));
 }
 
 } // namespace livemigrate::pg

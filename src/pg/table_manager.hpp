@@ -45,15 +45,6 @@ bool NodesAreJoined();
 // transaction.
 void FlushCommitBeforeNodes();
 
-// TRUNCATE of the tables in one statement, wherever their rows lie, but not of inheritance
-// children; in replica role, too, in which Citus by itself would empty no shard. REQUIRES: an open
-// transaction.
-void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = false);
-
-// Takes all rows out of one table: by DELETE where a foreign key of another table points at it,
-// which lets no TRUNCATE through even where there are no rows. REQUIRES: an open transaction.
-void EmptyTable(Oid table);
-
 // The relation's schema and name. REQUIRES: an open transaction; it exists.
 std::pair<std::string, std::string> NameOf(Oid relid);
 

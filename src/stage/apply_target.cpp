@@ -32,12 +32,24 @@ FormatOf(const ApplySettings &settings) {
             settings.plugin == Plugin::kPgoutput ? GetDatabaseEncoding() : PG_UTF8};
 }
 
+ApplyWriter::Names
+NotStreamed(const ApplySettings &settings) {
+    ApplyWriter::Names names;
+    for (const CopyTable &table : settings.tables) {
+        if (table.relkind == 'r' && (!table.copy_data || table.persistence == 'u')) {
+            names.emplace(table.schema, table.name);
+        }
+    }
+    return names;
+}
+
 } // namespace
 
 ApplyTarget::ApplyTarget(const ApplySettings &settings, ApplyObserver &observer,
                          ApplyFailure &failure)
     : settings_(settings), observer_(observer), failure_(failure),
-      batch_(kBatchChanges, kBatchBytes), writer_(FormatOf(settings), failure) {}
+      batch_(kBatchChanges, kBatchBytes),
+      writer_(FormatOf(settings), NotStreamed(settings), failure) {}
 
 Lsn
 ApplyTarget::SetUpOrigin() {

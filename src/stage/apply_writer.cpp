@@ -6,8 +6,8 @@
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
 #include "pg/subtransaction.hpp"
-#include "pg/table_manager.hpp"
 #include "pg/table_owner.hpp"
+#include "pg/truncation.hpp"
 
 #include <algorithm>
 #include <memory_resource>
@@ -34,18 +34,6 @@ CommandName(ChangeKind kind) {
     }
 }
 
-// Foreign keys may not let each be truncated as its owner, and as ourselves their triggers must not
-// run.
-[[noreturn]] void
-ThrowManyOwners(const std::string &names) {
-    throw Error(sqlstate::kFeatureNotSupported,
-                "cannot truncate tables of several owners at once: a trigger of theirs fires")
-        .Detail("The tables are " + names + ".")
-        .Hint("Give them one owner on the target with ALTER TABLE ... OWNER TO, or disable the "
-              "triggers that are ENABLE ALWAYS or ENABLE REPLICA; then run: SELECT "
-              "livemigrate.migration_resume();");
-}
-
 // Whether going through the changes one by one may help, or at least tell which it is: not where
 // the session, its transaction or the machine is in trouble.
 bool
@@ -61,27 +49,21 @@ IsAboutRows(const Error &error) {
 
 using Relations = std::vector<std::shared_ptr<const RemoteRelation>>;
 
-std::string
-NamesOf(const Relations &relations) {
-    std::string names;
-    for (const auto &relation : relations) {
-        names += (names.empty() ? "" : ", ") + QualifiedName(relation->schema, relation->name);
-    }
-    return names;
-}
-
 // Whether the truncated relations are all of the table that the rows of one are routed through: it
-// is among them, or, as pgoutput has it, all of its partitions are.
+// is among them, or, as pgoutput has it, all of its partitions that the stream knows are.
 bool
-TruncatesWhole(const Relations &relations, const TargetRelation &target) {
-    std::set<std::string> names;
+TruncatesWhole(const Relations &relations, const ApplyWriter::Names &not_streamed,
+               const TargetRelation &target) {
+    ApplyWriter::Names truncated = not_streamed;
     for (const auto &relation : relations) {
-        names.insert(QualifiedName(relation->schema, relation->name));
+        if (QualifiedName(relation->schema, relation->name) == target.target_name()) {
+            return true;
+        }
+        truncated.emplace(relation->schema, relation->name);
     }
-    const auto is_truncated = [&](const std::string &name) { return names.contains(name); };
-    const std::vector<std::string> leaves = pg::LeafPartitions(target.relid());
-    return is_truncated(target.target_name()) ||
-           std::all_of(leaves.begin(), leaves.end(), is_truncated);
+    const auto leaves = pg::LeafPartitions(target.relid());
+    return std::all_of(leaves.begin(), leaves.end(),
+                       [&](const auto &leaf) { return truncated.contains(leaf); });
 }
 
 } // namespace
@@ -109,8 +91,8 @@ struct ApplyWriter::Group {
     std::vector<const Item *> items; // for the others
 };
 
-ApplyWriter::ApplyWriter(const ValueFormat &format, ApplyFailure &failure)
-    : format_(format), failure_(failure) {}
+ApplyWriter::ApplyWriter(const ValueFormat &format, Names not_streamed, ApplyFailure &failure)
+    : format_(format), not_streamed_(std::move(not_streamed)), failure_(failure) {}
 
 ApplyWriter::~ApplyWriter() = default;
 
@@ -270,11 +252,9 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const auto &relations = truncation.relations;
     try {
         std::vector<Oid> tables;
-        std::set<Oid> owners;
-        bool fires_triggers = false;
         for (const auto &relation : relations) {
             const TargetRelation &target = Find(relation).sql;
-            if (target.is_routed() && !TruncatesWhole(relations, target)) {
+            if (target.is_routed() && !TruncatesWhole(relations, not_streamed_, target)) {
                 throw Error(sqlstate::kFeatureNotSupported,
                             "cannot truncate one partition of a table that is partitioned by the "
                             "hash of an enum")
@@ -284,26 +264,10 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
             }
             if (std::find(tables.begin(), tables.end(), target.relid()) == tables.end()) {
                 tables.push_back(target.relid());
-                owners.insert(target.owner());
-                fires_triggers = fires_triggers || target.fires_triggers();
             }
         }
-        if (owners.size() > 1 && fires_triggers) {
-            ThrowManyOwners(NamesOf(relations));
-        }
-        // A foreign key of a partitioned table is also the root's, which the stream does not name.
-        for (const Oid root : pg::RootsOfWhole(tables)) {
-            tables.push_back(root);
-            owners.insert(pg::OwnerToWriteAs(root));
-        }
-        // The owner need not have rights on the schema, and only triggers run code of the table's.
-        const Oid role = owners.size() == 1 ? *owners.begin() : InvalidOid;
-        const bool as_owner =
-            OidIsValid(role) &&
-            (fires_triggers || std::all_of(tables.begin(), tables.end(), [&](Oid table) {
-                 return pg::MayUseSchemaOf(table, role);
-             }));
-        const pg::AsOwner owner(as_owner ? role : InvalidOid);
+        const std::vector<Oid> along = pg::TruncatedAlong(tables, pg::Unlogged::kGo);
+        tables.insert(tables.end(), along.begin(), along.end());
         pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {
         failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);

@@ -15,8 +15,11 @@
 #include "stage/target_relation.hpp"
 
 #include <memory>
+#include <set>
 #include <span>
+#include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::stage {
@@ -25,7 +28,10 @@ class ApplyWriter {
   public:
     using Items = std::span<const ChangeBatch::Item>;
 
-    ApplyWriter(const ValueFormat &format, ApplyFailure &failure);
+    using Names = std::set<std::pair<std::string, std::string>>; // schema and table
+
+    // `not_streamed`: the migration's tables whose changes are not in the stream.
+    ApplyWriter(const ValueFormat &format, Names not_streamed, ApplyFailure &failure);
     ~ApplyWriter();
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
@@ -49,6 +55,7 @@ class ApplyWriter {
     Table &FindFor(const ChangeBatch &batch, const ChangeBatch::Item &item);
 
     ValueFormat format_;
+    Names not_streamed_;
     ApplyFailure &failure_;
     std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
 };

@@ -10,6 +10,7 @@
 #include "pg/table_manager.hpp"
 #include "pg/table_owner.hpp"
 #include "pg/transaction.hpp"
+#include "pg/truncation.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy_format.hpp"
 #include "stage/copy_insert.hpp"
@@ -292,7 +293,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     freeze = freeze && relid == named && one_heap &&
              (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
-        pg::Execute("TRUNCATE TABLE ONLY " + QualifiedName(task.schema, task.name));
+        pg::TruncateTables({relid});
     }
     std::vector<const char *> names;
     std::string list;

@@ -4,7 +4,9 @@
 #include "stage/preflight_run.hpp"
 
 #include "core/sql_text.hpp"
+#include "pg/extension_config.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/table_manager.hpp"
 
 #include <map>
 #include <tuple>
@@ -183,47 +185,74 @@ CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
 
 struct MaybeFilled {
     std::string name;
-    std::string condition; // of the rows that would be copied, where others are the extension's
+    std::string condition; // of the rows that are the user's, where others are an extension's
 };
 
 // Tables that may hold rows, judged without reading them: the roots of partitions, hypertables and
-// distributed tables have no pages of their own.
+// distributed tables have no pages of their own. Conditions are the target's, not the source's:
+// what comes from there is not run here.
 std::vector<MaybeFilled>
 ListMaybeFilled(const PreflightRun &run) {
     std::vector<std::string> schemas;
     std::vector<std::string> names;
-    std::vector<std::string> conditions;
     for (const source::SourceTable &table : run.result.tables) {
         if (run.HasData(table)) {
             schemas.push_back(table.schema);
             names.push_back(table.name);
-            conditions.push_back(table.extension_condition);
         }
     }
     const pg::SqlResult found = pg::Query(
-        "SELECT n.nspname, c.relname, wanted.condition"
-        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),"
-        "                 pg_catalog.unnest($3::text[])) AS wanted(nspname, relname, condition)"
+        "SELECT n.nspname, c.relname, c.oid"
+        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
+        "   AS wanted(nspname, relname)"
         " JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name"
         " JOIN pg_catalog.pg_class c"
         "   ON c.relnamespace = n.oid AND c.relname = wanted.relname::name"
         " WHERE c.relkind <> 'r' OR c.relhassubclass OR pg_catalog.pg_relation_size(c.oid) > 0"
         "    OR EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
         " ORDER BY 1, 2",
-        {TextArrayLiteral(schemas), TextArrayLiteral(names), TextArrayLiteral(conditions)});
+        {TextArrayLiteral(schemas), TextArrayLiteral(names)});
     std::vector<MaybeFilled> tables;
     for (const pg::SqlRow &row : found.rows) {
-        tables.push_back({QualifiedName(pg::Text(row, 0), pg::Text(row, 1)), pg::Text(row, 2)});
+        const auto condition = pg::UserRowsCondition(pg::Number<Oid>(row, 2));
+        tables.push_back({QualifiedName(pg::Text(row, 0), pg::Text(row, 1)),
+                          condition.value_or("").empty() ? "" : " WHERE " + *condition});
     }
     return tables;
+}
+
+// The source's condition says which rows are copied, the target's which are emptied or must not be
+// there.
+void
+CheckUserRows(PreflightRun &run) {
+    for (const source::SourceTable &table : run.result.tables) {
+        if (!table.is_extension_config || !run.HasData(table)) {
+            continue;
+        }
+        const Oid relid = pg::FindTable(table.schema, table.name);
+        const auto condition = pg::UserRowsCondition(relid);
+        if (!condition && run.settings.on_existing == OnExisting::kTruncate) {
+            run.Fail("extensions", sqlstate::kObjectNotInPrerequisiteState, TableName(table),
+                     TableName(table) + " is configuration of an extension on the source only, so "
+                                        "the target does not say which of its rows may go",
+                     Choices("-- have the extension in the same version on both servers",
+                             {"exclude_tables => '{" + table.schema + "." + table.name + "}'"}));
+        } else if (condition && *condition != pg::WithoutWhere(table.extension_condition)) {
+            run.Warning("extension_versions", TableName(table),
+                        "the user's rows of " + TableName(table) +
+                            " are told apart otherwise on the target: by \"" + *condition +
+                            "\", on the source by \"" +
+                            pg::WithoutWhere(table.extension_condition) + "\"",
+                        "-- have the extension in the same version on both servers");
+        }
+    }
 }
 
 void
 CheckTablesEmpty(PreflightRun &run) {
     std::vector<std::string> filled;
     for (const MaybeFilled &table : ListMaybeFilled(run)) {
-        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table.name + " " + table.condition +
-                      " LIMIT 1)")
+        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table.name + table.condition + " LIMIT 1)")
                 .Scalar() == "t") {
             filled.push_back(table.name);
         }
@@ -267,9 +296,11 @@ CheckTargetObjects(PreflightRun &run) {
     } else if (run.settings.on_existing == OnExisting::kError) {
         CheckEmpty(run, present);
         CheckLargeObjects(run);
-    } else if (CheckTablesPresent(run, present) &&
-               run.settings.on_existing == OnExisting::kSkipSchema) {
-        CheckTablesEmpty(run);
+    } else if (CheckTablesPresent(run, present)) {
+        CheckUserRows(run);
+        if (run.settings.on_existing == OnExisting::kSkipSchema) {
+            CheckTablesEmpty(run);
+        }
     }
 }
 
