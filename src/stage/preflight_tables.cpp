@@ -152,10 +152,74 @@ NothingToLose(const SourceTable &table) {
     return table.relkind == 'r' && table.pages == 0 && table.rows_changed == 0;
 }
 
+// Partitions that go through their root on the target (pg/partition_routing) and whose identity
+// tells rows of the partition apart, but not of the root.
+constexpr char kListRoutedWithoutKey[] = R"sql(
+WITH RECURSIVE up AS (
+    SELECT i.inhrelid AS leaf, i.inhparent AS above
+    FROM pg_catalog.pg_inherits i
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition AND c.relkind = 'r'
+    UNION ALL
+    SELECT up.leaf, i.inhparent
+    FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.above),
+routed AS (
+    SELECT DISTINCT up.leaf
+    FROM up
+    JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.above AND p.partstrat = 'h'
+    JOIN pg_catalog.pg_attribute a
+      ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::int2[])
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+    WHERE t.typtype = 'e' OR b.typtype = 'e'),
+identity AS (
+    SELECT r.leaf,
+           (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = r.leaf AND a.attnum = ANY (i.indkey::int2[])) AS names
+    FROM routed r
+    JOIN pg_catalog.pg_class c ON c.oid = r.leaf
+    JOIN pg_catalog.pg_index i
+      ON i.indrelid = r.leaf AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
+                                                     WHEN 'i' THEN i.indisreplident END)
+SELECT DISTINCT identity.leaf
+FROM identity
+JOIN up USING (leaf)
+JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.above
+CROSS JOIN LATERAL pg_catalog.unnest(p.partattrs::int2[]) k(attnum)
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum
+WHERE a.attname IS NULL OR a.attname::text <> ALL (identity.names)
+)sql";
+
+void
+CheckRoutedIdentities(PreflightRun &run) {
+    std::unordered_map<uint32_t, const SourceTable *> selected;
+    for (const SourceTable &table : run.result.tables) {
+        if (table.is_partition && table.identity_usable && run.HasData(table) &&
+            !run.IsInsertOnly(table)) {
+            selected.emplace(table.oid, &table);
+        }
+    }
+    if (selected.empty()) {
+        return;
+    }
+    for (const pg::SqlRow &row : run.source.Query(kListRoutedWithoutKey).rows) {
+        const auto found = selected.find(pg::Number<uint32_t>(row, 0));
+        if (found != selected.end()) {
+            const std::string name = TableName(*found->second);
+            run.Fail("replica_identity", sqlstate::kObjectNotInPrerequisiteState, name,
+                     "table " + name +
+                         " has a replica identity without the partition key: as it is partitioned "
+                         "by the hash of an enum, its rows are found through the topmost table on "
+                         "the target, where others may have the same key",
+                     "ALTER TABLE " + name + " REPLICA IDENTITY FULL;");
+        }
+    }
+}
+
 // Without an identity wal2json leaves UPDATE and DELETE out silently, and a publication makes the
 // application's own UPDATE fail.
 void
 CheckIdentities(PreflightRun &run) {
+    CheckRoutedIdentities(run);
     size_t accepted = 0;
     for (const SourceTable &table : run.result.tables) {
         if (table.identity_usable || !run.HasData(table) || table.persistence != 'p') {
