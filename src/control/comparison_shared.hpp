@@ -15,7 +15,7 @@
 namespace livemigrate::control {
 
 inline constexpr size_t kMaxCompareJobs = 16;
-inline constexpr uint64_t kComparisonMagic = 0x4c4d434d50303031; // "LMCMP001"
+inline constexpr uint64_t kComparisonMagic = 0x4c4d434d50303032; // "LMCMP002"
 
 // Of one unit; written by the worker that has it, read when `done` is set.
 struct SharedUnitResult {
@@ -45,6 +45,7 @@ struct SharedComparison {
     std::atomic<uint32_t> stop;
     std::atomic<uint32_t> next; // unit to be claimed
     std::atomic<uint32_t> plan_is_kept;
+    std::atomic<int32_t> plan_keeper; // the worker that keeps the plan now; 0: none
     std::atomic<uint32_t> failed;
     std::atomic<int32_t> worker_pids[kMaxCompareJobs];
     SharedError error; // of the first worker that failed

@@ -224,14 +224,21 @@ LoadResult(SharedComparison &shared, uint32_t unit) {
 }
 
 // Before anything else of the run is kept, the plan is: who resumes takes the units that are there
-// for all that the tables were cut into. False if the session has ended.
+// for all that the tables were cut into. One worker does it for all; when that ends meanwhile,
+// another does. False if the session has ended.
 bool
-AwaitPlan(const SharedComparison &shared) {
+EnsurePlan(SharedComparison &shared, const std::vector<stage::ComparisonUnit> &units) {
     while (shared.plan_is_kept.load() == 0) {
         if (!LeaderRuns(shared)) {
             return false;
         }
-        pg::SleepOnLatch(milliseconds(10));
+        int32_t nobody = 0;
+        if (shared.plan_keeper.compare_exchange_strong(nobody, MyProcPid)) {
+            KeepPlan(shared, units);
+            shared.plan_is_kept.store(1);
+        } else {
+            pg::SleepOnLatch(milliseconds(10));
+        }
     }
     return true;
 }
@@ -241,12 +248,11 @@ CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_tra
     const std::vector<stage::ComparisonUnit> units =
         stage::UnpackUnits({shared.Units(), shared.units_size});
     source::Connection source = stage::OpenComparingSession(conninfo, shared.source_snapshot);
+    if (own_transactions && !EnsurePlan(shared, units)) {
+        return;
+    }
     while (LeaderRuns(shared)) {
         const uint32_t index = shared.next.fetch_add(1);
-        if (index == 0 && own_transactions) {
-            KeepPlan(shared, units);
-            shared.plan_is_kept.store(1);
-        }
         if (index >= shared.unit_count) {
             break;
         }
@@ -255,9 +261,6 @@ CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_tra
         }
         const stage::ComparisonUnit &unit = units.at(index);
         if (own_transactions) {
-            if (!AwaitPlan(shared)) {
-                break;
-            }
             CompareAndKeep(shared, source, unit, index);
         } else {
             StoreResult(shared, index, stage::CompareUnit(source, unit, shared.max_rows, false));
@@ -301,9 +304,13 @@ RunCompareWorker(SharedComparison &shared, const pg::WorkerArguments &arguments)
     pg::WakeProcess(shared.leader_pid);
 }
 
+// However the worker ends.
 void
-ForgetWorker(dsm_segment *, Datum argument) {
+ForgetWorker(dsm_segment *segment, Datum argument) {
     reinterpret_cast<std::atomic<int32_t> *>(DatumGetPointer(argument))->store(0);
+    auto *shared = static_cast<SharedComparison *>(dsm_segment_address(segment));
+    int32_t own = MyProcPid;
+    shared->plan_keeper.compare_exchange_strong(own, 0);
 }
 
 void

@@ -144,6 +144,22 @@ like($err, qr/did not come to a common position.*The source waits for: process \
 $pair->wait_for_load(5);
 $pair->end_session($writer);
 
+# --- the worker that keeps the plan of the comparison is ended: another one does it
+{
+    my $lock    = $pair->lock_table($target, 'livemigrate.comparison_range', 'EXCLUSIVE');
+    my $session = $target->background_psql('app', on_error_stop => 0);
+    $session->query_until(qr/begins/, "\\echo begins\n$set SELECT 'result', bool_and(equal), count(*)"
+            . " FROM livemigrate.compare_data($chosen);\n");
+    my $keeper = "FROM pg_stat_activity WHERE backend_type ~ 'compare' AND cardinality(pg_blocking_pids(pid)) > 0";
+    my $pid    = $pair->poll(sub { $pair->target_sql("SELECT pid $keeper") });
+    $pair->target_sql("SELECT pg_terminate_backend($pid)");
+    ok($pair->poll(sub { $pair->target_sql("SELECT count(*) $keeper AND pid <> $pid") == 1 }),
+        'another worker keeps the plan');
+    $pair->end_session($lock);
+    like($session->query("SELECT 'end'"), qr/result\|t\|3/, 'and all is compared');
+    $session->quit;
+}
+
 # --- a snapshot sees nothing of a table that was rewritten since, on either side: not to be called equal
 # The worker waits for its own table, when the snapshots are taken already.
 my $lock = $pair->lock_table($target, 'livemigrate.comparison_range', 'EXCLUSIVE');
