@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "utils/inval.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 }
 
@@ -29,6 +30,17 @@ constexpr size_t kMaxPlans = 64;
 // owner, see Run().
 uint64 invalidations = 0;
 bool callbacks_registered = false;
+
+// A statement on a table with row security is planned anew for another role, and then its names are
+// looked up as that. No policy is in the plan as it is: row_security is off, so that preparing it
+// raises an error where one would be; and none binds the owner, see pg::AsOwner. C-like.
+void
+ForgetRowSecurity(SPIPlanPtr plan) {
+    const ListCell *cell = nullptr;
+    foreach (cell, SPI_plan_get_plan_sources(plan)) {
+        static_cast<CachedPlanSource *>(lfirst(cell))->dependsOnRLS = false;
+    }
+}
 
 void
 CountRelationInvalidation(Datum, Oid) {
@@ -209,6 +221,7 @@ TargetRelation::Prepare(const RowChange &change, Way way) const {
             elog(ERROR, "SPI_prepare: %s", SPI_result_code_string(SPI_result));
         }
         SPI_keepplan(prepared);
+        ForgetRowSecurity(prepared);
         return prepared;
     });
     return plan;

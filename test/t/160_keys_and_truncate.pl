@@ -93,7 +93,11 @@ CREATE SCHEMA closed AUTHORIZATION keeper; GRANT USAGE ON SCHEMA closed TO servi
 CREATE TABLE closed.emptied (id int PRIMARY KEY);
 CREATE TABLE closed.by_statement (id int, v text);
 ALTER TABLE closed.by_statement REPLICA IDENTITY FULL;
+CREATE TABLE closed.guarded (id int, v text);
+ALTER TABLE closed.guarded REPLICA IDENTITY FULL, ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY nothing ON closed.guarded USING (false);
 ALTER TABLE closed.emptied OWNER TO service; ALTER TABLE closed.by_statement OWNER TO service;
+ALTER TABLE closed.guarded OWNER TO service; INSERT INTO closed.guarded VALUES (1, 'a'), (2, 'b');
 INSERT INTO closed.emptied VALUES (1); INSERT INTO closed.by_statement VALUES (1, 'a'), (2, 'b');
 SQL
 $owned->start(owner => \'true');
@@ -107,6 +111,8 @@ ok($owned->poll(sub { $owned->target_sql("SELECT count(*) FROM closed.by_stateme
 # Every kept statement is planned anew behind this.
 $owned->target_sql('CREATE SCHEMA later');
 $owned->source_sql("UPDATE closed.by_statement SET v = 'd' WHERE id = 1");
+$owned->source_sql("UPDATE closed.guarded SET v = 'd' WHERE id = 1; DELETE FROM closed.guarded WHERE id = 2;
+    INSERT INTO closed.guarded VALUES (3, 'c')");
 $owned->finish('tables of an owner without rights on the schema', relations => 0);
 
 done_testing();
