@@ -10,6 +10,7 @@
 #include "source/connection.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace livemigrate::stage {
 
@@ -70,18 +71,24 @@ Program(const char *name, int source_version) {
     return pg::ClientBinary(name, std::max(source_version, pg::kBuiltForVersion) / 10000);
 }
 
+bool
+HasAnyOf(const std::string &text, std::initializer_list<const char *> parts) {
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](const char *part) { return text.find(part) != std::string::npos; });
+}
+
 // What libpq and a server that ends say; of other languages nothing is known, so that such an error
-// stops the migration and does not try again.
+// stops the migration and does not try again. Nor does one by which the server refuses the
+// connection for good: a wrong password, no line in pg_hba.conf, no such database.
 bool
 HasLostConnection(const std::string &errors) {
-    constexpr const char *kTexts[] = {"server closed the connection unexpectedly",
-                                      "terminating connection",
-                                      "could not connect to server",
-                                      "connection to server",
-                                      "the database system is",
-                                      "could not receive data from server"};
-    return std::any_of(std::begin(kTexts), std::end(kTexts),
-                       [&](const char *text) { return errors.find(text) != std::string::npos; });
+    if (HasAnyOf(errors, {"FATAL:"})) {
+        return HasAnyOf(errors, {"terminating", "canceling", "the database system is", "too many",
+                                 "remaining connection slots"});
+    }
+    return HasAnyOf(errors,
+                    {"server closed the connection unexpectedly", "could not connect to server",
+                     "connection to server", "could not receive data from server"});
 }
 
 std::string

@@ -166,6 +166,28 @@ with_conf($target, "livemigrate.client_bin_dir = '$client_directory'", sub {
     refused('source newer than pg_dump', qr/^(?:0A|55|58)/, {}, check => qr/pg_dump/);
 });
 
+# What a server says to pg_dump's connection: what passes by itself is tried again, the rest stops.
+chomp(my $bindir = `pg_config --bindir`);
+sub dump_that_meets {
+    my ($words) = @_;
+    rewrite_file("$client_directory/pg_dump", "#!/bin/sh\ntest \"\$1\" = --version && exec $bindir/pg_dump --version\n"
+          . "echo 'pg_dump: error: connection to server at \"src\", port 5432 failed: FATAL:  $words' >&2\nexit 1\n");
+}
+rewrite_file("$client_directory/pg_restore", "#!/bin/sh\nexec $bindir/pg_restore \"\$@\"\n");
+with_conf($target, "livemigrate.client_bin_dir = '$client_directory'", sub {
+    my $dumped = $pair->database('dumped');
+    dump_that_meets('password authentication failed for user "m"');
+    $dumped->start;
+    $dumped->wait_state('failed');
+    is($dumped->status_row->{last_error}, 'pg_dump ended with exit code 1', 'a wrong password stops the migration');
+    dump_that_meets('sorry, too many clients already');
+    $dumped->resume;
+    $dumped->wait_state('retrying');
+    is($dumped->status_row->{last_error}, 'pg_dump lost its connection to the source', 'too many connections do not');
+    $dumped->abort;
+    $dumped->cleanup;
+});
+
 # --- wrong state, wrong name
 for my $call (
     "migration_pause('nobody')", "migration_resume('nobody')", "set_endpos(NULL, 'nobody')",
