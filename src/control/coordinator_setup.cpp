@@ -479,12 +479,19 @@ Coordinator::DistributeTables() {
                    name);
         CheckRequests();
         pg::Transaction transaction;
-        if (stage::Distribute(option)) {
+        const stage::Placed placed = stage::Distribute(option);
+        const std::string wanted = option.is_reference()
+                                       ? "a reference table"
+                                       : "distributed by " + QuoteIdentifier(option.column);
+        if (placed == stage::Placed::kNow) {
             RecordEvent(migration_.id, "info", migration_.stage,
-                        "table " + name +
-                            (option.is_reference()
-                                 ? " made a reference table"
-                                 : " distributed by " + QuoteIdentifier(option.column)));
+                        "table " + name + (option.is_reference() ? " made " : " ") + wanted);
+        } else if (placed == stage::Placed::kOtherwise) {
+            RecordEvent(migration_.id, "warning", migration_.stage,
+                        "table " + name + " is not " + wanted +
+                            ": Citus keeps it otherwise already",
+                        "SELECT pg_catalog.undistribute_table(" + QuoteLiteral(name) +
+                            "); and what the options say, in a pause after stage schema.");
         }
         transaction.Commit();
     }

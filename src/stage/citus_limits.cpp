@@ -211,16 +211,18 @@ class Limits {
     std::vector<TableProblem> problems_;
 };
 
-// What a session has that connects now.
+// What a session has that connects now: a role's setting for the database goes before its general
+// one, and that before the database's (process_settings() of postinit.c).
 bool
 AllowsTriggers() {
     return pg::Query("SELECT COALESCE((SELECT o.option_value FROM pg_catalog.pg_db_role_setting s, "
                      "LATERAL pg_catalog.pg_options_to_table(s.setconfig) o "
                      "WHERE o.option_name = 'citus.enable_unsafe_triggers' "
-                     "AND s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = "
-                     "pg_catalog.current_database()) "
-                     "AND s.setrole IN (0, current_user::pg_catalog.regrole) "
-                     "ORDER BY s.setrole DESC LIMIT 1), "
+                     "AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database "
+                     "WHERE datname = pg_catalog.current_database())) "
+                     "AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles "
+                     "WHERE rolname = current_user)) "
+                     "ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), "
                      "pg_catalog.current_setting('citus.enable_unsafe_triggers', true))"
                      "::pg_catalog.bool")
                .Scalar() == "t";

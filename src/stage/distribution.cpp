@@ -58,10 +58,12 @@ DistributionOf(const std::string &schema, const std::string &table) {
     return distribution;
 }
 
-bool
+// With citus.use_citus_managed_tables every table is Citus's, as a local one.
+Placed
 Distribute(const DistributionOption &option) {
-    if (pg::ManagerOf(option.schema, option.table) == pg::TableManager::kCitus) {
-        return false;
+    const Distribution present = DistributionOf(option.schema, option.table);
+    if (present.kind != Distribution::Kind::kLocal) {
+        return present.column == option.column ? Placed::kKept : Placed::kOtherwise;
     }
     const std::string call = CallFor(option);
     try {
@@ -75,7 +77,7 @@ Distribute(const DistributionOption &option) {
                   "-- what stands against this, put right, then:\nSELECT " + call +
                   ";\nSELECT livemigrate.migration_resume();");
     }
-    return true;
+    return Placed::kNow;
 }
 
 std::string

@@ -31,10 +31,14 @@ struct PlacedTable {
 // transaction.
 Distribution DistributionOf(const std::string &schema, const std::string &table);
 
-// Calls create_distributed_table() or create_reference_table(). Returns false, and does nothing, if
-// Citus keeps the table already. Throws Citus's error, with a hint. REQUIRES: an open transaction;
-// the table is there, empty.
-bool Distribute(const DistributionOption &option);
+// What has become of a table that the options name: kKept, kOtherwise: Citus keeps it already, as
+// they say or not.
+enum class Placed : uint8_t { kNow, kKept, kOtherwise };
+
+// Calls create_distributed_table() or create_reference_table(), of a table that is Citus's as a
+// local one, too, and does nothing if it is more than that already. Throws Citus's error, with a
+// hint. REQUIRES: an open transaction; the table is there, empty.
+Placed Distribute(const DistributionOption &option);
 
 std::string JsonString(std::string_view text);
 
