@@ -505,6 +505,9 @@ Coordinator::PlanIndexes() {
     for (const std::string &note : plan.notes) {
         RecordEvent(migration_.id, "notice", migration_.stage, note);
     }
+    for (const std::string &warning : plan.warnings) {
+        RecordEvent(migration_.id, "warning", migration_.stage, warning);
+    }
     transaction.Commit();
     PublishJobFigures();
 }

@@ -6,11 +6,12 @@
 #error "livemigrate needs PostgreSQL 14 or newer on the target"
 #endif
 
-#if PG_VERSION_NUM >= 150000
 extern "C" {
+#include "nodes/nodeFuncs.h"
+#if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
-}
 #endif
+}
 
 namespace livemigrate::pg {
 
@@ -197,6 +198,18 @@ MayBecome(Oid role) {
     return member_can_set_role(GetUserId(), role);
 #else
     return is_member_of_role(GetUserId(), role);
+#endif
+}
+
+// The walker of a raw parse tree has its arguments declared since 16. C-like.
+inline bool
+WalkRawTree(Node *node, bool (*walker)(Node *, void *), void *context) {
+#if PG_VERSION_NUM >= 160000
+    return raw_expression_tree_walker(node, walker, context);
+#else
+    // By way of the type that the compiler takes for any function's.
+    return raw_expression_tree_walker(
+        node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
 #endif
 }
 

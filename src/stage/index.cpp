@@ -4,9 +4,11 @@
 
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_manager.hpp"
+#include "stage/left_out.hpp"
 #include "stage/statement.hpp"
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 namespace livemigrate::stage {
 
 namespace {
+
+constexpr size_t kMostOfStatement = 10000; // bytes of one that a note has
 
 std::string
 OrEmpty(const char *text) {
@@ -156,57 +160,21 @@ class Planner {
 
     // To be called with all statements before the first is added.
     void
-    NoteAttached(const Statement &statement) {
-        const auto *alter = reinterpret_cast<const AlterTableStmt *>(statement.node);
-        if (nodeTag(statement.node) == T_AlterTableStmt && alter->objtype == OBJECT_INDEX) {
-            attached_.insert(
-                QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname));
+    NoteAll(const std::vector<Statement> &statements) {
+        left_out_.NoteCreated(statements);
+        for (const Statement &statement : statements) {
+            NoteAttached(statement);
         }
     }
 
     void
     Add(const Statement &statement) {
-        const std::string text(statement.text);
-        switch (nodeTag(statement.node)) {
-        case T_IndexStmt:
-            AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
-            return;
-        case T_AlterTableStmt:
-            AddAlterTable(reinterpret_cast<const AlterTableStmt *>(statement.node), statement);
-            return;
-        case T_AlterOwnerStmt:
-            AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
-            return;
-        case T_CreateStatsStmt:
-            AddStatistics(reinterpret_cast<const CreateStatsStmt *>(statement.node), text);
-            return;
-        case T_AlterStatsStmt:
-            analyze_last_ = true;
-            Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
-            return;
-        case T_CommentStmt:
-            AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
-            return;
-        case T_CreateSubscriptionStmt:
-        case T_AlterSubscriptionStmt:
-            Push(MakeJob(JobPhase::kConstraints, "subscription", nullptr, "", text));
-            return;
-        case T_CreateEventTrigStmt:
-        case T_AlterEventTrigStmt:
-            Push(MakeJob(JobPhase::kLast, "event trigger", nullptr, "", text));
-            return;
-        case T_CreatePublicationStmt:
-            AddPublication(reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname,
-                           text);
-            return;
-        case T_AlterPublicationStmt:
-            AddPublication(reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname,
-                           text);
-            return;
-        default:
-            if (!IsIgnoredSetting(statement.node)) {
-                Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
-            }
+        const LeftOut::Reason reason = left_out_.Of(statement.node);
+        if (reason.text.empty()) {
+            return AddStatement(statement);
+        }
+        if (reason.is_new) {
+            (reason.is_warning ? plan_.warnings : plan_.notes).push_back(reason.text);
         }
     }
 
@@ -233,6 +201,72 @@ class Planner {
     }
 
   private:
+    void
+    NoteAttached(const Statement &statement) {
+        const auto *alter = reinterpret_cast<const AlterTableStmt *>(statement.node);
+        if (nodeTag(statement.node) == T_AlterTableStmt && alter->objtype == OBJECT_INDEX) {
+            attached_.insert(
+                QualifiedName(OrEmpty(alter->relation->schemaname), alter->relation->relname));
+        }
+    }
+
+    void
+    AddStatement(const Statement &statement) {
+        const std::string text(statement.text);
+        switch (nodeTag(statement.node)) {
+        case T_IndexStmt:
+            AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
+            return;
+        case T_AlterTableStmt:
+            AddAlterTable(reinterpret_cast<const AlterTableStmt *>(statement.node), statement);
+            return;
+        case T_AlterOwnerStmt:
+            AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
+            return;
+        case T_CreateStatsStmt:
+            AddStatistics(reinterpret_cast<const CreateStatsStmt *>(statement.node), text);
+            return;
+        case T_AlterStatsStmt:
+            analyze_last_ = true;
+            Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
+            return;
+        case T_CommentStmt:
+            AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
+            return;
+        case T_CreateSubscriptionStmt:
+            AddNamed(OBJECT_SUBSCRIPTION,
+                     reinterpret_cast<const CreateSubscriptionStmt *>(statement.node)->subname,
+                     text);
+            return;
+        case T_AlterSubscriptionStmt:
+            AddNamed(OBJECT_SUBSCRIPTION,
+                     reinterpret_cast<const AlterSubscriptionStmt *>(statement.node)->subname,
+                     text);
+            return;
+        case T_CreateEventTrigStmt:
+            AddNamed(OBJECT_EVENT_TRIGGER,
+                     reinterpret_cast<const CreateEventTrigStmt *>(statement.node)->trigname, text);
+            return;
+        case T_AlterEventTrigStmt:
+            AddNamed(OBJECT_EVENT_TRIGGER,
+                     reinterpret_cast<const AlterEventTrigStmt *>(statement.node)->trigname, text);
+            return;
+        case T_CreatePublicationStmt:
+            AddNamed(OBJECT_PUBLICATION,
+                     reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname,
+                     text);
+            return;
+        case T_AlterPublicationStmt:
+            AddNamed(OBJECT_PUBLICATION,
+                     reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname, text);
+            return;
+        default:
+            if (!IsIgnoredSetting(statement.node)) {
+                Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
+            }
+        }
+    }
+
     void
     AddIndex(const IndexStmt *index, const std::string &text) {
         // A materialized view may itself be created in this section, behind a key it depends on.
@@ -340,7 +374,7 @@ class Planner {
                 ", which is not migrated");
             return;
         }
-        if (HasNoRows(constraint->pktable) && !HasNoRows(alter->relation)) {
+        if (LacksRows(constraint->pktable) && !HasNoRows(alter->relation)) {
             return AddDanglingKey(alter, constraint, text);
         }
         // NOT VALID foreign keys do not exist on partitioned and managed tables; and of one that
@@ -360,9 +394,31 @@ class Planner {
                 " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
     }
 
+    // Schema and name of the table, or of all partitions that it has on the target.
+    static std::vector<std::pair<std::string, std::string>>
+    Heaps(const RangeVar *relation) {
+        if (IsPartitioned(relation)) {
+            return pg::LeafPartitions(
+                pg::TableOid(OrEmpty(relation->schemaname), relation->relname));
+        }
+        return {{OrEmpty(relation->schemaname), relation->relname}};
+    }
+
+    // Whether no rows of the table, or not all of them, are copied.
     bool
     HasNoRows(const RangeVar *relation) const {
-        return without_rows_.contains({OrEmpty(relation->schemaname), relation->relname});
+        const auto heaps = Heaps(relation);
+        return without_rows_.contains({OrEmpty(relation->schemaname), relation->relname}) ||
+               (!heaps.empty() && std::all_of(heaps.begin(), heaps.end(), [&](const auto &heap) {
+                   return without_rows_.contains(heap);
+               }));
+    }
+    bool
+    LacksRows(const RangeVar *relation) const {
+        const auto heaps = Heaps(relation);
+        return without_rows_.contains({OrEmpty(relation->schemaname), relation->relname}) ||
+               std::any_of(heaps.begin(), heaps.end(),
+                           [&](const auto &heap) { return without_rows_.contains(heap); });
     }
 
     // To a table whose rows are not copied: what references them would not pass.
@@ -375,11 +431,14 @@ class Planner {
         const std::string referenced =
             QualifiedName(OrEmpty(constraint->pktable->schemaname), constraint->pktable->relname);
         const std::string why = " of " + table + " is not ";
-        const std::string because = ": the rows of " + referenced + " are not copied";
+        const std::string because =
+            std::string(IsPartitioned(constraint->pktable) ? ": some" : ": the") + " rows of " +
+            referenced + " are not copied";
         if (IsPartitioned(alter->relation) || IsManaged(alter->relation) ||
             IsManaged(constraint->pktable)) {
             plan_.notes.push_back("foreign key " + name + why + "created" + because +
-                                  ". When they are there: " + text + ";");
+                                  ". When they are there: " + Excerpt(text, kMostOfStatement) +
+                                  ";");
             return;
         }
         Push(MakeJob(JobPhase::kForeignKeys, "foreign key", alter->relation,
@@ -392,42 +451,40 @@ class Planner {
 
     void
     AddOwner(const AlterOwnerStmt *alter, const std::string &text) {
-        if (alter->objectType == OBJECT_PUBLICATION) {
-            AddPublication(strVal(alter->object), text);
+        if (!IsNamed(alter->objectType)) {
+            Push(MakeJob(JobPhase::kConstraints, "owner", nullptr, "", text));
             return;
         }
-        const bool on_event_trigger = alter->objectType == OBJECT_EVENT_TRIGGER;
-        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kConstraints,
-                     KindOr("owner", alter->objectType), nullptr, "", text));
+        AddNamed(alter->objectType, strVal(alter->object), text);
     }
 
     void
     AddComment(const CommentStmt *comment, const std::string &text) {
         // Behind everything that can be commented on, foreign keys too.
-        const bool on_event_trigger = comment->objtype == OBJECT_EVENT_TRIGGER;
-        Push(MakeJob(on_event_trigger ? JobPhase::kLast : JobPhase::kAnalyze,
-                     KindOr("comment", comment->objtype), nullptr, "", text));
+        if (!IsNamed(comment->objtype)) {
+            Push(MakeJob(JobPhase::kAnalyze, "comment", nullptr, "", text));
+            return;
+        }
+        AddNamed(comment->objtype, strVal(comment->object), text, JobPhase::kAnalyze);
     }
 
-    // What belongs to an object that may be left out goes with it, see RunJob().
-    static const char *
-    KindOr(const char *kind, ObjectType type) {
-        switch (type) {
-        case OBJECT_EVENT_TRIGGER:
-            return "event trigger";
-        case OBJECT_PUBLICATION:
-            return "publication";
-        case OBJECT_SUBSCRIPTION:
-            return "subscription";
-        default:
-            return kind;
-        }
+    // Objects that may be left out, and what belongs to them with them, see RunJob().
+    static bool
+    IsNamed(ObjectType type) {
+        return type == OBJECT_EVENT_TRIGGER || type == OBJECT_PUBLICATION ||
+               type == OBJECT_SUBSCRIPTION;
     }
 
     void
-    AddPublication(const char *name, const std::string &text) {
-        if (std::find(publications_.begin(), publications_.end(), name) == publications_.end()) {
-            Push(MakeJob(JobPhase::kConstraints, "publication", nullptr, name, text));
+    AddNamed(ObjectType type, const char *name, const std::string &text,
+             JobPhase phase = JobPhase::kConstraints) {
+        if (type == OBJECT_EVENT_TRIGGER) {
+            Push(MakeJob(JobPhase::kLast, "event trigger", nullptr, name, text));
+        } else if (type == OBJECT_SUBSCRIPTION) {
+            Push(MakeJob(phase, "subscription", nullptr, name, text));
+        } else if (std::find(publications_.begin(), publications_.end(), name) ==
+                   publications_.end()) {
+            Push(MakeJob(phase, "publication", nullptr, name, text));
         }
     }
 
@@ -435,6 +492,7 @@ class Planner {
     const std::function<bool(const std::string &, const std::string &)> &selects_;
     const std::set<std::pair<std::string, std::string>> &without_rows_;
     const std::vector<std::string> &publications_;
+    LeftOut left_out_;
     // Indexes to which others are attached, qualified and quoted: those of partitioned tables.
     std::set<std::string> attached_;
     // Something that ANALYZE heeds comes in a later phase than the indexes.
@@ -452,9 +510,7 @@ PlanJobs(const std::string &sql,
          const std::vector<std::pair<std::string, std::string>> &analyze) {
     Planner planner(sql, selects, without_rows, publications);
     const auto statements = SplitStatements(sql);
-    for (const Statement &statement : statements) {
-        planner.NoteAttached(statement);
-    }
+    planner.NoteAll(statements);
     for (const Statement &statement : statements) {
         planner.Add(statement);
     }
@@ -470,6 +526,19 @@ namespace {
 bool
 MayBeLeftOut(const SchemaJob &job) {
     return job.kind == "event trigger" || job.kind == "publication" || job.kind == "subscription";
+}
+
+bool
+ObjectExists(const SchemaJob &job) {
+    const bool is_trigger = job.kind == "event trigger";
+    return pg::Query(is_trigger ? "SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = $1::name"
+                     : job.kind == "publication"
+                         ? "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1::name"
+                         : "SELECT FROM pg_catalog.pg_subscription WHERE subname = $1::name "
+                           "AND subdbid = (SELECT oid FROM pg_catalog.pg_database "
+                           "WHERE datname = pg_catalog.current_database())",
+                     {job.object})
+               .processed > 0;
 }
 
 } // namespace
@@ -489,15 +558,19 @@ RunJob(const SchemaJob &job) {
         attempt.Commit();
         return "";
     } catch (const Error &error) {
-        // Of an object that was left out the rest does not find it.
-        if (error.sqlstate() == sqlstate::kUndefinedObject) {
-            return "";
-        }
-        if (error.sqlstate() != sqlstate::kInsufficientPrivilege) {
+        const bool is_undefined = error.sqlstate() == sqlstate::kUndefinedObject;
+        if (!is_undefined && error.sqlstate() != sqlstate::kInsufficientPrivilege) {
             throw;
         }
-        return (job.kind == "event trigger" ? "an " : "a ") + job.kind +
-               " is left out: " + error.message() + "; " + error.context();
+        const std::string why = " is left out: " + error.message() + "; " + error.context();
+        if (ObjectExists(job)) {
+            return "a part of " + job.kind + " " + QuoteIdentifier(job.object) + why;
+        }
+        // Of an object that was left out the rest does not find it.
+        if (is_undefined && !Excerpt(job.sql).starts_with("CREATE ")) {
+            return "";
+        }
+        return (job.kind == "event trigger" ? "an " : "a ") + job.kind + why;
     }
 }
 

@@ -19,7 +19,8 @@ namespace livemigrate::stage {
 
 struct JobPlan {
     std::vector<SchemaJob> jobs;
-    std::vector<std::string> notes; // what was left out, and why
+    std::vector<std::string> notes;    // what was left out, and why
+    std::vector<std::string> warnings; // the same, of what people may miss
 };
 
 // `sql` is the post-data section. `selects` says whether a table takes part: a foreign key to one
@@ -35,8 +36,8 @@ JobPlan PlanJobs(const std::string &sql,
 // Runs one job inside the caller's open transaction. Repeatable: an index or constraint that is
 // there already is left as it is.
 //
-// Returns what is to be told: event triggers, publications and subscriptions that the role may not
-// make are left out.
+// Returns what is to be told: of event triggers, publications and subscriptions that is left out
+// which the role may not make, or which names a role that is not there.
 std::string RunJob(const SchemaJob &job);
 
 } // namespace livemigrate::stage

@@ -4,6 +4,7 @@
 
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "stage/left_out.hpp"
 #include "stage/statement.hpp"
 
 namespace livemigrate::stage {
@@ -68,8 +69,16 @@ ReasonToSkip(const Node *node) {
 SchemaReport
 ExecuteSchema(const std::string &sql) {
     SchemaReport report;
+    LeftOut left_out;
     for (const Statement &statement : SplitStatements(sql)) {
         if (IsIgnoredSetting(statement.node)) {
+            continue;
+        }
+        const LeftOut::Reason missing = left_out.Of(statement.node);
+        if (!missing.text.empty()) {
+            if (missing.is_new) {
+                report.notes.push_back(missing.text);
+            }
             continue;
         }
         const std::string reason = ReasonToSkip(statement.node);
