@@ -110,6 +110,7 @@ CREATE TABLE table_copy (
   rows_estimate bigint NOT NULL,
   rows_done bigint NOT NULL DEFAULT 0,
   parts int NOT NULL DEFAULT 1,
+  attempts int NOT NULL DEFAULT 0,   -- that failed, of the part of which most did
   source_oid oid NOT NULL,
   pages bigint NOT NULL,
   rows_changed bigint NOT NULL,      -- UPDATE and DELETE on the source before the snapshot
@@ -142,21 +143,24 @@ CREATE TABLE copy_part (
   part int NOT NULL,
   condition text NOT NULL,           -- on ctid; for large objects on the oid
   bytes bigint NOT NULL,
-  state text NOT NULL DEFAULT 'pending', -- pending, copying, done
+  -- pending, copying, done; failed: not tried again before migration_resume; void: of an older plan,
+  -- here for its attempts only
+  state text NOT NULL DEFAULT 'pending',
   worker int,
+  attempts int NOT NULL DEFAULT 0,   -- begun and not taken back, each before its work starts
+  next_attempt_at timestamptz,       -- not before this; infinity if it failed
   rows_done bigint,
   bytes_done bigint,
   started_at timestamptz,
   finished_at timestamptz,
-  error_sqlstate text,               -- permanent: not tried again before migration_resume
+  error_sqlstate text,               -- of the last attempt
   error text,
   error_detail text,
   error_hint text,
   PRIMARY KEY (migration, id),
   FOREIGN KEY (migration) REFERENCES migration ON DELETE CASCADE
 );
-CREATE INDEX copy_part_pending ON copy_part (migration, id)
-  WHERE state = 'pending' AND error IS NULL;
+CREATE INDEX copy_part_pending ON copy_part (migration, attempts, id) WHERE state = 'pending';
 CREATE INDEX copy_part_table ON copy_part (migration, table_id);
 
 CREATE TABLE schema_job (
@@ -521,7 +525,8 @@ SELECT livemigrate.migration_name(t.migration) AS migration, t.schema_name, t.ta
          ((t.bytes_done OPERATOR(pg_catalog.+) COALESCE(b.bytes, 0)) OPERATOR(pg_catalog./) NULLIF(
            pg_catalog.date_part('epoch', COALESCE(t.finished_at, pg_catalog.clock_timestamp())
              OPERATOR(pg_catalog.-) t.started_at), 0))::bigint
-       END AS bytes_per_second
+       END AS bytes_per_second,
+       t.attempts
 FROM livemigrate.table_copy t
 LEFT JOIN begun b ON b.migration OPERATOR(pg_catalog.=) t.migration
                  AND b.table_id OPERATOR(pg_catalog.=) t.id;

@@ -163,6 +163,7 @@ Resume(FunctionCallInfo fcinfo) {
     control::RecordEvent(migration.id, "info", migration.stage, "resumed", ByCaller());
     control::ClearPauseRequest(migration.id);
     control::ClearError(migration.id);
+    control::ForgetPartErrors(migration.id);
     if (migration.state != State::kRunning) {
         control::TransitionTo(migration, State::kRunning);
     }

@@ -10,6 +10,7 @@
 #include "core/output_plugin.hpp"
 #include "pg/spi.hpp"
 
+#include <chrono>
 #include <optional>
 #include <set>
 #include <string>
@@ -147,16 +148,28 @@ struct FinishedPart {
 // The last part of a table also releases the jobs that wait for the table. Returns how many tables
 // are complete by that.
 uint64_t FinishParts(const std::vector<FinishedPart> &finished);
-// A part that meets a permanent error is not claimed again before ForgetPartErrors, so that the
-// other tables are completed first.
-void FailPart(const CopyTask &task, const Error &error);
+// An attempt at the part has failed, which the events tell. With a transient error it is claimed
+// again after a while, unless livemigrate.copy_attempts are used up; otherwise not before
+// ForgetPartErrors, so that the other tables are completed first.
+void KeepPartError(const CopyTask &task, const Error &error);
 void ForgetPartErrors(int32_t id);
-std::optional<Error> FirstPartError(int32_t id);
-// Parts and jobs a worker left behind become pending again.
+std::optional<Error> FirstPartError(int32_t id); // of those that are not tried again
+// The part that is tried again next.
+struct PostponedPart {
+    Error error;
+    int attempts;
+    std::chrono::milliseconds left;
+};
+std::optional<PostponedPart> NextPostponedPart(int32_t id);
+// Parts and jobs a worker left behind become pending again, and it was no attempt.
 void ReleaseClaims(int32_t id, std::optional<int> worker);
+// Before that: the parts of a worker that died of what it did; nullopt: of any, if the server
+// crashed since they were claimed. Returns how many.
+int64_t BlameClaims(int32_t id, std::optional<int> worker);
 struct PartCounts {
-    int64_t left = 0; // that can be copied, or are being copied
+    int64_t left = 0; // that can be copied, now or later, or are being copied
     int64_t failed = 0;
+    int64_t postponed = 0; // of those left
 };
 PartCounts CountUnfinishedParts(int32_t id);
 

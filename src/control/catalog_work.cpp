@@ -3,6 +3,7 @@
 #include "control/catalog.hpp"
 
 #include "control/catalog_columns.hpp"
+#include "control/catalog_parts.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -32,10 +33,10 @@ constexpr int kCandidates = 256;
 size_t
 PartsToGather(int32_t id, int workers) {
     const SqlResult next =
-        Query("SELECT t.parts = 1 AND p.bytes < " + std::to_string(kSmallTable) +
+        Query("SELECT t.parts = 1 AND p.attempts = 0 AND p.bytes < " + std::to_string(kSmallTable) +
                   " FROM livemigrate.copy_part p LEFT JOIN livemigrate.table_copy t "
                   "ON t.migration = $1::int AND t.id = p.table_id WHERE p.migration = $1::int "
-                  "AND p.state = 'pending' AND p.error IS NULL ORDER BY p.id LIMIT " +
+                  "AND p.state = 'pending' ORDER BY p.attempts, p.id LIMIT " +
                   std::to_string(kCandidates),
               {std::to_string(id)});
     size_t small = 0;
@@ -142,6 +143,7 @@ InsertParts(int32_t id, const std::vector<CopyTask> &tasks) {
           "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
           "pg_catalog.unnest($6::text[])) AS t(a, b, c, d, e)",
           columns.Parameters(id));
+    TakeOverAttempts(id);
     Query("UPDATE livemigrate.table_copy t SET parts = p.parts FROM (SELECT table_id, "
           "pg_catalog.count(*) AS parts FROM livemigrate.copy_part WHERE migration = $1::int "
           "GROUP BY table_id) p WHERE t.migration = $1::int AND t.id = p.table_id "
@@ -187,12 +189,11 @@ CopyAgain(int32_t id, int32_t table) {
 
 void
 ResetUnfinishedParts(int32_t id) {
-    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND table_id IS NULL AND state = 'copying'",
-          {std::to_string(id)});
-    Query("DELETE FROM livemigrate.copy_part p WHERE migration = $1::int AND EXISTS (SELECT "
-          "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
-          "AND t.state <> 'done')",
+    ReleaseClaims(id, std::nullopt);
+    SetAttemptsAside(id);
+    Query("DELETE FROM livemigrate.copy_part p WHERE migration = $1::int AND state <> 'void' "
+          "AND EXISTS (SELECT FROM livemigrate.table_copy t WHERE t.migration = p.migration "
+          "AND t.id = p.table_id AND t.state <> 'done')",
           {std::to_string(id)});
     Query("UPDATE livemigrate.table_copy SET state = 'pending', bytes_done = 0, rows_done = 0, "
           "started_at = NULL, snapshot_lsn = NULL WHERE migration = $1::int "
@@ -210,45 +211,29 @@ SetTablesSnapshot(int32_t id, Lsn lsn) {
 std::vector<CopyTask>
 ClaimParts(int32_t id, int worker, int workers) {
     const size_t share = PartsToGather(id, workers);
-    // Of tables in one part only: two workers must not wait for each other's tables to finish them.
+    // Parts that failed before come last, each alone. Small ones of tables in one part only: two
+    // workers must not wait for each other's tables to finish them.
     const std::string next =
         share == 1 ? "SELECT id FROM livemigrate.copy_part WHERE migration = $1::int "
-                     "AND state = 'pending' AND error IS NULL ORDER BY id LIMIT $3::int "
+                     "AND state = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= "
+                     "pg_catalog.clock_timestamp()) ORDER BY attempts, id LIMIT $3::int "
                      "FOR UPDATE SKIP LOCKED"
                    : "SELECT p.id FROM livemigrate.copy_part p JOIN livemigrate.table_copy o "
                      "ON o.migration = $1::int AND o.id = p.table_id AND o.parts = 1 "
-                     "WHERE p.migration = $1::int AND p.state = 'pending' AND p.error IS NULL "
+                     "WHERE p.migration = $1::int AND p.state = 'pending' AND p.attempts = 0 "
                      "AND p.bytes < " +
                          std::to_string(kSmallTable) +
                          " ORDER BY p.id LIMIT $3::int FOR UPDATE OF p SKIP LOCKED";
-    const SqlResult result = Query(
-        "WITH claimed AS (UPDATE livemigrate.copy_part p SET state = 'copying', "
-        "worker = $2::int, started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
-        "AND id = ANY (ARRAY(" +
-            next +
-            ")) RETURNING *) "
-            "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
-            "c.condition, c.bytes, NOT t.is_extension_config FROM claimed c LEFT JOIN "
-            "livemigrate.table_copy t "
-            "ON t.migration = c.migration AND t.id = c.table_id ORDER BY c.id",
-        {std::to_string(id), std::to_string(worker), std::to_string(share)});
+    const SqlResult result =
+        Query("WITH claimed AS (UPDATE livemigrate.copy_part p SET state = 'copying', "
+              "worker = $2::int, attempts = attempts + 1, next_attempt_at = NULL, "
+              "started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
+              "AND id = ANY (ARRAY(" +
+                  next + ")) RETURNING *) " + SelectTasks("claimed"),
+              {std::to_string(id), std::to_string(worker), std::to_string(share)});
     std::vector<CopyTask> tasks;
     for (const Row &row : result.rows) {
-        CopyTask task;
-        task.migration = id;
-        task.id = Number<int32_t>(row, 0);
-        if (row[1]) {
-            task.table_id = Number<int32_t>(row, 1);
-        }
-        task.source_oid = Number<uint32_t>(row, 2);
-        task.schema = Text(row, 3);
-        task.name = Text(row, 4);
-        task.part = Number<int32_t>(row, 5);
-        task.parts = Number<int32_t>(row, 6);
-        task.condition = Text(row, 7);
-        task.bytes = Number<uint64_t>(row, 8);
-        task.may_truncate = pg::Flag(row, 9);
-        tasks.push_back(std::move(task));
+        tasks.push_back(TaskOf(id, row));
     }
     if (tasks.size() == 1 && tasks[0].table_id) {
         Query("UPDATE livemigrate.table_copy SET state = 'copying', "
@@ -298,13 +283,13 @@ FinishParts(const std::vector<FinishedPart> &finished) {
     }
     const uint64_t completed =
         first.parts > 1
-            ? Query("UPDATE livemigrate.table_copy t SET state = 'done', "
+            ? Query("UPDATE livemigrate.table_copy t SET state = 'done', error = NULL, "
                     "finished_at = pg_catalog.clock_timestamp() WHERE migration = $1::int "
                     "AND id = $2::int AND NOT EXISTS (SELECT FROM livemigrate.copy_part p "
                     "WHERE p.migration = t.migration AND p.table_id = t.id AND p.state <> 'done')",
                     {migration, std::to_string(*first.table_id)})
                   .processed
-            : Query("UPDATE livemigrate.table_copy t SET state = 'done', "
+            : Query("UPDATE livemigrate.table_copy t SET state = 'done', error = NULL, "
                     "rows_done = p.rows_done, bytes_done = p.bytes_done, "
                     "started_at = p.started_at, finished_at = p.finished_at "
                     "FROM livemigrate.copy_part p WHERE t.migration = $1::int "
@@ -317,67 +302,6 @@ FinishParts(const std::vector<FinishedPart> &finished) {
         ReleaseJobsOfTables(id, tables);
     }
     return completed;
-}
-
-void
-FailPart(const CopyTask &task, const Error &error) {
-    const std::string migration = std::to_string(task.migration);
-    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL, "
-          "error_sqlstate = $3, error = $4, error_detail = $5, error_hint = $6 "
-          "WHERE migration = $1::int AND id = $2::int",
-          {migration, std::to_string(task.id), std::string(error.sqlstate()), error.message(),
-           error.DetailWithContext(), error.hint()});
-    if (task.table_id) {
-        Query("UPDATE livemigrate.table_copy SET error = $3 "
-              "WHERE migration = $1::int AND id = $2::int",
-              {migration, std::to_string(*task.table_id), error.message()});
-    }
-}
-
-void
-ForgetPartErrors(int32_t id) {
-    Query("UPDATE livemigrate.copy_part SET error_sqlstate = NULL, error = NULL, "
-          "error_detail = NULL, error_hint = NULL WHERE migration = $1::int AND error IS NOT NULL",
-          {std::to_string(id)});
-    Query("UPDATE livemigrate.table_copy SET error = NULL "
-          "WHERE migration = $1::int AND error IS NOT NULL",
-          {std::to_string(id)});
-}
-
-std::optional<Error>
-FirstPartError(int32_t id) {
-    const SqlResult result =
-        Query("SELECT error_sqlstate, error, error_detail, error_hint FROM livemigrate.copy_part "
-              "WHERE migration = $1::int AND error IS NOT NULL ORDER BY id LIMIT 1",
-              {std::to_string(id)});
-    if (result.rows.empty()) {
-        return std::nullopt;
-    }
-    const Row &row = result.rows[0];
-    return Error(Text(row, 0), Text(row, 1)).Detail(Text(row, 2)).Hint(Text(row, 3));
-}
-
-void
-ReleaseClaims(int32_t id, std::optional<int> worker) {
-    const SqlValue number = worker ? SqlValue(std::to_string(*worker)) : std::nullopt;
-    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND state = 'copying' "
-          "AND ($2::int IS NULL OR worker = $2::int)",
-          {std::to_string(id), number});
-    Query("UPDATE livemigrate.schema_job SET state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND state = 'running' "
-          "AND ($2::int IS NULL OR worker = $2::int)",
-          {std::to_string(id), number});
-}
-
-PartCounts
-CountUnfinishedParts(int32_t id) {
-    const SqlResult result =
-        Query("SELECT pg_catalog.count(*) FILTER (WHERE error IS NULL), "
-              "pg_catalog.count(*) FILTER (WHERE error IS NOT NULL) FROM livemigrate.copy_part "
-              "WHERE migration = $1::int AND state <> 'done'",
-              {std::to_string(id)});
-    return {Number<int64_t>(result.rows.at(0), 0), Number<int64_t>(result.rows.at(0), 1)};
 }
 
 CopyFigures

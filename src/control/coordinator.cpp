@@ -62,10 +62,12 @@ Coordinator::Coordinator(SharedSegment &segment, Migration migration)
     : segment_(segment), state_(segment.state()), migration_(std::move(migration)),
       directory_(MyDatabaseId, migration_.id),
       pool_(state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
-            [this](int slot) {
+            [this](int slot, bool died) {
                 pg::Transaction transaction;
+                const bool blamed = died && BlameClaims(migration_.id, slot) > 0;
                 ReleaseClaims(migration_.id, slot);
                 transaction.Commit();
+                return blamed;
             }) {}
 
 void
@@ -74,6 +76,7 @@ Coordinator::Run() {
         pg::Transaction transaction;
         SetDsmHandle(migration_.id, segment_.handle());
         KeepWork(migration_.id, std::nullopt);
+        BlameClaims(migration_.id, std::nullopt);
         ReleaseClaims(migration_.id, std::nullopt);
         if (migration_.state == State::kRetrying) {
             TransitionTo(migration_, State::kRunning);
@@ -402,7 +405,7 @@ Coordinator::Tick(const std::string &message) {
         throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
             .Detail("The session that held it ended.");
     }
-    if (pool_.trouble() != nullptr) {
+    if (trouble() != nullptr) {
         ShowTrouble();
     } else {
         LeaveRetrying();
@@ -426,21 +429,22 @@ Coordinator::Tick(const std::string &message) {
 
 void
 Coordinator::ShowTrouble() {
-    const WorkerPool::Trouble &trouble = *pool_.trouble();
-    if (migration_.state == State::kRetrying && shown_message_ == trouble.message &&
-        migration_.attempts == trouble.attempts) {
+    const WorkerPool::Trouble &shown = *trouble();
+    if (migration_.state == State::kRetrying && shown_message_ == shown.message &&
+        migration_.attempts == shown.attempts) {
         return;
     }
     pg::Transaction transaction;
-    const Error error =
-        Error(trouble.sqlstate, trouble.message).Detail(trouble.detail).Hint(trouble.hint);
-    const auto left = std::chrono::duration_cast<milliseconds>(trouble.retry_at - Clock::now());
-    RecordError(migration_.id, error, trouble.attempts, left.count());
-    RecordEvent(migration_.id, "warning", migration_.stage, trouble.message, trouble.detail);
+    const Error error = Error(shown.sqlstate, shown.message).Detail(shown.detail).Hint(shown.hint);
+    const auto left = std::chrono::duration_cast<milliseconds>(shown.retry_at - Clock::now());
+    RecordError(migration_.id, error, shown.attempts, left.count());
+    if (pool_.trouble() != nullptr) { // of a part the events tell already
+        RecordEvent(migration_.id, "warning", migration_.stage, shown.message, shown.detail);
+    }
     TransitionTo(migration_, State::kRetrying);
     transaction.Commit();
-    migration_.attempts = trouble.attempts;
-    shown_message_ = trouble.message;
+    migration_.attempts = shown.attempts;
+    shown_message_ = shown.message;
 }
 
 void

@@ -50,6 +50,12 @@ class Coordinator {
     void Reload();
     void CheckRequests();
     void Tick(const std::string &message);
+    // What keeps workers, or the only parts that are left, from going on; nullptr: nothing.
+    const WorkerPool::Trouble *
+    trouble() const {
+        const WorkerPool::Trouble *of_workers = pool_.trouble();
+        return of_workers == nullptr && part_trouble_ ? &*part_trouble_ : of_workers;
+    }
     void ShowTrouble();
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
@@ -109,7 +115,8 @@ class Coordinator {
     void PlanIndexesAhead();
     void ReleaseIndexes();
     std::map<std::pair<std::string, std::string>, int32_t> TablesIndexedAhead();
-    void EnsureCopying(int64_t parts_left);
+    void EnsureCopying(int64_t parts);
+    void ShowPostponed(const PartCounts &parts);
     std::string WatchSilence();
     bool PausesAfter(Stage stage) const;
     void RunJobs(int last_phase, const char *what);
@@ -150,6 +157,7 @@ class Coordinator {
     Migration migration_;
     WorkDirectory directory_;
     WorkerPool pool_;
+    std::optional<WorkerPool::Trouble> part_trouble_;
     std::optional<source::Connection> snapshot_session_;
     std::optional<source::Connection> monitor_;
     std::string shown_message_;

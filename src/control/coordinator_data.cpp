@@ -324,13 +324,14 @@ Coordinator::RunDataStage() {
     bool planned = false;
     {
         pg::Transaction transaction;
-        planned = !pg::Query("SELECT FROM livemigrate.copy_part WHERE migration = $1::int LIMIT 1",
+        planned = !pg::Query("SELECT FROM livemigrate.copy_part WHERE migration = $1::int "
+                             "AND state <> 'void' LIMIT 1",
                              {std::to_string(migration_.id)})
                        .rows.empty() &&
                   pg::Query("SELECT FROM livemigrate.table_copy t WHERE migration = $1::int "
                             "AND state IN ('pending', 'copying') AND NOT EXISTS (SELECT FROM "
                             "livemigrate.copy_part p WHERE p.migration = t.migration "
-                            "AND p.table_id = t.id) LIMIT 1",
+                            "AND p.table_id = t.id AND p.state <> 'void') LIMIT 1",
                             {std::to_string(migration_.id)})
                       .rows.empty();
         transaction.Commit();
@@ -341,11 +342,6 @@ Coordinator::RunDataStage() {
         PlanData();
     }
     PlanIndexesAhead();
-    {
-        pg::Transaction transaction;
-        ForgetPartErrors(migration_.id);
-        transaction.Commit();
-    }
     pool_.ForgetFinished(WorkerKind::kCopy);
     PublishCopyFigures();
     PartCounts parts;
@@ -361,7 +357,8 @@ Coordinator::RunDataStage() {
             ThrowPartError(parts.failed);
             break;
         }
-        EnsureCopying(parts.left);
+        EnsureCopying(parts.left - parts.postponed);
+        ShowPostponed(parts);
         const int indexing = pool_.Running(WorkerKind::kIndex);
         Tick(
             "copying: " + std::to_string(state_.work.tables_done.load()) + " of " +
@@ -371,8 +368,13 @@ Coordinator::RunDataStage() {
             (parts.failed == 0 ? ""
                                : "; " + Counted(static_cast<uint64_t>(parts.failed), "table part") +
                                      " failed, see livemigrate.table_progress") +
+            (parts.postponed == 0
+                 ? ""
+                 : "; to be tried again: " +
+                       Counted(static_cast<uint64_t>(parts.postponed), "table part")) +
             WatchSilence());
     }
+    part_trouble_.reset();
     pool_.Stop(WorkerKind::kCopy);
     PublishCopyFigures();
     if (PausesAfter(Stage::kData)) {
@@ -415,12 +417,33 @@ Coordinator::PausesAfter(Stage stage) const {
     return std::find(pauses.begin(), pauses.end(), stage) != pauses.end();
 }
 
-// Indexes of complete tables are built beside the copy; but where worker slots are short, only with
-// what the copy leaves.
+// When nothing is left but parts that failed and wait for their next attempt.
 void
-Coordinator::EnsureCopying(int64_t parts_left) {
+Coordinator::ShowPostponed(const PartCounts &parts) {
+    if (parts.postponed < parts.left || pool_.Running(WorkerKind::kCopy) > 0) {
+        part_trouble_.reset();
+        return;
+    }
+    pg::Transaction transaction;
+    const std::optional<PostponedPart> next = NextPostponedPart(migration_.id);
+    transaction.Commit();
+    if (next) {
+        part_trouble_ = WorkerPool::Trouble{next->error.sqlstate(),
+                                            next->error.message(),
+                                            next->error.detail(),
+                                            next->error.hint(),
+                                            next->attempts,
+                                            std::chrono::steady_clock::now(),
+                                            std::chrono::steady_clock::now() + next->left};
+    }
+}
+
+// As many workers as there are parts to copy now. Indexes of complete tables are built beside the
+// copy; but where worker slots are short, only with what the copy leaves.
+void
+Coordinator::EnsureCopying(int64_t parts) {
     pool_.Ensure(WorkerKind::kCopy,
-                 static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, parts_left)));
+                 static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, parts)));
     if (pool_.short_of_slots() || PausesAfter(Stage::kData)) {
         return;
     }

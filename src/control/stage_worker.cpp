@@ -124,59 +124,6 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
     return Finished(task, copied.rows, copied.bytes, started);
 }
 
-// Whether the error would meet all other tables, too.
-bool
-ConcernsAll(const Error &error) {
-    return IsTransient(error.sqlstate()) || error.sqlstate() == sqlstate::kDiskFull;
-}
-
-// False when a permanent error met the part: it is kept for the end of the stage, so that other
-// tables are completed first. The session on the source is then in the middle of a COPY.
-bool
-CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &task,
-            const stage::ColumnsOfTables &columns) {
-    try {
-        if (task.table_id) {
-            pg::Transaction transaction;
-            CommitParts(context, transaction, {CopyTablePart(context, source, task, columns)});
-        } else {
-            CopyLargeObjectRange(context, source, task);
-        }
-        return true;
-    } catch (const Error &error) {
-        if (ConcernsAll(error)) {
-            throw;
-        }
-        pg::Transaction transaction;
-        FailPart(task, error);
-        RecordEvent(context.migration.id, "error", Stage::kData, error.message(),
-                    error.DetailWithContext());
-        transaction.Commit();
-        return false;
-    }
-}
-
-// Small tables in one transaction. False when one of them met a permanent error, which one is then
-// to be found by copying each alone.
-bool
-CopyTogether(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks,
-             const stage::ColumnsOfTables &columns) {
-    try {
-        pg::Transaction transaction;
-        std::vector<FinishedPart> finished;
-        for (const CopyTask &task : tasks) {
-            finished.push_back(CopyTablePart(context, source, task, columns));
-        }
-        CommitParts(context, transaction, finished);
-        return true;
-    } catch (const Error &error) {
-        if (ConcernsAll(error)) {
-            throw;
-        }
-        return false;
-    }
-}
-
 source::Connection
 OpenSource(WorkerContext &context) {
     return stage::OpenSnapshotSession(context.migration.settings.source,
@@ -204,8 +151,15 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
     });
 }
 
-void
-CopyParts(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
+// Whether the error would meet all other tables, too.
+bool
+ConcernsAll(const Error &error) {
+    return error.sqlstate() == sqlstate::kDiskFull;
+}
+
+stage::ColumnsOfTables
+PrepareSource(WorkerContext &context, source::Connection &source,
+              const std::vector<CopyTask> &tasks) {
     std::vector<uint32_t> tables;
     for (const CopyTask &task : tasks) {
         if (task.table_id) {
@@ -214,37 +168,88 @@ CopyParts(WorkerContext &context, source::Connection &source, const std::vector<
     }
     LockTables(context, source, tasks);
     SetDoing(context.slot, "reading the columns of tables");
-    const stage::ColumnsOfTables columns =
-        tables.empty() ? stage::ColumnsOfTables() : stage::ListCopyColumns(source, tables);
-    if (tasks.size() > 1) {
-        if (CopyTogether(context, source, tasks, columns)) {
-            return;
+    return tables.empty() ? stage::ColumnsOfTables() : stage::ListCopyColumns(source, tables);
+}
+
+// An error is the part's own if the source still gives a session under the snapshot, which we need
+// anyway: the old one is in the middle of a COPY. It is kept with the part, and other parts go on.
+// If the source gives none, that is the error, which delays all.
+void
+CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &task) {
+    try {
+        const stage::ColumnsOfTables columns = PrepareSource(context, source, {task});
+        if (task.table_id) {
+            pg::Transaction transaction;
+            CommitParts(context, transaction, {CopyTablePart(context, source, task, columns)});
+        } else {
+            CopyLargeObjectRange(context, source, task);
+        }
+    } catch (const Error &error) {
+        if (ConcernsAll(error)) {
+            throw;
         }
         source = OpenSource(context);
+        pg::Transaction transaction;
+        KeepPartError(task, error);
+        transaction.Commit();
+    }
+}
+
+// Small tables in one transaction. False when one of them met an error, which one is then to be
+// found by copying each alone.
+bool
+CopyTogether(WorkerContext &context, source::Connection &source,
+             const std::vector<CopyTask> &tasks) {
+    try {
+        const stage::ColumnsOfTables columns = PrepareSource(context, source, tasks);
+        pg::Transaction transaction;
+        std::vector<FinishedPart> finished;
+        for (const CopyTask &task : tasks) {
+            finished.push_back(CopyTablePart(context, source, task, columns));
+        }
+        CommitParts(context, transaction, finished);
+        return true;
+    } catch (const Error &error) {
+        if (ConcernsAll(error)) {
+            throw;
+        }
+        source = OpenSource(context);
+        return false;
+    }
+}
+
+void
+CopyParts(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
+    if (tasks.size() > 1 && CopyTogether(context, source, tasks)) {
+        return;
     }
     for (const CopyTask &task : tasks) {
         CheckCoordinator(context.state);
-        if (!CopyOnePart(context, source, task, columns)) {
-            source = OpenSource(context);
-        }
+        CopyOnePart(context, source, task);
     }
+}
+
+// Durable: if the copy takes the server down with it, that was an attempt.
+std::vector<CopyTask>
+Claim(WorkerContext &context) {
+    pg::SetConfig("synchronous_commit", "local");
+    pg::Transaction transaction;
+    std::vector<CopyTask> tasks =
+        ClaimParts(context.migration.id, static_cast<int>(context.arguments.slot),
+                   static_cast<int>(context.migration.settings.table_jobs));
+    transaction.Commit();
+    pg::SetConfig("synchronous_commit", "off");
+    return tasks;
 }
 
 void
 RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
-    pg::SetConfig("synchronous_commit", "off");
     SetDoing(context.slot, "connecting to the source");
     source::Connection source = OpenSource(context);
     for (;;) {
         CheckCoordinator(context.state);
-        std::vector<CopyTask> tasks;
-        {
-            pg::Transaction transaction;
-            tasks = ClaimParts(context.migration.id, static_cast<int>(context.arguments.slot),
-                               static_cast<int>(context.migration.settings.table_jobs));
-            transaction.Commit();
-        }
+        const std::vector<CopyTask> tasks = Claim(context);
         if (tasks.empty()) {
             return;
         }

@@ -42,7 +42,7 @@ TypeName(WorkerKind kind) {
 } // namespace
 
 WorkerPool::WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
-                       uint32_t owner, std::function<void(int)> released)
+                       uint32_t owner, std::function<bool(int, bool)> released)
     : state_(state), handle_(handle), migration_(migration), name_(std::move(name)), owner_(owner),
       released_(std::move(released)) {}
 
@@ -176,7 +176,9 @@ WorkerPool::HandleEnded(const Worker &worker) {
     slot.pid.store(0);
     slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
     pfree(worker.handle);
-    released_(worker.slot);
+    if (released_(worker.slot, outcome == WorkerOutcome::kUnknown)) {
+        return;
+    }
     if (outcome == WorkerOutcome::kFinished) {
         finished_[worker.kind] = true;
         troubles_.erase(worker.kind);
@@ -251,7 +253,7 @@ WorkerPool::Terminate(Worker &worker) {
     slot.pid.store(0);
     slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
     pfree(worker.handle);
-    released_(worker.slot);
+    released_(worker.slot, false);
 }
 
 void

@@ -18,9 +18,10 @@ namespace livemigrate::control {
 class WorkerPool {
   public:
     // `released` is called with the slot of every worker that ended, so that what it had claimed
-    // can be claimed again.
+    // can be claimed again; `died`: nobody had asked it to, and it left no word. True when what
+    // it worked on is held responsible and waits; otherwise its kind does.
     WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
-               uint32_t owner, std::function<void(int slot)> released);
+               uint32_t owner, std::function<bool(int slot, bool died)> released);
     ~WorkerPool();
 
     // Starts workers of the kind until `count` run, unless their last failure is too recent or no
@@ -87,7 +88,7 @@ class WorkerPool {
     int32_t migration_;
     std::string name_;
     uint32_t owner_;
-    std::function<void(int)> released_;
+    std::function<bool(int, bool)> released_;
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
     std::map<WorkerKind, bool> finished_;

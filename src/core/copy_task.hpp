@@ -48,6 +48,7 @@ struct CopyTask {
     bool may_truncate = true; // whether the target's table holds nothing but what is copied
     std::string condition;    // on ctid; "first-last" for large objects
     uint64_t bytes = 0;
+    int32_t attempts = 1; // with this one
 };
 
 // A statement of the dump's post-data section: livemigrate.schema_job.

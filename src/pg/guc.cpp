@@ -26,6 +26,7 @@ bool compare_holds_apply = false;
 int compare_jobs = 2;
 int compare_range_size_mb = 1024;
 int compare_rate_limit_kb = 0;
+int copy_attempts = 10;
 int cutover_check_limit_ms = 10'000;
 int index_memory_mb = 1024;
 int index_parallel_workers = -1;
@@ -84,6 +85,10 @@ DefineSettings() {
         "livemigrate.compare_rate_limit",
         "How much compare_data reads on the source in a second; 0 means no limit.", nullptr,
         &compare_rate_limit_kb, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("livemigrate.copy_attempts",
+                            "Attempts at a part of a table after which its error is permanent.",
+                            nullptr, &copy_attempts, 10, 1, 1000, PGC_SIGHUP, 0, nullptr, nullptr,
+                            nullptr);
     DefineCustomIntVariable(
         "livemigrate.cutover_check_limit",
         "Longest time that the checks at cutover read tables; 0 means no limit.", nullptr,
@@ -174,6 +179,11 @@ CompareRangeSize() {
 uint64_t
 CompareRateLimit() {
     return static_cast<uint64_t>(compare_rate_limit_kb) << 10;
+}
+
+int
+CopyAttempts() {
+    return copy_attempts;
 }
 
 std::optional<std::chrono::milliseconds>

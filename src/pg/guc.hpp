@@ -20,6 +20,7 @@ bool CompareHoldsApply();
 size_t CompareJobs();
 uint64_t CompareRangeSize();
 uint64_t CompareRateLimit();                                  // bytes a second; 0: none
+int CopyAttempts();                                           // at a part, until it has failed
 std::optional<std::chrono::milliseconds> CutoverCheckLimit(); // of all its checks together
 // Kilobytes for each of `workers` index workers, at least `floor_kb`.
 int IndexMemory(int workers, int floor_kb);

@@ -1,0 +1,242 @@
+// The part of the catalog that counts the attempts at a part and says when it is claimed again.
+//
+// An attempt is counted when it begins, in the transaction that claims the part, which is durable
+// before the work starts: so it counts if the worker, or the server with it, dies of it. It is
+// taken back when it ends for a reason that is not the part's: a pause, a shutdown, a source that
+// is gone.
+
+#include "control/catalog.hpp"
+#include "control/catalog_parts.hpp"
+
+#include "core/operator_text.hpp"
+#include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
+#include "pg/guc.hpp"
+#include "pg/sql_row.hpp"
+
+namespace livemigrate::control {
+
+namespace {
+
+using pg::Number;
+using pg::Query;
+using pg::SqlResult;
+using pg::SqlValue;
+using pg::Text;
+using Row = pg::SqlRow;
+
+std::string
+NameOf(const CopyTask &task) {
+    return task.table_id ? "table " + QualifiedName(task.schema, task.name)
+                         : "large objects " + task.condition;
+}
+
+std::string
+Seconds(std::chrono::milliseconds delay) {
+    return std::to_string((delay.count() + 500) / 1000) + " s";
+}
+
+// `delay`: until the next attempt; nullopt: there is none.
+void
+StoreError(const CopyTask &task, const Error &error,
+           std::optional<std::chrono::milliseconds> delay) {
+    const std::string migration = std::to_string(task.migration);
+    Query("UPDATE livemigrate.copy_part SET state = $7, worker = NULL, "
+          "error_sqlstate = $3, error = $4, error_detail = $5, error_hint = $6, "
+          "next_attempt_at = CASE WHEN $8::float8 IS NULL THEN 'infinity'::timestamptz ELSE "
+          "pg_catalog.clock_timestamp() + $8::float8 * '1 millisecond'::interval END "
+          "WHERE migration = $1::int AND id = $2::int",
+          {migration, std::to_string(task.id), std::string(error.sqlstate()), error.message(),
+           error.DetailWithContext(), error.hint(), delay ? "pending" : "failed",
+           delay ? SqlValue(std::to_string(delay->count())) : std::nullopt});
+    if (task.table_id) {
+        Query("UPDATE livemigrate.table_copy SET error = $3, "
+              "attempts = GREATEST(attempts, $4::int) "
+              "WHERE migration = $1::int AND id = $2::int",
+              {migration, std::to_string(*task.table_id), error.message(),
+               std::to_string(task.attempts)});
+    }
+}
+
+void
+Fail(const CopyTask &task, const Error &error) {
+    StoreError(task, error, std::nullopt);
+    RecordEvent(task.migration, "error", Stage::kData, error.message(), error.DetailWithContext());
+}
+
+// Takes back the claims, and the attempts with them.
+void
+ReleaseParts(int32_t id, const SqlValue &worker) {
+    Query("UPDATE livemigrate.copy_part SET state = 'pending', worker = NULL, "
+          "attempts = attempts - 1 WHERE migration = $1::int AND state = 'copying' "
+          "AND ($2::int IS NULL OR worker = $2::int)",
+          {std::to_string(id), worker});
+}
+
+} // namespace
+
+std::string
+SelectTasks(const std::string &parts) {
+    return "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
+           "c.condition, c.bytes, NOT t.is_extension_config, c.attempts FROM " +
+           parts +
+           " c LEFT JOIN livemigrate.table_copy t "
+           "ON t.migration = c.migration AND t.id = c.table_id ORDER BY c.id";
+}
+
+CopyTask
+TaskOf(int32_t migration, const Row &row) {
+    CopyTask task;
+    task.migration = migration;
+    task.id = Number<int32_t>(row, 0);
+    if (row[1]) {
+        task.table_id = Number<int32_t>(row, 1);
+    }
+    task.source_oid = Number<uint32_t>(row, 2);
+    task.schema = Text(row, 3);
+    task.name = Text(row, 4);
+    task.part = Number<int32_t>(row, 5);
+    task.parts = Number<int32_t>(row, 6);
+    task.condition = Text(row, 7);
+    task.bytes = Number<uint64_t>(row, 8);
+    task.may_truncate = pg::Flag(row, 9);
+    task.attempts = Number<int32_t>(row, 10);
+    return task;
+}
+
+void
+KeepPartError(const CopyTask &task, const Error &error) {
+    if (!IsTransient(error.sqlstate())) {
+        Fail(task, error);
+        return;
+    }
+    const int limit = pg::CopyAttempts();
+    if (task.attempts >= limit) {
+        Fail(task, Error(sqlstate::kProgramLimitExceeded,
+                         NameOf(task) + " could not be copied in " +
+                             Counted(static_cast<uint64_t>(task.attempts), "attempt") + ": " +
+                             error.message())
+                       .Detail(error.DetailWithContext())
+                       .Hint((error.hint().empty() ? "" : error.hint() + " ") +
+                             "When the cause is gone: SELECT livemigrate.migration_resume();"));
+        return;
+    }
+    const std::chrono::milliseconds delay = RetryDelay(task.attempts, pg::RandomBits());
+    const Error named(error.sqlstate(), NameOf(task) + " could not be copied: " + error.message());
+    StoreError(task, named, delay);
+    const std::string detail = error.DetailWithContext();
+    RecordEvent(task.migration, "warning", Stage::kData, named.message(),
+                "Attempt " + std::to_string(task.attempts) + " of " + std::to_string(limit) +
+                    "; the next one follows in " + Seconds(delay) + "." +
+                    (detail.empty() ? "" : "\n" + detail));
+}
+
+// A crash is told from a shutdown by the server's statistics, which only a crash resets.
+int64_t
+BlameClaims(int32_t id, std::optional<int> worker) {
+    const SqlResult claimed = Query(
+        SelectTasks(worker ? "(SELECT * FROM livemigrate.copy_part WHERE migration = $1::int "
+                             "AND state = 'copying' AND worker = $2::int)"
+                           : "(SELECT * FROM livemigrate.copy_part WHERE migration = $1::int "
+                             "AND state = 'copying' AND $2::int IS NULL AND started_at < (SELECT "
+                             "stats_reset FROM pg_catalog.pg_stat_wal))"),
+        {std::to_string(id), worker ? SqlValue(std::to_string(*worker)) : std::nullopt});
+    for (const Row &row : claimed.rows) {
+        KeepPartError(TaskOf(id, row),
+                      worker ? Error(sqlstate::kAdminShutdown, "the copy worker ended unexpectedly")
+                             : Error(sqlstate::kAdminShutdown, "the server crashed meanwhile"));
+    }
+    return static_cast<int64_t>(claimed.rows.size());
+}
+
+void
+ForgetPartErrors(int32_t id) {
+    Query("UPDATE livemigrate.copy_part SET error_sqlstate = NULL, error = NULL, "
+          "error_detail = NULL, error_hint = NULL, attempts = 0, next_attempt_at = NULL, "
+          "state = CASE WHEN state = 'failed' THEN 'pending' ELSE state END "
+          "WHERE migration = $1::int AND state IN ('pending', 'failed', 'void') "
+          "AND (attempts > 0 OR error IS NOT NULL)",
+          {std::to_string(id)});
+    Query("UPDATE livemigrate.table_copy SET error = NULL, attempts = 0 "
+          "WHERE migration = $1::int AND state <> 'done' AND (attempts > 0 OR error IS NOT NULL)",
+          {std::to_string(id)});
+}
+
+std::optional<Error>
+FirstPartError(int32_t id) {
+    const SqlResult result =
+        Query("SELECT error_sqlstate, error, error_detail, error_hint FROM livemigrate.copy_part "
+              "WHERE migration = $1::int AND state = 'failed' ORDER BY id LIMIT 1",
+              {std::to_string(id)});
+    if (result.rows.empty()) {
+        return std::nullopt;
+    }
+    const Row &row = result.rows[0];
+    return Error(Text(row, 0), Text(row, 1)).Detail(Text(row, 2)).Hint(Text(row, 3));
+}
+
+std::optional<PostponedPart>
+NextPostponedPart(int32_t id) {
+    const SqlResult result =
+        Query("SELECT error_sqlstate, error, error_detail, error_hint, attempts, "
+              "GREATEST(0, EXTRACT(epoch FROM next_attempt_at - pg_catalog.clock_timestamp()) "
+              "* 1000)::bigint FROM livemigrate.copy_part "
+              "WHERE migration = $1::int AND state = 'pending' AND next_attempt_at IS NOT NULL "
+              "ORDER BY next_attempt_at LIMIT 1",
+              {std::to_string(id)});
+    if (result.rows.empty()) {
+        return std::nullopt;
+    }
+    const Row &row = result.rows[0];
+    return PostponedPart{Error(Text(row, 0), Text(row, 1)).Detail(Text(row, 2)).Hint(Text(row, 3)),
+                         Number<int>(row, 4), std::chrono::milliseconds(Number<int64_t>(row, 5))};
+}
+
+void
+ReleaseClaims(int32_t id, std::optional<int> worker) {
+    const SqlValue number = worker ? SqlValue(std::to_string(*worker)) : std::nullopt;
+    ReleaseParts(id, number);
+    Query("UPDATE livemigrate.schema_job SET state = 'pending', worker = NULL "
+          "WHERE migration = $1::int AND state = 'running' "
+          "AND ($2::int IS NULL OR worker = $2::int)",
+          {std::to_string(id), number});
+}
+
+PartCounts
+CountUnfinishedParts(int32_t id) {
+    const SqlResult result =
+        Query("SELECT pg_catalog.count(*) FILTER (WHERE state IN ('pending', 'copying')), "
+              "pg_catalog.count(*) FILTER (WHERE state = 'failed'), "
+              "pg_catalog.count(*) FILTER (WHERE state = 'pending' "
+              "AND next_attempt_at > pg_catalog.clock_timestamp()) FROM livemigrate.copy_part "
+              "WHERE migration = $1::int AND state <> 'done'",
+              {std::to_string(id)});
+    const Row &row = result.rows.at(0);
+    return {Number<int64_t>(row, 0), Number<int64_t>(row, 1), Number<int64_t>(row, 2)};
+}
+
+void
+SetAttemptsAside(int32_t migration) {
+    ReleaseParts(migration, std::nullopt);
+    Query("UPDATE livemigrate.copy_part p SET state = 'void' WHERE migration = $1::int "
+          "AND (attempts > 0 OR error IS NOT NULL) AND EXISTS (SELECT "
+          "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
+          "AND t.state <> 'done')",
+          {std::to_string(migration)});
+}
+
+void
+TakeOverAttempts(int32_t migration) {
+    Query("UPDATE livemigrate.copy_part p SET attempts = v.attempts, "
+          "next_attempt_at = v.next_attempt_at, error_sqlstate = v.error_sqlstate, "
+          "error = v.error, error_detail = v.error_detail, error_hint = v.error_hint, "
+          "state = CASE WHEN v.next_attempt_at = 'infinity' THEN 'failed' ELSE 'pending' END "
+          "FROM livemigrate.copy_part v WHERE v.migration = $1::int AND v.state = 'void' "
+          "AND p.migration = $1::int AND p.state = 'pending' AND p.table_id = v.table_id "
+          "AND p.part = v.part",
+          {std::to_string(migration)});
+    Query("DELETE FROM livemigrate.copy_part WHERE migration = $1::int AND state = 'void'",
+          {std::to_string(migration)});
+}
+
+} // namespace livemigrate::control
