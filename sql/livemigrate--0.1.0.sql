@@ -445,7 +445,9 @@ SELECT m.name AS migration, m.stage, m.stage_ended, m.state, m.message, m.hint,
        m.options, m.source_version, m.source_encoding, m.source_database, m.slot_name,
        m.publications, m.origin_name, m.snapshot_lsn, m.endpos, m.attempts, m.last_error,
        m.last_error_sqlstate, m.last_error_detail, m.started_at, m.stage_started_at, m.ended_at,
-       m.cleaned_up_at
+       m.cleaned_up_at,
+       CASE WHEN m.state OPERATOR(pg_catalog.=) 'retrying' THEN m.next_attempt_at END
+         AS next_attempt_at
 FROM livemigrate.migration m;
 
 CREATE VIEW workers AS

@@ -1,4 +1,4 @@
-// Which session of the target keeps a migration's worker waiting for a lock.
+// Which session of the target keeps a migration's worker, or its coordinator, waiting for a lock.
 #pragma once
 
 #include <cstdint>

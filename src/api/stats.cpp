@@ -34,7 +34,9 @@ constexpr char kStatusQuery[] =
     "EXTRACT(epoch FROM pg_catalog.clock_timestamp() - m.stage_started_at), "
     "m.cleaned_up_at IS NOT NULL, (SELECT EXISTS (SELECT FROM livemigrate.migration o "
     "WHERE o.id <> m.id AND (o.state NOT IN ('done', 'aborted') OR o.cleaned_up_at IS NULL))), "
-    "COALESCE((m.options->>'apply_jobs')::int, 1) "
+    "COALESCE((m.options->>'apply_jobs')::int, 1), "
+    "pg_catalog.to_char(m.next_attempt_at, 'HH24:MI:SS'), "
+    "m.next_attempt_at > pg_catalog.clock_timestamp() "
     "FROM livemigrate.migration m ";
 
 SqlValue
@@ -150,11 +152,19 @@ IsOrphaned(const Status &status) {
         return false;
     }
     control::Release(id, control::LockClass::kCoordinator, control::LockStrength::kShared);
-    // A coordinator that has just been asked for needs a moment.
-    return pg::Query("SELECT backend_start IS NOT NULL FROM (SELECT pg_catalog.max(backend_start) "
-                     "AS backend_start FROM pg_catalog.pg_stat_activity WHERE backend_type = "
-                     "'livemigrate coordinator' AND datid = (SELECT oid FROM "
-                     "pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AS s")
+    // A coordinator that has just been asked for needs a moment, and one that this transaction asks
+    // for begins when it has committed.
+    return pg::Query(
+               "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE backend_type = "
+               "'livemigrate coordinator' AND datid = (SELECT oid FROM pg_catalog.pg_database "
+               "WHERE datname = pg_catalog.current_database())) "
+               "OR (SELECT m.xmin::text = (pg_catalog.txid_current_if_assigned() % 4294967296)"
+               "::text FROM livemigrate.migration m WHERE m.id = $1::int) IS TRUE "
+               "OR EXISTS (SELECT FROM livemigrate.event e WHERE e.migration = $1::int "
+               "AND e.message IN ('migration started', 'resumed') AND e.at > GREATEST("
+               "pg_catalog.clock_timestamp() - '3 seconds'::interval, "
+               "pg_catalog.pg_postmaster_start_time()))",
+               {std::to_string(id)})
                .Scalar() != "t";
 }
 
@@ -162,6 +172,31 @@ struct Advice {
     std::string message;
     std::string hint;
 };
+
+std::string
+NotConvergingHint(const Status &status) {
+    std::string hint = "Write less on the source for a while, or give the target faster storage; "
+                       "what was received is kept on disk meanwhile. To see what apply waits for: "
+                       "SELECT kind, pid, what FROM livemigrate.workers;";
+    if (pg::Number<int>(status.row, 33) == 1) {
+        hint += " A migration that is started anew can apply with several workers: "
+                "migration_start(..., options => '{\"apply_jobs\": 4}').";
+    }
+    return hint;
+}
+
+void
+AddNextAttempt(const Status &status, Advice &advice) {
+    const std::string attempt = std::to_string(pg::Number<int>(status.row, 27) + 1);
+    advice.message += pg::Flag(status.row, 35)
+                          ? "; next attempt at " + pg::Text(status.row, 34) + " (attempt " +
+                                attempt + ")"
+                          : "; attempt " + attempt + " is due";
+    if (!advice.hint.empty() && advice.hint.find("migration_resume") == std::string::npos) {
+        advice.hint += std::string(advice.hint.ends_with('.') ? " " : "\n") +
+                       "To try again at once: SELECT livemigrate.migration_resume();";
+    }
+}
 
 Advice
 Advise(const Status &status) {
@@ -176,9 +211,9 @@ Advise(const Status &status) {
         advice.message += "; not converging: the source writes " +
                           FormatByteRate(status.figures.source_rate) + " of WAL, apply does " +
                           FormatByteRate(status.figures.apply_rate);
-        advice.hint = "Write less on the source for a while, or give the target faster storage; "
-                      "what was received is kept on disk meanwhile. To see what apply waits for: "
-                      "SELECT kind, pid, what FROM livemigrate.workers;";
+        advice.hint = NotConvergingHint(status);
+    } else if (status.state == State::kRetrying && status.row[34]) {
+        AddNextAttempt(status, advice);
     }
     const bool works = status.figures.live && status.state == State::kRunning;
     if (const auto wait = works ? FindLockWait(pg::Number<int32_t>(status.row, 0)) : std::nullopt) {

@@ -18,6 +18,9 @@ namespace livemigrate::control {
 
 namespace {
 
+// Coordinator, receiver, and the jobs of a migration by default.
+constexpr int kRoomForMigration = 6;
+
 struct Action {
     enum class Kind { kStart, kWake, kEndpos } kind;
     int32_t migration;
@@ -40,8 +43,10 @@ Start(const Action &action) {
         throw Error(sqlstate::kConfigurationLimitExceeded,
                     "the server has no free background worker slot for the coordinator")
             .Detail("All of max_worker_processes are taken.")
-            .Hint("Try again later, or run: ALTER SYSTEM SET max_worker_processes = 16; and "
-                  "restart the server.");
+            .Hint("Try again when others have ended, or run: ALTER SYSTEM SET "
+                  "max_worker_processes = " +
+                  std::to_string(max_worker_processes + kRoomForMigration) +
+                  "; -- then restart the target");
     }
 }
 

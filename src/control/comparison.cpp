@@ -435,8 +435,12 @@ Compare(const Migration &migration, const std::vector<stage::ComparedTable> &tab
     } else if (streams) {
         throw Error(sqlstate::kConfigurationLimitExceeded,
                     "no free background worker slot to compare with")
-            .Hint("ALTER SYSTEM SET max_worker_processes = 16; then restart the target, or compare "
-                  "after the end.");
+            .Detail("All of max_worker_processes are taken; while changes are applied, the session "
+                    "itself cannot compare.")
+            .Hint("Compare when others have ended, or after cutover; or run: ALTER SYSTEM SET "
+                  "max_worker_processes = " +
+                  std::to_string(static_cast<size_t>(max_worker_processes) + jobs) +
+                  "; -- then restart the target");
     } else {
         CompareHere(shared, migration);
     }

@@ -302,7 +302,6 @@ Coordinator::WaitForResume(bool keep_receiver) {
         return false;
     }
     rates_.Reset(state_);
-    bool hold_shown = false;
     for (;;) {
         pg::SleepOnLatch(kRequestInterval);
         if (state_.stop.load() != 0) {
@@ -329,14 +328,8 @@ Coordinator::WaitForResume(bool keep_receiver) {
             pool_.Supervise();
             pool_.Ensure(WorkerKind::kReceiver, 1);
             lag_history_.Sample(migration_.id, migration_.stage, state_);
-            const SpoolHoldText spool = WatchSpool();
-            if (hold_shown || !spool.message.empty()) {
-                hold_shown = !spool.message.empty();
-                SetMessage("paused after stage " + std::string(StageName(migration_.stage)) +
-                               (hold_shown ? "; " + spool.message : ""),
-                           "SELECT livemigrate.migration_resume();");
-            }
         }
+        ShowPause(keep_receiver && receiver_wanted_);
         if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
             snapshot_session_.reset();
             Event("warning", "the snapshot was lost while the migration was paused",
@@ -409,20 +402,8 @@ Coordinator::Tick(const std::string &message) {
         ShowTrouble();
     } else {
         LeaveRetrying();
-        const SpoolHoldText spool = WatchSpool();
-        std::string shown = message;
-        if (pool_.short_of_slots()) {
-            shown += "; the server has no more free worker slots (max_worker_processes), so fewer "
-                     "workers run at a time";
-        }
-        if (!spool.message.empty()) {
-            shown += "; " + spool.message;
-        }
-        if (state_.hold.lsn.load() != 0) {
-            shown += "; apply is held for a comparison by process " +
-                     std::to_string(state_.hold.holder_pid.load());
-        }
-        SetMessage(shown, spool.hint);
+        const WaitText waits = DescribeWaits();
+        SetMessage(message + waits.message, waits.hint);
     }
     pg::SleepOnLatch(kTickPause);
 }

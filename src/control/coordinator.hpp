@@ -57,6 +57,18 @@ class Coordinator {
         return of_workers == nullptr && part_trouble_ ? &*part_trouble_ : of_workers;
     }
     void ShowTrouble();
+
+    // coordinator_waits.cpp: what the migration waits for, told in status and events.
+    struct WaitText {
+        std::string message; // "; ..." for each, behind what it does
+        std::string hint;    // for the first that has one
+        void Add(const std::string &more, const std::string &its_hint);
+    };
+    WaitText DescribeWaits();
+    void AddSilence(WaitText &waits);
+    void AddLockOnSource(WaitText &waits);
+    void AddSlotDanger(WaitText &waits);
+    void ShowPause(bool receives);
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
     void SetMessage(const std::string &message, const std::string &hint = "");
@@ -117,7 +129,6 @@ class Coordinator {
     std::map<std::pair<std::string, std::string>, int32_t> TablesIndexedAhead();
     void EnsureCopying(int64_t parts);
     void ShowPostponed(const PartCounts &parts);
-    std::string WatchSilence();
     bool PausesAfter(Stage stage) const;
     void RunJobs(int last_phase, const char *what);
 
@@ -140,8 +151,8 @@ class Coordinator {
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,
                            std::vector<std::pair<std::string, std::string>> known,
                            stage::CutoverReport &report);
-    void PollSource();
-    void ReadSourceFigures();
+    void PollSource(bool takes_requests = true);
+    void ReadSourceFigures(bool takes_requests);
     std::chrono::milliseconds Lag() const;
 
     // coordinator_publication.cpp
@@ -167,6 +178,8 @@ class Coordinator {
     bool jobs_paused_ = false;       // TimescaleDB's scheduler was told
     int64_t announced_silence_ = 0;  // since when, as the events say
     uint32_t announced_holds_ = 0;   // of SpoolHoldBit
+    bool slot_in_danger_ = false;    // as the events say
+    bool pause_waits_ = false;       // as the message of a paused migration says
     std::chrono::steady_clock::time_point last_hold_{};
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point next_poll_{};

@@ -44,9 +44,6 @@ IsRouted(const CopyTable &table) {
     return OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
 }
 
-// Of a source that sends nothing, until it is told: a scan for rows that are rare takes its time.
-constexpr std::chrono::microseconds kSilence{std::chrono::seconds(10)};
-
 // So many tables do not fail for reasons of their own.
 constexpr int64_t kMostFailedParts = 20;
 
@@ -371,8 +368,7 @@ Coordinator::RunDataStage() {
             (parts.postponed == 0
                  ? ""
                  : "; to be tried again: " +
-                       Counted(static_cast<uint64_t>(parts.postponed), "table part")) +
-            WatchSilence());
+                       Counted(static_cast<uint64_t>(parts.postponed), "table part")));
     }
     part_trouble_.reset();
     pool_.Stop(WorkerKind::kCopy);
@@ -381,34 +377,6 @@ Coordinator::RunDataStage() {
         pool_.Stop(WorkerKind::kIndex);
     }
     ReleaseSnapshot();
-}
-
-// What no connection tells: a source that is stopped, or waits for something, keeps its sockets
-// open and sends nothing. Empty unless a copy worker has waited for long.
-std::string
-Coordinator::WatchSilence() {
-    int64_t since = 0;
-    std::string doing;
-    for (const WorkerSlot &slot : state_.workers) {
-        const int64_t silent = slot.silent_since.load();
-        if (slot.pid.load() != 0 && silent != 0 && (since == 0 || silent < since)) {
-            since = silent;
-            doing = slot.what;
-        }
-    }
-    if (since == 0 || GetCurrentTimestamp() - since < kSilence.count()) {
-        return "";
-    }
-    const char *begin = pg::Call([&] { return timestamptz_to_str(since); });
-    const std::string text =
-        std::string("no data has come from the source since ") + begin + " (" + doing + ")";
-    if (announced_silence_ != since) {
-        announced_silence_ = since;
-        Event("warning", text,
-              "On the source: SELECT pid, state, wait_event_type, wait_event, query FROM "
-              "pg_catalog.pg_stat_activity WHERE application_name = 'livemigrate';");
-    }
-    return "; " + text;
 }
 
 bool
@@ -444,7 +412,7 @@ void
 Coordinator::EnsureCopying(int64_t parts) {
     pool_.Ensure(WorkerKind::kCopy,
                  static_cast<int>(std::min<int64_t>(migration_.settings.table_jobs, parts)));
-    if (pool_.short_of_slots() || PausesAfter(Stage::kData)) {
+    if (pool_.missing() > 0 || PausesAfter(Stage::kData)) {
         return;
     }
     pg::Transaction transaction;

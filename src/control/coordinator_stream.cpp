@@ -48,7 +48,7 @@ DescribeLag(milliseconds lag) {
 
 // Where the source writes now; the walsender only tells what it has decoded.
 void
-Coordinator::PollSource() {
+Coordinator::PollSource(bool takes_requests) {
     if (Clock::now() < next_poll_) {
         return;
     }
@@ -58,7 +58,7 @@ Coordinator::PollSource() {
             monitor_.emplace(
                 source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
         }
-        ReadSourceFigures();
+        ReadSourceFigures(takes_requests);
     } catch (const Error &) {
         // Only a figure for the eye: the receiver's own connection says what is wrong.
         monitor_.reset();
@@ -70,7 +70,7 @@ Coordinator::PollSource() {
 }
 
 void
-Coordinator::ReadSourceFigures() {
+Coordinator::ReadSourceFigures(bool takes_requests) {
     // A source that is stopped keeps its connections and answers nothing: pauses, aborts and what
     // is shown must not wait for it.
     const Clock::time_point until = Clock::now() + kMostPollTime;
@@ -85,7 +85,12 @@ Coordinator::ReadSourceFigures() {
             "AS lsn) p LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = " +
             QuoteLiteral(migration_.slot_name),
         [&] {
-            CheckRequests();
+            if (state_.stop.load() != 0) {
+                throw StopRequested();
+            }
+            if (takes_requests) {
+                CheckRequests();
+            }
             if (Clock::now() >= until) {
                 throw Error(sqlstate::kConnectionFailure, "the source does not answer");
             }
@@ -93,7 +98,8 @@ Coordinator::ReadSourceFigures() {
     const pg::SqlRow &row = now.rows.at(0);
     state_.source_lsn.store(pg::Position(row, 0).value);
     state_.slot_retained_bytes.store(pg::Number<int64_t>(row, 1));
-    state_.slot_safe_bytes.store(row[2] ? pg::Number<int64_t>(row, 2) : -1);
+    // Below 0 when it may be dropped at any moment.
+    state_.slot_safe_bytes.store(row[2] ? std::max<int64_t>(pg::Number<int64_t>(row, 2), 0) : -1);
     state_.slot_xmin_age.store(pg::Number<int64_t>(row, 3));
 }
 

@@ -10,10 +10,11 @@ namespace livemigrate::control {
 namespace {
 
 void
-Add(SourceBlockers &blockers, const std::string &who, const std::string &command) {
+Add(SourceBlockers &blockers, const std::string &who, const std::string &command, int32_t pid) {
     blockers.who += (blockers.who.empty() ? ": " : ", ") + who;
     if (blockers.command.empty()) {
         blockers.command = " On the source: " + command;
+        blockers.pid = pid;
     }
 }
 
@@ -24,7 +25,16 @@ AddSessions(SourceBlockers &blockers, const pg::SqlResult &sessions, const std::
         const std::string pid = pg::Text(row, 0);
         Add(blockers,
             verb + "process " + pid + " (" + pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")",
-            "SELECT pg_terminate_backend(" + pid + ");");
+            "SELECT pg_terminate_backend(" + pid + ");", pg::Number<int32_t>(row, 0));
+    }
+}
+
+void
+AddPrepared(SourceBlockers &blockers, const pg::SqlResult &prepared, const std::string &verb) {
+    for (const pg::SqlRow &row : prepared.rows) {
+        const std::string gid = QuoteLiteral(pg::Text(row, 0));
+        Add(blockers, verb + "prepared transaction " + gid,
+            "COMMIT PREPARED " + gid + "; or ROLLBACK PREPARED " + gid + ";", 0);
     }
 }
 
@@ -39,13 +49,10 @@ FindBlockers(source::Connection &monitor) {
                               "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
                               "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3"),
                 "");
-    const pg::SqlResult prepared =
-        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3");
-    for (const pg::SqlRow &row : prepared.rows) {
-        const std::string gid = QuoteLiteral(pg::Text(row, 0));
-        Add(blockers, "prepared transaction " + gid,
-            "COMMIT PREPARED " + gid + "; or ROLLBACK PREPARED " + gid + ";");
-    }
+    AddPrepared(
+        blockers,
+        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3"),
+        "");
     return blockers;
 }
 
@@ -62,7 +69,23 @@ HoldersFor(source::Connection &monitor, const std::string &waiting) {
                               waiting +
                               ") AS w (pid) CROSS JOIN LATERAL "
                               "pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid) "
-                              "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 3"),
+                              "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid "
+                              "WHERE b.pid > 0 LIMIT 3"),
+                "held by ");
+    // Of these pg_blocking_pids() says 0.
+    AddPrepared(blockers,
+                monitor.Query("SELECT DISTINCT p.gid FROM (" + waiting +
+                              ") AS w (pid) "
+                              "JOIN pg_catalog.pg_locks l ON l.pid = w.pid AND NOT l.granted "
+                              "JOIN pg_catalog.pg_locks h ON h.granted AND h.pid IS NULL "
+                              "AND h.locktype = l.locktype "
+                              "AND h.relation IS NOT DISTINCT FROM l.relation "
+                              "AND h.transactionid IS NOT DISTINCT FROM l.transactionid "
+                              "JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' "
+                              "AND x.granted AND x.pid IS NULL "
+                              "AND x.virtualtransaction = h.virtualtransaction "
+                              "JOIN pg_catalog.pg_prepared_xacts p "
+                              "ON p.transaction = x.transactionid LIMIT 3"),
                 "held by ");
     return blockers;
 }

@@ -10,6 +10,7 @@ namespace livemigrate::control {
 struct SourceBlockers {
     std::string who;     // ": process 4711 (app, since 00:02:10), ..."; empty if nobody is found
     std::string command; // " On the source: SELECT pg_terminate_backend(4711);"; for the first
+    int32_t pid = 0;     // of the first; 0 if that is a prepared transaction
 };
 
 // Those that were running when a slot was asked for: creating it waits for them.

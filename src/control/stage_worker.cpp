@@ -148,7 +148,11 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
         SetDoing(context.slot, "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
                                    (tables.size() == 1 ? "" : " and others") + " of the source" +
                                    holders.who);
+        context.slot.source_holder.store(holders.who.empty()  ? 0
+                                         : holders.pid != 0 ? holders.pid
+                                                            : -1);
     });
+    context.slot.source_holder.store(0);
 }
 
 // Whether the error would meet all other tables, too.
@@ -440,6 +444,7 @@ void
 ClearSlot(int, Datum argument) {
     auto *slot = reinterpret_cast<WorkerSlot *>(DatumGetPointer(argument));
     slot->silent_since.store(0);
+    slot->source_holder.store(0);
     slot->pid.store(0);
 }
 

@@ -7,6 +7,7 @@
 #include "pg/wait.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace livemigrate::control {
 
@@ -88,7 +89,7 @@ WorkerPool::Start(WorkerKind kind, int member) {
     BackgroundWorkerHandle *handle = nullptr;
     if (!pg::StartWorker(spec, &handle)) {
         slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
-        short_of_slots_.insert(kind);
+        missing_[kind] = 1;
         return false;
     }
     workers_.push_back({kind, member, *index, handle, Clock::now()});
@@ -100,13 +101,14 @@ WorkerPool::Ensure(WorkerKind kind, int count) {
     if (IsDelayed(kind)) {
         return;
     }
-    short_of_slots_.erase(kind);
+    missing_.erase(kind);
     while (Running(kind) < count) {
         int member = 0;
         while (Runs(kind, member)) {
             member++;
         }
         if (!Start(kind, member)) {
+            Miss(kind, count - Running(kind));
             return;
         }
     }
@@ -122,12 +124,27 @@ WorkerPool::EnsureMembers(WorkerKind kind, int count, const std::function<bool(i
     if (IsDelayed(kind)) {
         return;
     }
-    short_of_slots_.erase(kind);
+    missing_.erase(kind);
     for (int member = 0; member < count; member++) {
         if (!Runs(kind, member) && is_wanted(member) && !Start(kind, member)) {
+            Miss(kind, needed - Running(kind));
             return;
         }
     }
+}
+
+// Of a kind that Start() could not start, if that was for want of a slot of the server.
+void
+WorkerPool::Miss(WorkerKind kind, int count) {
+    if (missing_.contains(kind)) {
+        missing_[kind] = count;
+    }
+}
+
+int
+WorkerPool::missing() const {
+    return std::accumulate(missing_.begin(), missing_.end(), 0,
+                           [](int sum, const auto &kind) { return sum + kind.second; });
 }
 
 bool
@@ -214,7 +231,7 @@ WorkerPool::HasFinished(WorkerKind kind) const {
 
 void
 WorkerPool::ForgetFinished(WorkerKind kind) {
-    short_of_slots_.erase(kind);
+    missing_.erase(kind);
     finished_.erase(kind);
 }
 
@@ -274,7 +291,7 @@ WorkerPool::Stop(WorkerKind kind) {
         }
     }
     troubles_.erase(kind);
-    short_of_slots_.erase(kind);
+    missing_.erase(kind);
 }
 
 void
@@ -288,7 +305,7 @@ WorkerPool::StopAll() {
         Terminate(worker);
     }
     troubles_.clear();
-    short_of_slots_.clear();
+    missing_.clear();
 }
 
 const WorkerPool::Trouble *

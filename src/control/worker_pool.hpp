@@ -8,7 +8,6 @@
 #include <chrono>
 #include <functional>
 #include <map>
-#include <set>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,11 +57,8 @@ class WorkerPool {
         std::chrono::steady_clock::time_point retry_at;
     };
     const Trouble *trouble() const;
-    // The server had no free worker slot when one was last wanted.
-    bool
-    short_of_slots() const {
-        return !short_of_slots_.empty();
-    }
+    // For how many workers the server had no free slot when they were last wanted.
+    int missing() const;
 
   private:
     struct Worker {
@@ -77,6 +73,7 @@ class WorkerPool {
 
     std::optional<int> FreeSlot() const;
     bool Start(WorkerKind kind, int member);
+    void Miss(WorkerKind kind, int count);
     bool Runs(WorkerKind kind, int member) const;
 
     void HandleEnded(const Worker &worker);
@@ -92,8 +89,8 @@ class WorkerPool {
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
     std::map<WorkerKind, bool> finished_;
-    std::map<WorkerKind, int> members_;   // that are needed, all of them
-    std::set<WorkerKind> short_of_slots_; // a kind that gets its workers does not speak for others
+    std::map<WorkerKind, int> members_; // that are needed, all of them
+    std::map<WorkerKind, int> missing_; // a kind that gets its workers does not speak for others
 };
 
 } // namespace livemigrate::control

@@ -43,7 +43,9 @@ struct WorkerSlot {
     std::atomic<uint64_t> task_bytes; // of this task, so far
     std::atomic<uint64_t> task_rows;
     std::atomic<int64_t> silent_since; // TimestampTz: it waits for the source; 0: it does not
-    char what[160];                    // for the eye only: may be read torn
+    // Process of the source that has a lock it waits for there, -1 if that is none; 0: it does not.
+    std::atomic<int32_t> source_holder;
+    char what[320];                    // for the eye only: may be read torn
     SharedError error;                 // valid when outcome is kFailed
 };
 
@@ -63,7 +65,7 @@ struct ApplyWorkerState {
 
 inline constexpr size_t kMaxApplyWorkers = 32;
 inline constexpr size_t kMaxWorkers = 96;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303034; // "LMSHM004"
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303035; // "LMSHM005"
 
 // How much of copy and indexes there is and is done.
 struct WorkFigures {

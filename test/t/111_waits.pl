@@ -92,7 +92,35 @@ $full->start(table_jobs => \'8', pause_after => ['schema']);
 $full->wait_stage('schema');
 $lock = $full->lock_table($target, join(', ', @tables));
 $full->resume([]);
-says($full, 'worker slots are missing', qr/no more free worker slots \(max_worker_processes\)/, qr/./);
+says($full, 'worker slots are missing',
+    qr/; waiting for worker slots \([1-8] needed\): the server has no more free ones \(max_worker_processes = 6\), so fewer/,
+    qr/^Nothing to do if that is enough; else run: ALTER SYSTEM SET max_worker_processes = \d+; -- then restart the target$/);
 $full->end_session($lock);
+
+# --- none is left to compare with while changes are applied, and then none for the coordinator
+$full->wait_stage('streaming');
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 4');
+$target->restart;
+ok($full->poll(sub { $full->target_sql(q{SELECT count(*) FROM livemigrate.workers WHERE kind = 'apply'}) eq '1' }),
+    'changes are applied');
+my $error;
+$full->poll(sub { # until all of them run
+    $error = $full->target_error('SELECT * FROM livemigrate.compare_data()');
+    ($error->{sqlstate} // '') eq '53400';
+});
+like("$error->{message}|$error->{hint}",
+    qr/^no free background worker slot to compare with\|Compare when others have ended, or after cutover; or run: ALTER SYSTEM SET max_worker_processes = \d+;/,
+    'a comparison without a worker') or diag $error->{all};
+$full->pause;
+$full->wait_state('paused');
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 1');
+$target->restart;
+$full->assert_error('SELECT livemigrate.migration_resume()', 'a coordinator without a worker slot',
+    sqlstate => qr/^53400/, message => qr/no free background worker slot for the coordinator/);
+says($full, 'it stays paused', qr/^paused in stage streaming$/, qr/migration_resume/);
+$target->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 8');
+$target->restart;
+$full->resume;
+$full->wait_stage('streaming');
 $full->abort;
 done_testing();

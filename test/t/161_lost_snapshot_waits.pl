@@ -150,8 +150,13 @@ $waiting->wait_state('paused');
 my $writer = $waiting->session($source, 'BEGIN; INSERT INTO w VALUES (1)');
 $target->restart;
 $waiting->resume([]);
-ok($waiting->poll(sub { $waiting->status_row->{message} =~ /taking a new snapshot .*waiting for transactions/ }),
-    'a new snapshot waits');
+my $status;
+ok($waiting->poll(sub {
+            $status = $waiting->status_row;
+            $status->{message} =~ /^taking a new snapshot on the source: waiting for transactions there: process \d+ \(\w+, since [\d:]+\)$/;
+        }), 'a new snapshot waits');
+like($status->{hint}, qr/^The snapshot is taken as soon as they have ended\. On the source: SELECT pg_terminate_backend\(\d+\);$/,
+    'and the hint ends what it waits for');
 $waiting->source_sql('INSERT INTO w VALUES (2)');
 my $lsn = $waiting->source_sql('SELECT pg_current_wal_lsn()');
 ok($waiting->poll(sub { $waiting->target_sql("SELECT coalesce(received_lsn >= '$lsn', false)

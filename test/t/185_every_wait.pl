@@ -1,0 +1,190 @@
+# More of what migration_status says on a real migration, by its words, and with a hint that ends the
+# wait: retries, locks on either side in every stage, prepared transactions, a pause, a coordinator
+# that is not there, and a slot that comes near its limit.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new(
+    source_conf => "max_prepared_transactions = 5\n",
+    target_conf => "max_prepared_transactions = 5\n");
+my ($source, $target) = ($pair->source, $pair->target);
+
+sub database {
+    my ($name, $sql) = @_;
+    my $one = $pair->database($name, migration => 'main');
+    $one->source_sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 9);"
+          . ($sql // ''));
+    return $one;
+}
+
+sub says {
+    my ($one, $label, $message, $hint) = @_;
+    my $row = {};
+    my $ok = ok($one->poll(sub {
+                $row = $one->status_row // {};
+                ($row->{message} // '') =~ $message && ($row->{hint} // '') =~ $hint;
+            }, 60), $label);
+    unless ($ok) {
+        diag "$row->{state}: $row->{message} | $row->{hint}";
+        $one->diagnose($label);
+    }
+    return $row;
+}
+
+# The hint holds one statement that ends what is waited for.
+sub run_hint {
+    my ($one, $label, $node, $row) = @_;
+    my ($sql) = ($row->{hint} // '') =~ /((?:SELECT pg_terminate_backend|COMMIT PREPARED)[^;]*;)/;
+    my ($rc, $out, $err) = $node->psql($one->dbname, $sql // 'no statement');
+    is($rc, 0, "$label: the hint's statement runs as it is") or diag $row->{hint}, $err;
+}
+
+my $since = qr/\(\w+, since \d\d:\d\d:\d\d\)/;
+
+# --- a migration that has just been asked for
+my $first = database('first', q{CREATE SEQUENCE s; SELECT nextval('s'); SELECT nextval('s'); CREATE MATERIALIZED VIEW mv AS SELECT count(*) FROM t});
+{
+    my $start = $first->start_sql(pause_after => ['data']);
+    my $said = $first->target_sql("BEGIN; $start; SELECT message || '|' || hint FROM"
+          . ' livemigrate.migration_status(); COMMIT');
+    like($said, qr/^waiting for its coordinator\|Nothing to do; to watch it:/m, 'it waits for its coordinator');
+}
+$first->wait_state('paused');
+says($first, 'paused behind a stage', qr/^paused after stage data$/, qr/^SELECT livemigrate\.migration_resume\(\);$/);
+
+# --- an index worker, and a prepared transaction of the target
+$first->target_sql("BEGIN; LOCK TABLE t IN ROW EXCLUSIVE MODE; PREPARE TRANSACTION 'it''s held'");
+$first->resume([]);
+my $row = says($first, 'a prepared transaction of the target',
+    qr/^building indexes and constraints: .*; index worker, process \d+, waits for a lock that prepared transaction 'it''s held' holds on the target$/,
+    qr/^COMMIT PREPARED 'it''s held'; -- on the target, or: ROLLBACK PREPARED/);
+run_hint($first, 'a prepared transaction of the target', $target, $row);
+$first->wait_stage('streaming');
+
+# --- retrying: when the next attempt is
+$source->stop('fast');
+says($first, 'retrying', qr/; next attempt at \d\d:\d\d:\d\d \(attempt \d+\)$/,
+    qr/^Check host, port .* To try again at once: SELECT livemigrate\.migration_resume\(\);$/);
+ok($first->poll(sub { $first->target_sql('SELECT next_attempt_at > clock_timestamp() - interval $$1 min$$
+        FROM livemigrate.migrations') eq 't' }), 'the view has the time');
+$source->start;
+ok($first->poll(sub { $first->status_row->{state} eq 'running' }, 90), 'it goes on')
+  or $first->diagnose('retrying');
+is($first->target_sql('SELECT next_attempt_at FROM livemigrate.migrations'), '', 'and has none any more');
+
+# --- paused in a stage, and resumed without a coordinator: the server was restarted without the library
+$first->pause;
+$first->wait_state('paused');
+says($first, 'paused in a stage', qr/^paused in stage streaming$/, qr/^SELECT livemigrate\.migration_resume\(\);$/);
+$first->resume;
+$first->wait_stage('streaming');
+$target->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
+$target->restart;
+$row = says($first, 'without a coordinator', qr/^nothing works on the migration: its coordinator is not running$/,
+    qr/^SELECT livemigrate\.migration_resume\(\);$/);
+$first->target_sql($row->{hint});
+$first->wait_stage('streaming');
+$target->append_conf('postgresql.conf', "shared_preload_libraries = 'livemigrate'\n");
+$target->restart;
+ok($first->poll(sub { $first->target_sql(q{SELECT count(*) FROM livemigrate.workers WHERE kind = 'apply'}) eq '1' }),
+    'with the library it goes on by itself');
+
+# --- endpos that is not reached: apply waits for a lock; then cutover for one on a sequence, and one
+# on a materialized view
+my $lock = $first->lock_table($target, 't');
+$first->source_sql('INSERT INTO t VALUES (10)');
+my $endpos = $first->set_endpos;
+$row = says($first, 'endpos is not reached',
+    qr/^applying changes up to endpos $endpos.*; apply worker, process \d+, waits for a lock that process \d+ $since holds/,
+    qr/^SELECT pg_terminate_backend\(\d+\);/);
+my $sequence = $first->session($target, 'BEGIN; ALTER SEQUENCE s INCREMENT 2');
+my $reader   = $first->session($target, q{BEGIN; COMMENT ON MATERIALIZED VIEW mv IS 'held'});
+run_hint($first, 'endpos is not reached', $target, $row);
+$row = says($first, 'a lock on a sequence',
+    qr/^setting sequences; coordinator, process \d+, waits for a lock that process \d+ $since holds on the target$/,
+    qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+run_hint($first, 'a lock on a sequence', $target, $row);
+$row = says($first, 'a lock on a materialized view',
+    qr/^refreshing materialized view "public"\."mv"; coordinator, process \d+, waits for a lock that process \d+ $since holds/,
+    qr/^SELECT pg_terminate_backend\(\d+\);/);
+run_hint($first, 'a lock on a materialized view', $target, $row);
+$first->wait_stage('done');
+says($first, 'done', qr/^migration is done$/, qr/compare_data\(\).*migration_cleanup\(\);$/);
+$first->cleanup;
+says($first, 'cleaned up', qr/./, qr/^Nothing is left to do\.$/);
+$first->end_session($_) for $lock, $sequence, $reader;
+
+# --- a prepared transaction of the source has a lock, then keeps the slot from being made
+my $second = database('second');
+$second->source_sql("BEGIN; LOCK TABLE t IN SHARE ROW EXCLUSIVE MODE; PREPARE TRANSACTION 'two'");
+$second->start(pause_after => ['schema'], plugin => 'pgoutput');
+$row = says($second, 'a prepared transaction of the source has a lock',
+    qr/^waiting for locks on the source's tables: held by prepared transaction 'two'$/,
+    qr/On the source: COMMIT PREPARED 'two'; or ROLLBACK PREPARED 'two';/);
+run_hint($second, 'a prepared transaction of the source has a lock', $source, $row);
+$second->wait_state('paused');
+
+# --- the copy: a statement of the source that waits for our lock, whose lock the copy waits for
+my $truncate = $second->session($source);
+my $pid      = $truncate->query('SELECT pg_backend_pid()');
+$truncate->query_until(qr/sent/, "\\echo sent\nTRUNCATE t;\n");
+$second->poll(sub { $second->source_sql("SELECT wait_event_type FROM pg_stat_activity
+    WHERE pid = $pid") eq 'Lock' });
+$lock = $second->lock_table($target, 't', 'SHARE');
+$second->resume([]);
+$row = says($second, 'the copy waits for a lock on the source',
+    qr/^copying: 0 of 1 tables done, 1 copy worker; copy worker, process \d+, is waiting for a lock on public\.t of the source: held by process $pid $since$/,
+    qr/^The copy goes on as soon as it is released\. On the source: SELECT pg_terminate_backend\($pid\);$/);
+run_hint($second, 'the copy waits for a lock on the source', $source, $row);
+$second->end_session($truncate);
+
+# --- the same worker, for one on the target
+$row = says($second, 'the copy waits for a lock on the target',
+    qr/^copying: .*; copy worker, process \d+, waits for a lock that process \d+ $since holds on the target$/,
+    qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+
+# --- paused there, while the slot comes near its limit; then with a receiver that stands
+$source->safe_psql('postgres', q{ALTER SYSTEM SET max_slot_wal_keep_size = '64MB'});
+$source->reload;
+$second->pause;
+$second->wait_state('paused');
+my $danger = qr/the slot is in danger: the source keeps \d+ [kM]B of WAL for it, and drops it \d+ \w+ later/;
+sub write_wal {
+    my ($said) = @_;
+    for (1 .. 4) {
+        $second->source_sql('CREATE TABLE IF NOT EXISTS w (); DROP TABLE w; SELECT pg_switch_wal()');
+        return 1 if $second->poll($said, 2);
+    }
+    return $second->poll($said, 10);
+}
+write_wal(sub { $second->status_row->{message} =~ $danger });
+says($second, 'the slot is in danger while it is paused', qr/^paused in stage data; $danger$/,
+    qr/^On the source, .*: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf\(\); And here: SELECT livemigrate\.migration_resume\(\);$/);
+is($second->target_sql(q{SELECT count(*) FROM livemigrate.events WHERE severity = 'warning' AND
+        message ~ '^the slot is in danger' AND detail ~ 'max_slot_wal_keep_size'}), '1', 'it is an event, once');
+$second->end_session($lock);
+$second->resume;
+$second->wait_stage('streaming');
+ok($second->poll(sub {
+            $second->source_sql('CHECKPOINT');
+            $second->status_row->{message} !~ /danger/;
+        }, 60), 'and is told no longer') or $second->diagnose('the slot');
+my $receiver = $second->worker_pid('receiver');
+kill 'STOP', $receiver;
+write_wal(sub { $second->status_row->{message} =~ $danger });
+$row = says($second, 'the slot is in danger while changes are applied', qr/^applying changes .*; $danger$/,
+    qr/^On the source, .*: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf\(\);$/);
+my ($fix) = $row->{hint} =~ /(ALTER .*?;) /;
+$source->safe_psql('postgres', $fix // 'no fix');
+$source->reload;
+ok($second->poll(sub { $second->status_row->{message} !~ /danger/ }), 'the fix ends it');
+kill 'CONT', $receiver;
+is($second->target_sql(q{SELECT count(*) FROM livemigrate.events WHERE message ~ '^the slot is in danger'}),
+    '2', 'each time one event');
+$second->finish('after all that');
+done_testing();
