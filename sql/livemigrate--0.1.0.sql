@@ -247,6 +247,9 @@ CREATE TABLE comparison (
   source_checksum text,
   target_checksum text,
   equal boolean NOT NULL,
+  differing_keys text[],
+  detail text,
+  lsn pg_lsn,
   PRIMARY KEY (migration, relation)
 );
 
@@ -580,7 +583,7 @@ ORDER BY c.migration, c.stage DESC, c.position;
 
 CREATE VIEW comparisons AS
 SELECT c.at, m.name AS migration, c.relation, c.source_rows, c.target_rows, c.source_checksum,
-       c.target_checksum, c.equal
+       c.target_checksum, c.equal, c.differing_keys, c.detail, c.lsn
 FROM livemigrate.comparison c
 JOIN livemigrate.migration m ON m.id OPERATOR(pg_catalog.=) c.migration;
 

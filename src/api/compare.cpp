@@ -7,6 +7,7 @@
 #include "api/sql_function.hpp"
 #include "control/comparison.hpp"
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
@@ -109,6 +110,20 @@ NoticeInterrupted(const Migration &migration) {
     }
 }
 
+// What the comparison has cost: changes that came meanwhile are applied later by as much.
+void
+TellHold(const Migration &migration, const std::vector<control::TableComparison> &results) {
+    if (results.empty() || results[0].held_seconds == 0) {
+        return;
+    }
+    const std::string text = "apply was held for " + FormatSeconds(results[0].held_seconds) +
+                             " for the comparison at " + results[0].lsn.ToString();
+    Notice(text);
+    if (!XactReadOnly) {
+        control::RecordEvent(migration.id, "info", migration.stage, text);
+    }
+}
+
 Datum
 CompareDataRows(FunctionCallInfo fcinfo) {
     control::ComparisonSettings settings;
@@ -122,7 +137,10 @@ CompareDataRows(FunctionCallInfo fcinfo) {
     }
     std::vector<std::vector<pg::SqlValue>> rows;
     std::vector<std::vector<std::string>> kept;
-    for (const control::TableComparison &result : control::Compare(migration, tables, settings)) {
+    const std::vector<control::TableComparison> results =
+        control::Compare(migration, tables, settings);
+    TellHold(migration, results);
+    for (const control::TableComparison &result : results) {
         if (!result.detail.empty()) {
             Notice(result.relation + ": " + result.detail);
         }
@@ -132,14 +150,14 @@ CompareDataRows(FunctionCallInfo fcinfo) {
         rows.push_back({result.relation, count(result.source_rows), count(result.target_rows),
                         TextOrNull(result.source_checksum), TextOrNull(result.target_checksum),
                         pg::BoolText(result.equal)});
-        std::vector<std::string> &texts = kept.emplace_back();
-        for (const pg::SqlValue &value : rows.back()) {
-            texts.push_back(value.value_or(""));
-        }
         rows.back().push_back(DifferingKeys(result));
         rows.back().push_back(TextOrNull(result.detail));
         rows.back().push_back(result.lsn.valid() ? pg::SqlValue(result.lsn.ToString())
                                                  : std::nullopt);
+        std::vector<std::string> &texts = kept.emplace_back();
+        for (const pg::SqlValue &value : rows.back()) {
+            texts.push_back(value.value_or(""));
+        }
     }
     if (!XactReadOnly) {
         control::KeepComparisons(migration.id, kept);

@@ -35,8 +35,9 @@ FindLockWait(int32_t migration) {
     }
     const pg::SqlRow &row = found.rows[0];
     const std::string holder = pg::Text(row, 2);
-    const std::string who = pg::Text(row, 0) + (pg::Text(row, 0) == "coordinator" ? "" : " worker") +
-                            ", process " + pg::Text(row, 1) + ", waits for a lock that ";
+    const std::string who = pg::Text(row, 0) +
+                            (pg::Text(row, 0) == "coordinator" ? "" : " worker") + ", process " +
+                            pg::Text(row, 1) + ", waits for a lock that ";
     if (holder == "0") { // so pg_blocking_pids() calls prepared transactions
         const std::string gid = row[5] ? QuoteLiteral(*row[5]) : "'...'";
         return LockWait{who + "prepared transaction " + gid + " holds on the target",

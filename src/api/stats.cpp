@@ -188,10 +188,9 @@ NotConvergingHint(const Status &status) {
 void
 AddNextAttempt(const Status &status, Advice &advice) {
     const std::string attempt = std::to_string(pg::Number<int>(status.row, 27) + 1);
-    advice.message += pg::Flag(status.row, 35)
-                          ? "; next attempt at " + pg::Text(status.row, 34) + " (attempt " +
-                                attempt + ")"
-                          : "; attempt " + attempt + " is due";
+    advice.message += pg::Flag(status.row, 35) ? "; next attempt at " + pg::Text(status.row, 34) +
+                                                     " (attempt " + attempt + ")"
+                                               : "; attempt " + attempt + " is due";
     if (!advice.hint.empty() && advice.hint.find("migration_resume") == std::string::npos) {
         advice.hint += std::string(advice.hint.ends_with('.') ? " " : "\n") +
                        "To try again at once: SELECT livemigrate.migration_resume();";

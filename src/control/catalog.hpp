@@ -118,7 +118,7 @@ void RecordSkippedTransaction(int32_t id, Lsn commit_lsn, uint64_t changes);
 // severity, object, message, fix.
 void KeepChecks(int32_t id, Stage stage, const std::vector<std::vector<std::string>> &rows);
 // What compare_data found, the latest of each table: relation, rows on the source and on the
-// target, checksums of both, equal.
+// target, checksums of both, equal, differing keys, detail, position.
 void KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows);
 
 // Tables and parts.

@@ -45,16 +45,21 @@ void
 KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows) {
     pg::Query(
         "INSERT INTO livemigrate.comparison (migration, relation, source_rows, target_rows, "
-        "source_checksum, target_checksum, equal) SELECT $1::int, a, NULLIF(b, '')::bigint, "
-        "NULLIF(c, '')::bigint, NULLIF(d, ''), NULLIF(e, ''), f::boolean FROM ROWS FROM ("
+        "source_checksum, target_checksum, equal, differing_keys, detail, lsn) "
+        "SELECT $1::int, a, NULLIF(b, '')::bigint, "
+        "NULLIF(c, '')::bigint, NULLIF(d, ''), NULLIF(e, ''), f::boolean, "
+        "NULLIF(g, '')::text[], NULLIF(h, ''), NULLIF(i, '')::pg_lsn FROM ROWS FROM ("
         "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
         "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
-        "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) AS t(a, b, c, d, e, f) "
+        "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
+        "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), "
+        "pg_catalog.unnest($10::text[])) AS t(a, b, c, d, e, f, g, h, i) "
         "ON CONFLICT (migration, relation) DO UPDATE SET at = pg_catalog.clock_timestamp(), "
         "source_rows = excluded.source_rows, target_rows = excluded.target_rows, "
         "source_checksum = excluded.source_checksum, "
-        "target_checksum = excluded.target_checksum, equal = excluded.equal",
-        ByColumn(id, rows, 6));
+        "target_checksum = excluded.target_checksum, equal = excluded.equal, "
+        "differing_keys = excluded.differing_keys, detail = excluded.detail, lsn = excluded.lsn",
+        ByColumn(id, rows, 9));
 }
 
 } // namespace livemigrate::control

@@ -58,7 +58,7 @@ OldestWriters(const std::string &conninfo) {
 class ConsistentPoint {
   public:
     ConsistentPoint(const Migration &migration, const SharedSegment &segment)
-        : held_(std::in_place, segment, pg::CompareHoldLimit()) {
+        : began_(Clock::now()), held_(std::in_place, segment, pg::CompareHoldLimit()) {
         const Clock::time_point deadline = Clock::now() + pg::CompareHoldLimit();
         source::ReplicationStream stream(source::Connection::Open(
             migration.settings.source, source::ConnectionKind::kReplication));
@@ -85,9 +85,15 @@ class ConsistentPoint {
             held_->Extend();
         } else {
             held_.reset();
+            ended_ = Clock::now();
         }
     }
 
+    // Until now, where it still is.
+    double
+    held_seconds() const {
+        return std::chrono::duration<double>(ended_.value_or(Clock::now()) - began_).count();
+    }
     Lsn
     lsn() const {
         return lsn_;
@@ -113,6 +119,8 @@ class ConsistentPoint {
                   "livemigrate.compare_hold_limit = '10min';");
     }
 
+    Clock::time_point began_;
+    std::optional<Clock::time_point> ended_;
     std::optional<HeldApply> held_;
     std::optional<source::Connection> session_; // keeps the snapshot
     std::string source_snapshot_;
@@ -444,7 +452,11 @@ Compare(const Migration &migration, const std::vector<stage::ComparedTable> &tab
     } else {
         CompareHere(shared, migration);
     }
-    return Collect(shared, tables, plan, settings.max_rows);
+    std::vector<TableComparison> results = Collect(shared, tables, plan, settings.max_rows);
+    for (TableComparison &result : results) {
+        result.held_seconds = point ? point->held_seconds() : 0;
+    }
+    return results;
 }
 
 } // namespace livemigrate::control

@@ -28,6 +28,7 @@ struct TableComparison {
     std::string detail;                    // why not, beyond the figures; else ""
     std::vector<stage::DifferingRow> rows; // some of those that differ
     Lsn lsn;                               // the moment compared; invalid: none in particular
+    double held_seconds = 0;               // how long apply was held for all of them
 };
 
 // A table's name in TableComparison.relation and in the view comparisons.

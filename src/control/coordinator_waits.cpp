@@ -129,10 +129,9 @@ Coordinator::AddSlotDanger(WaitText &waits) {
     if (!slot_in_danger_ && safe >= least) {
         return;
     }
-    const std::string text = "the slot is in danger: the source keeps " +
-                             FormatBytes(static_cast<uint64_t>(kept)) +
-                             " of WAL for it, and drops it " +
-                             FormatBytes(static_cast<uint64_t>(safe)) + " later";
+    const std::string text =
+        "the slot is in danger: the source keeps " + FormatBytes(static_cast<uint64_t>(kept)) +
+        " of WAL for it, and drops it " + FormatBytes(static_cast<uint64_t>(safe)) + " later";
     const std::string hint =
         "On the source, unless its disk is full: ALTER SYSTEM SET max_slot_wal_keep_size = -1; "
         "SELECT pg_reload_conf();" +

@@ -148,9 +148,9 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
         SetDoing(context.slot, "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
                                    (tables.size() == 1 ? "" : " and others") + " of the source" +
                                    holders.who);
-        context.slot.source_holder.store(holders.who.empty()  ? 0
-                                         : holders.pid != 0 ? holders.pid
-                                                            : -1);
+        context.slot.source_holder.store(holders.who.empty() ? 0
+                                         : holders.pid != 0  ? holders.pid
+                                                             : -1);
     });
     context.slot.source_holder.store(0);
 }

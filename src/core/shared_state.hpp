@@ -45,8 +45,8 @@ struct WorkerSlot {
     std::atomic<int64_t> silent_since; // TimestampTz: it waits for the source; 0: it does not
     // Process of the source that has a lock it waits for there, -1 if that is none; 0: it does not.
     std::atomic<int32_t> source_holder;
-    char what[320];                    // for the eye only: may be read torn
-    SharedError error;                 // valid when outcome is kFailed
+    char what[320];    // for the eye only: may be read torn
+    SharedError error; // valid when outcome is kFailed
 };
 
 // One of the apply workers, each of which applies its share of every transaction.

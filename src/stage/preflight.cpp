@@ -42,8 +42,9 @@ Connect(const std::string &conninfo, PreflightResult &result) {
             throw;
         }
         const std::string reason = error.detail().empty() ? "" : ": " + error.detail();
+        const std::string fix = IsAboutAccess(error) ? AccessFix(error, {}) : Comment(error.hint());
         result.rows.push_back({"connection", "error", source::DescribeConninfo(conninfo),
-                               error.message() + reason, error.hint(), error.sqlstate()});
+                               error.message() + reason, fix, error.sqlstate()});
         return std::nullopt;
     }
 }
@@ -171,6 +172,7 @@ RunPreflight(const MigrationSettings &settings) {
     }
     PreflightRun run(settings, *connection, result);
     result.source = source::DescribeSource(*connection);
+    run.ways = FindSourceWays(run);
     for (source::SourceTable &table : source::ListTables(*connection)) {
         if (run.filter.Selects(table.schema, table.name)) {
             result.tables.push_back(std::move(table));
@@ -205,6 +207,7 @@ ThrowOnErrors(const PreflightResult &result) {
     const CheckRow *first = nullptr;
     size_t others = 0;
     std::string detail;
+    std::string hint;
     for (const CheckRow &row : result.rows) {
         if (row.severity != "error") {
             continue;
@@ -213,8 +216,10 @@ ThrowOnErrors(const PreflightResult &result) {
             first = &row;
             detail =
                 "Found by check " + row.check_id + " of migration_check, on " + row.object + ".";
+            hint = row.fix;
         } else if (others++ < kErrorsInDetail) {
             detail += "\nAlso " + row.check_id + ": " + row.message + ".";
+            hint += "\n" + Comment(row.check_id + ", " + row.object + ":") + "\n" + row.fix;
         }
     }
     if (first == nullptr) {
@@ -222,11 +227,9 @@ ThrowOnErrors(const PreflightResult &result) {
     }
     if (others > kErrorsInDetail) {
         detail += "\nAnd " + Count(others - kErrorsInDetail, "more error") + ".";
+        hint += "\n-- livemigrate.migration_check() lists the others.";
     }
-    throw Error(first->sqlstate, first->message)
-        .Detail(std::move(detail))
-        .Hint(first->fix.empty() ? "livemigrate.migration_check() lists all that is wrong."
-                                 : first->fix);
+    throw Error(first->sqlstate, first->message).Detail(std::move(detail)).Hint(std::move(hint));
 }
 
 } // namespace livemigrate::stage

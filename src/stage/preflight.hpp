@@ -29,8 +29,8 @@ struct PreflightResult {
 // setting, and when the source breaks off. REQUIRES: an open transaction on the target.
 PreflightResult RunPreflight(const MigrationSettings &settings);
 
-// Throws one Error when a row is at error: the first one's SQLSTATE and message, with its fix as
-// the hint and the others in the detail.
+// Throws one Error when a row is at error: the first one's SQLSTATE and message, the others' in the
+// detail, and all fixes in the hint.
 void ThrowOnErrors(const PreflightResult &result);
 
 } // namespace livemigrate::stage

@@ -146,7 +146,7 @@ CheckSlotWal(PreflightRun &run, uint64_t data_bytes) {
                 ", writes about " + FormatBytes(static_cast<uint64_t>(rate * seconds)) + " of WAL";
     }
     run.Warning("slot_wal_limit", "source", std::move(text),
-                SetAndReload("max_slot_wal_keep_size", "-1"));
+                run.ways.Set("max_slot_wal_keep_size", "-1"));
 }
 
 } // namespace

@@ -39,8 +39,8 @@ CheckSlots(PreflightRun &run) {
     }
     run.Fail("replication_slots", sqlstate::kConfigurationLimitExceeded, "source",
              "the source has no free replication slot: " + usage,
-             Choices(SetAndRestart("max_replication_slots",
-                                   std::to_string(info.used_replication_slots + kSpare), "source"),
+             Choices(run.ways.SetWithRestart("max_replication_slots",
+                                             std::to_string(info.used_replication_slots + kSpare)),
                      others));
 }
 
@@ -57,22 +57,69 @@ CheckSenders(PreflightRun &run) {
     run.Fail(
         "wal_senders", sqlstate::kConfigurationLimitExceeded, "source",
         "the source has no free WAL sender: " + usage,
-        SetAndRestart("max_wal_senders", std::to_string(info.used_wal_senders + kSpare), "source"));
+        run.ways.SetWithRestart("max_wal_senders", std::to_string(info.used_wal_senders + kSpare)));
+}
+
+// Superusers have no limits of their own.
+bool
+CheckOwnLimits(PreflightRun &run, int needed) {
+    const pg::SqlResult found = run.source.Query(
+        "SELECT r.rolconnlimit, d.datconnlimit,"
+        "       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a"
+        "        WHERE a.usename = r.rolname AND a.pid <> pg_catalog.pg_backend_pid()),"
+        "       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a"
+        "        WHERE a.datname = d.datname AND a.pid <> pg_catalog.pg_backend_pid())"
+        " FROM pg_catalog.pg_roles r CROSS JOIN pg_catalog.pg_database d"
+        " WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()"
+        "   AND NOT r.rolsuper");
+    if (found.rows.empty()) {
+        return true;
+    }
+    const pg::SqlRow &row = found.rows[0];
+    const std::string names[] = {"role " + QuoteIdentifier(run.info().role),
+                                 "database " + QuoteIdentifier(run.info().database)};
+    bool enough = true;
+    for (size_t i = 0; i < 2; i++) {
+        const int limit = pg::Number<int>(row, i);
+        const int others = pg::Number<int>(row, i + 2);
+        if (limit < 0 || limit - others >= needed) {
+            continue;
+        }
+        enough = false;
+        run.Warning("source_connections", names[i],
+                    std::to_string(needed) + " connections to the source are needed, " + names[i] +
+                        " may have " + std::to_string(limit) + " and has " + std::to_string(others),
+                    std::string(i == 0 ? "ALTER ROLE " : "ALTER DATABASE ") +
+                        QuoteIdentifier(i == 0 ? run.info().role : run.info().database) +
+                        " CONNECTION LIMIT " + std::to_string(others + needed + kSpare) + ";");
+    }
+    return enough;
 }
 
 void
 CheckConnections(PreflightRun &run) {
     const int needed = run.settings.table_jobs + kConnectionsBesidesCopy;
+    const bool enough = CheckOwnLimits(run, needed);
     const int free = std::max(run.info().free_connections, 0);
     const std::string text = std::to_string(needed) + " connections to the source are needed, " +
                              std::to_string(free) + " are free";
     if (free >= needed) {
-        run.Ok("source_connections", "source", text);
-    } else {
-        run.Warning("source_connections", "source", text,
-                    "-- start with fewer table_jobs, or raise max_connections and restart the "
-                    "source");
+        if (enough) {
+            run.Ok("source_connections", "source", text);
+        }
+        return;
     }
+    const int limit = pg::Number<int>(
+        run.source.Query("SELECT pg_catalog.current_setting('max_connections')").rows.at(0), 0);
+    std::vector<std::string> others;
+    if (free > kConnectionsBesidesCopy) {
+        others = {"migration_start(..., table_jobs => " +
+                  std::to_string(free - kConnectionsBesidesCopy) + ")"};
+    }
+    run.Warning("source_connections", "source", text,
+                Choices(run.ways.SetWithRestart("max_connections",
+                                                std::to_string(limit + needed - free + kSpare)),
+                        others));
 }
 
 // Every table is locked in ACCESS SHARE from the slot until its rows are copied.
@@ -85,7 +132,7 @@ CheckLocks(PreflightRun &run) {
                              " locks; the migration holds one on each of " +
                              std::to_string(tables) + " tables";
     const std::string fix =
-        SetAndRestart("max_locks_per_transaction", std::to_string(wanted), "source");
+        run.ways.SetWithRestart("max_locks_per_transaction", std::to_string(wanted));
     if (tables > capacity) {
         run.Fail("source_locks", sqlstate::kConfigurationLimitExceeded, "source", text, fix);
     } else if (2 * tables > capacity) {
@@ -103,13 +150,13 @@ CheckPatience(PreflightRun &run) {
         run.Warning("slot_idle_timeout", "source",
                     "idle_replication_slot_timeout is " + idle +
                         ": a migration paused for longer has to start again",
-                    SetAndReload("idle_replication_slot_timeout", "0"));
+                    run.ways.Set("idle_replication_slot_timeout", "0"));
     }
     if (!info.old_snapshot_threshold.empty() && info.old_snapshot_threshold != "-1") {
         run.Fail("old_snapshot_threshold", sqlstate::kObjectNotInPrerequisiteState, "source",
                  "old_snapshot_threshold of the source is " + info.old_snapshot_threshold +
                      ": a copy that takes longer fails",
-                 SetAndRestart("old_snapshot_threshold", "-1", "source"));
+                 run.ways.SetWithRestart("old_snapshot_threshold", "-1"));
     }
 }
 

@@ -127,11 +127,21 @@ CheckLocale(PreflightRun &run) {
     if (!same_collation || source.ctype != target.ctype) {
         run.Notice("locale", database,
                    "the source database has " + Describe(source) + ", the target " +
-                       Describe(target) + ": text may sort and compare differently");
+                       Describe(target) + ": text may sort and compare differently",
+                   "-- for the same, create the target's database anew: CREATE DATABASE ... "
+                   "TEMPLATE template0 LC_COLLATE " +
+                       QuoteLiteral(source.provider == "c" ? source.collate : "C") + " LC_CTYPE " +
+                       QuoteLiteral(source.ctype) +
+                       (source.provider == "i"
+                            ? " LOCALE_PROVIDER icu ICU_LOCALE " + QuoteLiteral(source.collate)
+                            : "") +
+                       ";");
     } else if (VersionsDiffer(source.version, target.version)) {
         run.Notice("locale", database,
                    "collations are of version " + source.version + " on the source and " +
-                       target.version + " on the target: text may sort differently");
+                       target.version + " on the target: text may sort differently",
+                   "-- nothing to do for indexes, which are built anew; where the application "
+                   "relies on the order, use the source's release of the operating system");
     } else {
         run.Ok("locale", database, "both databases have " + Describe(source));
     }

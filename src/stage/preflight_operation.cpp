@@ -143,6 +143,7 @@ CheckOperation(PreflightRun &run) {
     CheckTransactionAge(run);
     CheckJobs(run);
     CheckTriggers(run);
+    CheckTimeouts(run);
 }
 
 } // namespace livemigrate::stage

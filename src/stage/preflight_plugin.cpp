@@ -14,9 +14,7 @@ namespace livemigrate::stage {
 namespace {
 
 // PostgreSQL's default of output_plugin_libraries, and what we need besides.
-constexpr char kAllowPlugins[] =
-    "ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, wal2json;\n"
-    "SELECT pg_reload_conf();";
+constexpr char kAllowedPlugins[] = "pgoutput, test_decoding, wal2json";
 
 // Why our role cannot create a publication of the selected tables, and the SQL that changes it;
 // empty when it can.
@@ -137,7 +135,9 @@ class PluginChoice {
         }
         if (probe.kind == ProbeResult::Kind::kBusy) {
             run_.Notice("slot_wait", "source",
-                        probe.reason + " within 3 seconds: the migration will wait for them");
+                        probe.reason + " within 3 seconds: the migration will wait for them",
+                        "SELECT pid, usename, xact_start, query FROM pg_stat_activity "
+                        "WHERE backend_xid IS NOT NULL ORDER BY xact_start; -- on the source");
         }
         return true;
     }
@@ -165,24 +165,31 @@ class PluginChoice {
             Refuse(plugin, sqlstate::kObjectNotInPrerequisiteState,
                    "the source does not allow output plugin \"" + name +
                        "\": it is not in its output_plugin_libraries",
-                   Choices(kAllowPlugins, others), has_alternative);
+                   Choices(run_.ways.Set("output_plugin_libraries", kAllowedPlugins), others),
+                   has_alternative);
             break;
         case ProbeResult::Kind::kMissing:
             Refuse(plugin, sqlstate::kUndefinedFile,
                    "output plugin \"" + name + "\" is not installed on the source: " + probe.reason,
-                   Choices("apt-get install postgresql-" + std::to_string(run_.info().major()) +
-                               "-" + name + "  # on the source's machine",
+                   Choices(run_.ways.Install("postgresql-" + std::to_string(run_.info().major()) +
+                                             (plugin == Plugin::kPgoutput ? "" : "-" + name)),
                            others),
                    has_alternative);
             break;
         case ProbeResult::Kind::kBroken:
             Refuse(plugin, sqlstate::kObjectNotInPrerequisiteState,
-                   "the source cannot use output plugin \"" + name + "\": " + probe.reason, "",
+                   "the source cannot use output plugin \"" + name + "\": " + probe.reason,
+                   Choices("-- plugin => '" +
+                               std::string(plugin == Plugin::kWal2json ? "pgoutput" : "wal2json") +
+                               "'",
+                           {"see the source's server log, and install the plugin made for its "
+                            "release"}),
                    has_alternative);
             break;
         default:
             run_.Notice("plugin_probe", name,
-                        "not tried whether the source loads it: " + probe.reason);
+                        "not tried whether the source loads it: " + probe.reason,
+                        "-- run this again when what is at error is mended");
         }
     }
 

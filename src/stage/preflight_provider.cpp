@@ -14,42 +14,92 @@ namespace {
 struct Provider {
     const char *role;
     const char *name;
-    const char *decoding;    // turns logical decoding on
-    const char *replication; // before the role's name
+    const char *decoding;     // turns logical decoding on
+    const char *replication;  // before the role's name
+    const char *setting_line; // %p is the parameter, %v its value
+    const char *restart;      // of a parameter that takes one
 };
+
+constexpr char kRds[] = "Amazon RDS or Aurora";
+constexpr char kRdsDecoding[] = "rds.logical_replication = 1\n-- in the parameter group, at Aurora "
+                                "that of the cluster; then restart the writer";
+constexpr char kRdsReplication[] = "GRANT rds_replication TO %s;";
+constexpr char kRdsSetting[] = "%p = %v\n-- in the parameter group, at Aurora that of the cluster";
+constexpr char kRdsRestart[] = "; then restart the writer";
 
 // AlloyDB has Cloud SQL's role, too.
 constexpr Provider kProviders[] = {
     {"alloydbsuperuser", "AlloyDB",
      "alloydb.logical_decoding = on\n-- a flag of the primary instance; restart it then",
-     "ALTER ROLE %s REPLICATION;"},
+     "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a flag of the primary instance",
+     "; restart it then"},
     {"cloudsqlsuperuser", "Cloud SQL",
      "cloudsql.logical_decoding = on\n-- a flag of the instance; restart it then",
-     "ALTER ROLE %s REPLICATION;"},
+     "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a flag of the instance", "; restart it then"},
     {"azure_pg_admin", "Azure Database for PostgreSQL",
      "wal_level = logical\n-- a server parameter; restart the server then",
-     "ALTER ROLE %s REPLICATION;"},
+     "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a server parameter", "; restart the server then"},
     {"neon_superuser", "Neon",
      "-- enable logical replication in the project's settings; it cannot be disabled again",
-     "GRANT neon_superuser TO %s;"},
+     "GRANT neon_superuser TO %s;", "-- %p = %v: at Neon its support sets it", ""},
     {"tsdbadmin", "Timescale", "-- logical decoding is on at Timescale: ask its support",
-     "-- use role tsdbadmin in place of %s"},
+     "-- use role tsdbadmin in place of %s",
+     "%p = %v\n-- a database parameter of the service, in its console; one that is not there its "
+     "support sets",
+     "; restart the service then"},
     {"supabase_admin", "Supabase", "-- logical decoding is on at Supabase: ask its support",
-     "-- use role postgres in place of %s"},
-    {"rds_superuser", "Amazon RDS or Aurora",
-     "rds.logical_replication = 1\n-- in the parameter group, at Aurora that of the cluster; then "
-     "restart the writer",
-     "GRANT rds_replication TO %s;"},
-    {"rds_replication", "Amazon RDS or Aurora",
-     "rds.logical_replication = 1\n-- in the parameter group, at Aurora that of the cluster; then "
-     "restart the writer",
-     "GRANT rds_replication TO %s;"},
+     "-- use role postgres in place of %s",
+     "-- with Supabase's command line: supabase --experimental postgres-config update --config "
+     "%p=%v",
+     ""},
+    {"rds_superuser", kRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
+    {"rds_replication", kRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
 };
+
+std::string
+Replace(std::string text, std::string_view what, const std::string &by) {
+    const size_t at = text.find(what);
+    return at == std::string::npos ? text : text.replace(at, what.size(), by);
+}
 
 } // namespace
 
-ProviderFixes
-FindProvider(PreflightRun &run) {
+std::string
+SourceWays::SettingLine(const std::string &parameter, const std::string &value) const {
+    const bool is_list = value.find(", ") != std::string::npos;
+    return Replace(Replace(setting_line, "%p", parameter), "%v",
+                   is_list ? QuoteLiteral(value) : value);
+}
+
+std::string
+SourceWays::Set(const std::string &parameter, const std::string &value) const {
+    return provider.empty() ? SetAndReload(parameter, value) : SettingLine(parameter, value);
+}
+
+std::string
+SourceWays::SetWithRestart(const std::string &parameter, const std::string &value) const {
+    return provider.empty() ? SetAndRestart(parameter, value, "source")
+                            : SettingLine(parameter, value) + restart;
+}
+
+std::string
+SourceWays::Upgrade(int major) const {
+    return provider.empty()
+               ? "-- on the source's machine: apt-get install --only-upgrade "
+                 "postgresql-" +
+                     std::to_string(major)
+               : "-- take the newest release of PostgreSQL " + std::to_string(major) + " that " +
+                     provider + " has, in its console or with its next maintenance";
+}
+
+std::string
+SourceWays::Install(const std::string &package) const {
+    return provider.empty() ? "-- on the source's machine: apt-get install " + package
+                            : "-- " + provider + " alone can install it: use plugin => 'pgoutput'";
+}
+
+SourceWays
+FindSourceWays(PreflightRun &run) {
     std::string names;
     for (const Provider &provider : kProviders) {
         names += (names.empty() ? "" : ", ") + QuoteLiteral(provider.role);
@@ -57,18 +107,23 @@ FindProvider(PreflightRun &run) {
     const pg::SqlResult found = run.source.Query(
         "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname IN (" + names + ")");
     const std::string role = QuoteIdentifier(run.info().role);
+    SourceWays ways;
     for (const Provider &provider : kProviders) {
         for (const pg::SqlRow &row : found.rows) {
             if (pg::Text(row, 0) != provider.role) {
                 continue;
             }
-            std::string replication = provider.replication;
-            replication.replace(replication.find("%s"), 2, role);
-            return {provider.name, provider.decoding, std::move(replication)};
+            ways.provider = provider.name;
+            ways.decoding = provider.decoding;
+            ways.replication = Replace(provider.replication, "%s", role);
+            ways.setting_line = provider.setting_line;
+            ways.restart = provider.restart;
+            return ways;
         }
     }
-    return {"", SetAndRestart("wal_level", "'logical'", "source"),
-            "ALTER ROLE " + role + " REPLICATION;"};
+    ways.decoding = SetAndRestart("wal_level", "'logical'", "source");
+    ways.replication = "ALTER ROLE " + role + " REPLICATION;";
+    return ways;
 }
 
 } // namespace livemigrate::stage

@@ -105,6 +105,27 @@ CheckSelect(PreflightRun &run) {
     }
 }
 
+// BYPASSRLS takes a superuser, which no provider gives. Owners are not filtered unless it is
+// forced.
+std::string
+RowSecurityFix(PreflightRun &run, const source::SourceTable &table) {
+    const std::string role = QuoteIdentifier(run.info().role);
+    const std::string bypass = "ALTER ROLE " + role + " BYPASSRLS;";
+    if (run.ways.provider.empty()) {
+        return bypass;
+    }
+    const bool is_forced = run.source
+                               .Query("SELECT relforcerowsecurity FROM pg_catalog.pg_class "
+                                      "WHERE oid = " +
+                                      std::to_string(table.oid))
+                               .Scalar() == "t";
+    return Choices("GRANT " + QuoteIdentifier(table.owner) + " TO " + role + ";" +
+                       (is_forced
+                            ? "\nALTER TABLE " + TableName(table) + " NO FORCE ROW LEVEL SECURITY;"
+                            : ""),
+                   {bypass + " where " + run.ways.provider + " lets its administrator do that"});
+}
+
 // Row security is off on our connections, so a filtered COPY is an error of the source's.
 void
 CheckRowSecurity(PreflightRun &run) {
@@ -116,7 +137,7 @@ CheckRowSecurity(PreflightRun &run) {
             run.Fail("row_security", sqlstate::kInsufficientPrivilege, TableName(table),
                      "row-level security hides rows of table " + TableName(table) + " from role " +
                          role,
-                     "ALTER ROLE " + role + " BYPASSRLS;");
+                     RowSecurityFix(run, table));
         }
     }
     if (!found) {

@@ -14,19 +14,41 @@
 
 namespace livemigrate::stage {
 
+// How the source server is changed: the plain way, or that of the provider it is at.
+// preflight_provider.cpp.
+class SourceWays {
+  public:
+    std::string provider;     // its name; empty: none that is known
+    std::string decoding;     // turns logical decoding on
+    std::string replication;  // lets our role use it
+    std::string setting_line; // where a provider has its settings: "%p = %v" and more
+    std::string restart;      // behind that, what makes it valid
+
+    // Sets a parameter of the server. `value` as in ALTER SYSTEM.
+    std::string Set(const std::string &parameter, const std::string &value) const;
+    std::string SetWithRestart(const std::string &parameter, const std::string &value) const;
+
+    // Brings the newest minor release, or a package.
+    std::string Upgrade(int major) const;
+    std::string Install(const std::string &package) const;
+
+  private:
+    std::string SettingLine(const std::string &parameter, const std::string &value) const;
+};
+
 class PreflightRun {
   public:
     // `source` and `result` must outlive the run. Throws Error 22023 for a malformed pattern.
     PreflightRun(const MigrationSettings &given, source::Connection &connection,
                  PreflightResult &rows);
 
+    // A fix can be pasted into psql, or is a line of a configuration file; what is only to be read
+    // stands behind "--".
     void Ok(std::string check_id, std::string object, std::string message);
-    void Notice(std::string check_id, std::string object, std::string message,
-                std::string fix = "");
-    void Warning(std::string check_id, std::string object, std::string message,
-                 std::string fix = "");
+    void Notice(std::string check_id, std::string object, std::string message, std::string fix);
+    void Warning(std::string check_id, std::string object, std::string message, std::string fix);
     void Fail(std::string check_id, std::string_view sqlstate, std::string object,
-              std::string message, std::string fix = "");
+              std::string message, std::string fix);
 
     // Whether the check has a row at error already.
     bool Failed(std::string_view check_id) const;
@@ -42,6 +64,7 @@ class PreflightRun {
     source::Connection &source;
     PreflightResult &result;
     TableFilter filter;
+    SourceWays ways;
 
     // For the checks of the change stream; absent when the source refused it.
     std::optional<source::Connection> replication;
@@ -70,13 +93,19 @@ std::string SetAndRestart(const std::string &parameter, const std::string &value
                           const std::string &server);
 std::string SetAndReload(const std::string &parameter, const std::string &value);
 
-// What a provider does differently; the plain ways where the source is at none that is known.
-struct ProviderFixes {
-    std::string name;        // empty: none
-    std::string decoding;    // turns logical decoding on
-    std::string replication; // lets our role use it
+SourceWays FindSourceWays(PreflightRun &run); // preflight_provider.cpp
+
+// The line of pg_hba.conf that lets a role in, for an error that says that there is none: with what
+// the error says of role, database and address, or else what is given here. preflight_access.cpp.
+struct AccessRequest {
+    std::string database;
+    std::string role;
+    std::string address; // empty: through a socket
 };
-ProviderFixes FindProvider(PreflightRun &run); // preflight_provider.cpp
+bool IsAboutAccess(const Error &error);
+std::string AccessFix(const Error &error, AccessRequest request);
+
+void CheckTimeouts(PreflightRun &run); // preflight_timeouts.cpp; part of CheckOperation
 
 void CheckLocale(PreflightRun &run); // preflight_locale.cpp; part of CheckSourceServer
 

@@ -15,24 +15,12 @@ namespace livemigrate::stage {
 
 namespace {
 
-// The line of pg_hba.conf that lets our role in from where it comes from.
-std::string
-AccessLine(const source::SourceInfo &info) {
-    const std::string who = QuoteIdentifier(info.database) + " " + QuoteIdentifier(info.role) + " ";
-    if (info.client_address.empty()) {
-        return "local " + who + "peer";
-    }
-    const bool is_v6 = info.client_address.find(':') != std::string::npos;
-    return "host " + who + info.client_address + (is_v6 ? "/128" : "/32") + " scram-sha-256";
-}
-
 std::string
 ConnectionFix(const source::SourceInfo &info, const Error &error) {
-    if (error.detail().find("pg_hba.conf") != std::string::npos) {
-        return AccessLine(info) + "\n-- in the source's pg_hba.conf; then run there: "
-                                  "SELECT pg_reload_conf();";
+    if (IsAboutAccess(error)) {
+        return AccessFix(error, {info.database, info.role, info.client_address});
     }
-    return error.hint();
+    return Comment(error.hint().empty() ? "see the source's server log" : error.hint());
 }
 
 void
@@ -65,6 +53,9 @@ RefuseExistingSlot(PreflightRun &run, const pg::SqlRow &row) {
         FailExistingSlot(run, sqlstate::kInvalidParameterValue,
                          "uses " + plugin + ", not " + run.settings.requested_plugin,
                          "-- plugin => " + QuoteLiteral(plugin));
+    } else if (pg::Flag(row, 7)) { // and active, for the session that made it
+        FailExistingSlot(run, sqlstate::kFeatureNotSupported, "is temporary",
+                         "-- name a permanent slot");
     } else if (pg::Flag(row, 3)) {
         FailExistingSlot(run, sqlstate::kObjectInUse, "is active for process " + pid,
                          "SELECT pg_terminate_backend(" + pid + ");");
@@ -74,9 +65,6 @@ RefuseExistingSlot(PreflightRun &run, const pg::SqlRow &row) {
     } else if (pg::Flag(row, 6)) {
         FailExistingSlot(run, sqlstate::kFeatureNotSupported,
                          "sends prepared transactions before they are committed (two_phase)", drop);
-    } else if (pg::Flag(row, 7)) {
-        FailExistingSlot(run, sqlstate::kFeatureNotSupported, "is temporary",
-                         "-- name a permanent slot");
     } else {
         return false;
     }

@@ -136,11 +136,15 @@ CheckExtension(PreflightRun &run, const std::string &name, const std::string &ve
                  "extension " + QuoteIdentifier(name) +
                      " of the source is not installed on the "
                      "target server",
-                 "apt-get install " + PackageOf(name) + "  # on the target's machine");
+                 "-- on the target's machine: apt-get install " + PackageOf(name));
     } else if (found->second != version) {
         run.Notice("extension_versions", QuoteIdentifier(name),
                    "extension " + QuoteIdentifier(name) + " is version " + version +
-                       " on the source and will be " + found->second + " on the target");
+                       " on the source and will be " + found->second + " on the target",
+                   Comment("to have the same on both, where the source has that version, there: "
+                           "ALTER EXTENSION " +
+                           QuoteIdentifier(name) + " UPDATE TO " + QuoteLiteral(found->second) +
+                           ";"));
     }
 }
 
@@ -155,8 +159,8 @@ MajorOf(const std::string &output) {
 void
 CheckBinary(PreflightRun &run, const char *name) {
     const int wanted = std::max(kTargetMajor, run.info().major());
-    const std::string install = "apt-get install postgresql-client-" + std::to_string(wanted) +
-                                "  # on the target's machine";
+    const std::string install =
+        "-- on the target's machine: apt-get install postgresql-client-" + std::to_string(wanted);
     try {
         const pg::ChildResult answer =
             pg::RunChild({{pg::ClientBinary(name, wanted), "--version"}, {}});
@@ -176,7 +180,7 @@ CheckBinary(PreflightRun &run, const char *name) {
         const bool others_write = error.hint().starts_with("chown");
         run.Fail("client_binaries", error.sqlstate(), name,
                  error.message() + (others_write ? "" : " on the target"),
-                 others_write ? error.hint() : install);
+                 others_write ? Comment("on the target's machine: " + error.hint()) : install);
     }
 }
 

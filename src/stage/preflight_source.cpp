@@ -25,7 +25,10 @@ CheckVersion(PreflightRun &run) {
     } else if (run.settings.allow_downgrade) {
         run.Warning("source_version", "source",
                     versions + ": what only " + major +
-                        " has stops the schema stage, or is not what it was");
+                        " has stops the schema stage, or is not what it was",
+                    "-- see first what a restore of the schema alone says, or use a target of "
+                    "PostgreSQL " +
+                        major + " or newer");
     } else {
         run.Fail("source_version", sqlstate::kFeatureNotSupported, "source",
                  "the source runs PostgreSQL " + major + ", newer than the target's " +
@@ -54,7 +57,7 @@ CheckMinor(PreflightRun &run) {
                     "PostgreSQL " + run.info().version + " has faults in logical decoding that " +
                         major + "." + std::to_string(faults.sound_minor) +
                         " has not: under load changes may be lost",
-                    "apt-get install --only-upgrade postgresql-" + major + "\n" + kAvoid);
+                    run.ways.Upgrade(run.info().major()) + "\n" + kAvoid);
     } else if (faults.sound_minor == 0 && !faults.corrected) {
         run.Notice("source_minor", "source",
                    "PostgreSQL " + major +
@@ -63,7 +66,8 @@ CheckMinor(PreflightRun &run) {
                    kAvoid);
     } else if (!faults.corrected) {
         run.Notice("source_minor", "source",
-                   "PostgreSQL " + major + " gets no corrections any more");
+                   "PostgreSQL " + major + " gets no corrections any more",
+                   "-- nothing to do: the migration leads away from it");
     } else {
         run.Ok("source_minor", "source", "no known fault in its logical decoding");
     }
@@ -92,12 +96,13 @@ CheckSameServer(PreflightRun &run) {
     } else {
         run.Notice("same_server", QuoteIdentifier(run.info().database),
                    "source and target are databases of one server: the slot is created when "
-                   "transactions that run on the target have ended");
+                   "transactions that run on the target have ended",
+                   "-- nothing to do; what waits then is in migration_status()");
     }
 }
 
 void
-CheckWalLevel(PreflightRun &run, const ProviderFixes &provider) {
+CheckWalLevel(PreflightRun &run) {
     const source::SourceInfo &info = run.info();
     if (info.wal_level == "logical") {
         run.Ok("wal_level", "source", "wal_level is logical");
@@ -105,11 +110,11 @@ CheckWalLevel(PreflightRun &run, const ProviderFixes &provider) {
     }
     run.Fail("wal_level", sqlstate::kObjectNotInPrerequisiteState, "source",
              "wal_level of the source is \"" + info.wal_level + "\", not \"logical\"",
-             provider.decoding);
+             run.ways.decoding);
 }
 
 void
-CheckReplicationRole(PreflightRun &run, const ProviderFixes &provider) {
+CheckReplicationRole(PreflightRun &run) {
     const source::SourceInfo &info = run.info();
     const std::string role = QuoteIdentifier(info.role);
     if (info.can_replicate) {
@@ -117,7 +122,7 @@ CheckReplicationRole(PreflightRun &run, const ProviderFixes &provider) {
         return;
     }
     run.Fail("replication_role", sqlstate::kInsufficientPrivilege, role,
-             "role " + role + " of the source lacks REPLICATION", provider.replication);
+             "role " + role + " of the source lacks REPLICATION", run.ways.replication);
 }
 
 // Text of an SQL_ASCII database is bytes of no known encoding. Elsewhere the source converts, or
@@ -177,12 +182,11 @@ CheckSourceServer(PreflightRun &run) {
     CheckMinor(run);
     CheckRecovery(run);
     CheckSameServer(run);
-    const ProviderFixes provider = FindProvider(run);
-    if (!provider.name.empty()) {
-        run.Ok("provider", "source", "the source is at " + provider.name);
+    if (!run.ways.provider.empty()) {
+        run.Ok("provider", "source", "the source is at " + run.ways.provider);
     }
-    CheckWalLevel(run, provider);
-    CheckReplicationRole(run, provider);
+    CheckWalLevel(run);
+    CheckReplicationRole(run);
     CheckEncoding(run);
     CheckLocale(run);
     CheckOwnSchema(run);

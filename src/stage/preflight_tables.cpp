@@ -49,7 +49,8 @@ CheckPatterns(PreflightRun &run) {
     const std::string text =
         Count(selected.size(), "table") + " selected, " + FormatBytes(bytes) + " in all";
     if (selected.empty()) {
-        run.Notice("tables", "source", "no table is selected");
+        run.Notice("tables", "source", "no table is selected",
+                   "-- see include_tables and exclude_tables, and whether this is the database");
     } else {
         run.Ok("tables", "source", text);
     }
@@ -74,31 +75,14 @@ CheckPartitions(PreflightRun &run, const std::vector<SourceTable> &all) {
             run.filter.exclude.begin(), run.filter.exclude.end(),
             [&](const TablePattern &pattern) { return pattern.Matches(table.schema, table.name); });
         if (left_out_on_purpose) {
-            run.Warning("partitions", TableName(table), message);
+            run.Warning("partitions", TableName(table), message,
+                        Comment("nothing to do if its rows are not wanted; else leave it out of "
+                                "exclude_tables: " +
+                                TableName(table)));
         } else {
             run.Fail("partitions", sqlstate::kInvalidParameterValue, TableName(table), message,
                      Comment("add to include_tables: " + TableName(table)));
         }
-    }
-}
-
-// A partition that comes later is published through its root, if that can be in a publication.
-void
-CheckNewPartitions(PreflightRun &run) {
-    if (run.result.plugin != Plugin::kPgoutput || run.settings.existing_slot) {
-        return;
-    }
-    const bool publishes_roots = run.info().version_num >= source::kPublishesRootsVersion;
-    for (const SourceTable &table : run.result.tables) {
-        if (table.relkind != 'p' || (publishes_roots && table.identity_usable)) {
-            continue;
-        }
-        run.Warning("new_partitions", TableName(table),
-                    "partitions of " + TableName(table) +
-                        " that are created during the migration are not replicated, as " +
-                        (publishes_roots ? "it has no replica identity"
-                                         : "the source publishes partitions one by one"),
-                    "-- create the partitions that will be needed before the migration");
     }
 }
 
@@ -124,6 +108,28 @@ IdentityFix(const SourceTable &table) {
     const std::string first = choices.front();
     choices.erase(choices.begin());
     return Choices(first, choices);
+}
+
+// A partition that comes later is published through its root, if that can be in a publication.
+void
+CheckNewPartitions(PreflightRun &run) {
+    if (run.result.plugin != Plugin::kPgoutput || run.settings.existing_slot) {
+        return;
+    }
+    constexpr char kBefore[] = "create the partitions that will be needed before the migration";
+    const bool publishes_roots = run.info().version_num >= source::kPublishesRootsVersion;
+    for (const SourceTable &table : run.result.tables) {
+        if (table.relkind != 'p' || (publishes_roots && table.identity_usable)) {
+            continue;
+        }
+        run.Warning("new_partitions", TableName(table),
+                    "partitions of " + TableName(table) +
+                        " that are created during the migration are not replicated, as " +
+                        (publishes_roots ? "it has no replica identity"
+                                         : "the source publishes partitions one by one"),
+                    publishes_roots ? IdentityFix(table) + "\n-- or: " + kBefore
+                                    : std::string("-- ") + kBefore);
+    }
 }
 
 std::string
@@ -274,7 +280,8 @@ CheckForeignTables(PreflightRun &run) {
             run.Notice("foreign_tables", name,
                        "foreign table " + name +
                            " is defined on the target, its rows stay where "
-                           "they are");
+                           "they are",
+                       "-- nothing to do if the target's machine reaches what it leads to");
         }
     }
 }
@@ -286,7 +293,9 @@ CheckDeferrableKeys(PreflightRun &run) {
         if (table.deferrable_key && run.HasData(table)) {
             run.Warning("deferrable_keys", TableName(table),
                         TableWord(table) + " has a deferrable key: applied changes are not "
-                                           "checked against it before cutover");
+                                           "checked against it before cutover",
+                        "-- nothing to do: the stage cutover looks for duplicates, and so does "
+                        "SELECT * FROM livemigrate.cutover_check();");
         }
     }
 }
@@ -302,7 +311,9 @@ CheckLargeObjects(PreflightRun &run) {
         run.Notice("large_objects", "source",
                    std::string(count > kMostCounted ? "more than " : "") +
                        Count(std::min(count, kMostCounted), "large object") +
-                       ": copied, but changes after the copy has begun are not replicated");
+                       ": copied, but changes after the copy has begun are not replicated",
+                   "-- when the application has stopped, before it moves, on the target: "
+                   "SELECT livemigrate.copy_large_objects();");
     }
 }
 
@@ -328,7 +339,9 @@ CheckOidColumns(PreflightRun &run) {
             run.Notice("oid_columns", TableName(table),
                        TableWord(table) + " has OIDs in " + column->second +
                            ": they arrive as they are; those of large objects stay valid, those of "
-                           "tables, functions and roles do not");
+                           "tables, functions and roles do not",
+                       "-- nothing to do for large objects; else set them anew on the target, or "
+                       "use a type such as regclass, which travels as a name");
         }
     }
 }

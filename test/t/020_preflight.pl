@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JSON::PP ();
+use LiveMigrate::Checks;
 use LiveMigrate::Test;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,7 +23,7 @@ sub rows {
     my $set    = $opt{set} // '';
     my $json   = $on->target_sql(
         "$set SELECT coalesce(json_agg(c), '[]') FROM livemigrate.migration_check($given, '$plugin') c");
-    return @{ JSON::PP->new->decode($json) };
+    return keep_rows(@{ JSON::PP->new->decode($json) });
 }
 
 sub select_rows {
@@ -124,7 +125,7 @@ SKIP: {
 $pair->source_sql("ALTER SYSTEM SET dynamic_library_path = '/nonexistent'");
 $source->restart;
 like(finds('D02 not installed', 'plugin', plugin => 'wal2json', message => qr/not installed/)->{fix},
-    qr/^apt-get install postgresql-\d+-wal2json/, 'D02 names the package');
+    qr/^-- on the source's machine: apt-get install postgresql-\d+-wal2json$/m, 'D02 names the package');
 $pair->source_sql('ALTER SYSTEM RESET dynamic_library_path');
 $source->restart;
 
@@ -258,12 +259,16 @@ refuses('I01 migration_start', qr/^55000/, {}, qr/no primary key/);
     unlike($error->{all}, qr/no_key.* no primary key/, 'I01 no error about the accepted table');
 }
 
-# --- several errors at once: the first is the message, its fix the hint, the others the detail
+# --- several errors at once: the first is the message, the others the detail, all fixes the hint
 $pair->source_sql('CREATE TABLE no_key_either (a int); INSERT INTO no_key_either VALUES (1)');
 {
     my $error = refuses('two errors', qr/^55000/, {}, qr/"no_key" has no primary key/);
     like($error->{detail}, qr/Also replica_identity: table "public"\."no_key_either"/, 'the other one');
-    like($error->{hint}, qr/^ALTER TABLE "public"\."no_key" REPLICA IDENTITY FULL;/, 'the fix');
+    like($error->{hint}, qr/^ALTER TABLE "public"\."no_key" REPLICA IDENTITY FULL;.*^-- replica_identity, "public"\."no_key_either":\nALTER TABLE "public"\."no_key_either" REPLICA IDENTITY FULL;/ms,
+        'the fixes of both');
+    my ($rc, $out, $err) = $source->psql('app', $error->{hint});
+    is($rc, 0, 'the hint runs as it is') or diag $error->{hint}, $err;
+    ok(!select_rows('replica_identity', 'error', undef, rows()), 'both are mended');
 }
 $pair->source_sql('DROP TABLE no_key, no_key_either');
 
@@ -339,7 +344,7 @@ $pair->source_sql('DROP TABLE r');
 # --- extensions
 $pair->source_sql("CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_nowhere' WHERE extname = 'hstore'");
 like(finds('G11 an extension', 'extensions', object => qr/pg_nowhere/)->{fix},
-    qr/^apt-get install postgresql-\d+-pg-nowhere/, 'G11 names a package');
+    qr/^-- on the target's machine: apt-get install postgresql-\d+-pg-nowhere$/, 'G11 names a package');
 $pair->source_sql("UPDATE pg_extension SET extname = 'citus' WHERE extname = 'pg_nowhere'");
 finds('a database of another kind', 'table_extensions', object => qr/citus/);
 $pair->source_sql("UPDATE pg_extension SET extname = 'hstore' WHERE extname = 'citus'; DROP EXTENSION hstore");
@@ -473,5 +478,6 @@ for my $one (@wanted) {
 }
 $pair->source_sql("SELECT pg_drop_replication_slot('only_one')");
 
+assert_fixes($pair, 'every fix can be pasted');
 $pair->assert_nothing_left('all these checks have changed nothing');
 done_testing();

@@ -51,6 +51,9 @@ for my $round (1 .. 3) {
 ok($pair->poll(sub { $pair->status_row->{message} !~ /held/ }), 'apply is not held behind it');
 is($source->safe_psql('app', "SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'compare'"),
     '0', 'no slot is left');
+like($pair->target_sql(q{SELECT string_agg(DISTINCT regexp_replace(message, '[0-9A-F]+/[0-9A-F]+', 'LSN'), ',')
+        FROM livemigrate.events WHERE message ~ 'for the comparison'}),
+    qr/^apply was held for [\d.]+ \w+ for the comparison at LSN/, 'how long apply was held is told');
 
 # From here on it is enough that something is written.
 $pair->stop_load;
@@ -74,6 +77,9 @@ is($pair->target_sql("SELECT count(*) FROM livemigrate.compare_progress WHERE ra
 is($pair->target_sql("SELECT string_agg(schema_name || '.' || table_name || ' ' || ranges_different, ',' ORDER BY table_name)
         FROM livemigrate.compare_progress WHERE ranges_different > 0"),
     'public.million 2,public.no_key 1,public.pairs 1', 'V06 two ranges of the large table differ');
+is($pair->target_sql("SELECT differing_keys::text || ' ' || (detail ~ 'Differs where') || ' ' || (lsn > '$lsn')
+        FROM livemigrate.comparisons WHERE relation = 'public.million'"),
+    '{(id)=(77),(id)=(654321)} true true', 'the view keeps keys, detail and position');
 is( $pair->target_sql("$set SELECT string_agg(key || ' ' || difference, '; ' ORDER BY relation, key)
         FROM livemigrate.compare_rows(tables => '{public.million,public.pairs}')"),
     '(id)=(654321) differs; (id)=(77) only on the source; (b, a)=(only, -1) only on the target',

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JSON::PP ();
+use LiveMigrate::Checks;
 use LiveMigrate::Pooler;
 use LiveMigrate::Test;
 use PostgreSQL::Test::Utils qw(slurp_file);
@@ -22,8 +23,8 @@ $pair->source_sql('CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VA
 sub rows {
     my (%opt) = @_;
     my $given = LiveMigrate::Test::quote_literal($opt{source} // $pair->conninfo(%{ $opt{as} // {} }));
-    return @{ JSON::PP->new->decode($pair->target_sql(
-        "SELECT coalesce(json_agg(c), '[]') FROM livemigrate.migration_check($given) c")) };
+    return keep_rows(@{ JSON::PP->new->decode($pair->target_sql(
+        "SELECT coalesce(json_agg(c), '[]') FROM livemigrate.migration_check($given) c")) });
 }
 
 sub row_of {
@@ -70,6 +71,21 @@ finds('C22', 'copy_memory', qr/^(ok|warning)$/,
     qr/longest row seen has 53\d MB, in "public"\."wide": 4 copy workers may take 1\d(\.\d)? GB/);
 my $wide = finds('C22 near 1 GB', 'wide_rows', 'warning', qr/a row has 53\d MB/);
 like($wide->{fix}, qr/exclude_table_data => ARRAY\['public\.wide'\]/, 'C22 the fix names the table');
+# What only migration_start can be told; nothing is started.
+sub started {
+    my ($rc, $out, $err) = $target->psql('app', 'BEGIN; ' . $pair->start_sql(@_) . '; ROLLBACK');
+    return $err;
+}
+unlike(started(exclude_table_data => ['public.wide']), qr/a row has|copy workers? may take/, 'C22 mended by leaving it out');
+{
+    my ($jobs) = started(table_jobs => 32) =~
+      /: 32 copy workers may take .*\nHINT:  -- migration_start\(\.\.\., table_jobs => (\d+)\)/;
+    ok($jobs, 'C22 copy_memory: found');
+    SKIP: {
+        skip 'one worker is too many for the memory of this machine', 1 if ($jobs // 0) <= 1;
+        unlike(started(table_jobs => $jobs), qr/copy workers? may take/, 'C22 copy_memory: mended with fewer');
+    }
+}
 $pair->source_sql('BEGIN; DROP TABLE wide; COMMIT');
 
 # --- nothing wrong
@@ -203,5 +219,6 @@ for my $role (sort keys %provider) {
         'S04 mended');
 }
 
+assert_fixes($pair, 'every fix can be pasted');
 $pair->assert_nothing_left('all these checks have changed nothing');
 done_testing();

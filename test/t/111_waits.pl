@@ -94,7 +94,10 @@ $lock = $full->lock_table($target, join(', ', @tables));
 $full->resume([]);
 says($full, 'worker slots are missing',
     qr/; waiting for worker slots \([1-8] needed\): the server has no more free ones \(max_worker_processes = 6\), so fewer/,
-    qr/^Nothing to do if that is enough; else run: ALTER SYSTEM SET max_worker_processes = \d+; -- then restart the target$/);
+    qr/^SELECT pg_terminate_backend/); # the lock that they wait for comes first
+like($full->target_sql('SELECT hint FROM livemigrate.migrations'),
+    qr/^Nothing to do if that is enough; else run: ALTER SYSTEM SET max_worker_processes = \d+; -- then restart the target$/,
+    'and what gives more');
 $full->end_session($lock);
 
 # --- none is left to compare with while changes are applied, and then none for the coordinator
