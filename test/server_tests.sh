@@ -19,7 +19,7 @@ log_lines=80
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/livemigrate-$suite.XXXXXX")
 output=$work/output.txt
-for item in Makefile project.mk sql expected test contrib doc livemigrate.control META.json SECURITY.md; do
+for item in Makefile project.mk sql expected test contrib doc livemigrate.control META.json README.md SECURITY.md; do
     cp -R "$root/$item" "$work/"
 done
 # Read by the test that holds the reference against the sources.
