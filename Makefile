@@ -9,7 +9,7 @@
 # root. DATA and REGRESS name which is which.
 
 PG_CONFIG ?= pg_config
-PROJECT_TARGETS = deps deps-matrix check check-matrix check-hypertables prepare-hypertables \
+PROJECT_TARGETS = deps deps-demo deps-matrix check check-matrix check-hypertables prepare-hypertables \
                   check-sources extension conventions unit-test regress-test tap-test demo \
                   format format-check lint fuzz fuzz-test
 

@@ -12,7 +12,7 @@
 #   check-matrix  build and all tests on PostgreSQL 17 in a Debian 13 tree, which it makes
 #   check-hypertables   the same, but only the tests with TimescaleDB
 #   prepare-hypertables     all of that but the tests
-#   demo          deps, extension, then a migration on this machine
+#   demo          what that needs, extension, then a migration on this machine
 #   fuzz          each fuzz target for FUZZ_SECONDS
 #   format, format-check, lint    clang tools
 
@@ -41,6 +41,9 @@ export PG_CONFIG PROVE_JOBS PROVE_TESTS
 
 deps:
 	@tools/install_deps.sh
+
+deps-demo:
+	@tools/install_deps.sh demo
 
 # Every suite runs, whatever the others said, so that one run shows everything; but without the
 # extension there is nothing to test.
@@ -94,7 +97,7 @@ check-hypertables: deps-matrix
 prepare-hypertables: deps-matrix
 	@test/matrix.sh hypertables prepare
 
-demo: deps
+demo: deps-demo
 	@$(MAKE) extension
 	@demo/run.sh
 

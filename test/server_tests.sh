@@ -41,6 +41,12 @@ find_source_servers() {
     export SOURCE_SERVERS
 }
 
+# promtool and the exporter, which install_deps.sh has fetched.
+find_monitoring() {
+    local fetched=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}/monitoring
+    [ ! -d "$fetched" ] || cp -Rl "$fetched" "$work/monitoring" 2>/dev/null || cp -R "$fetched" "$work/monitoring"
+}
+
 # Runs a command with small file systems for the tests of full disks, in a mount namespace of its own,
 # with which they vanish; without them where mounting is not allowed.
 with_small_disks() {
@@ -94,8 +100,9 @@ all_tests() {
 # shellcheck disable=SC2046,SC2086
 run_tap() {
     find_source_servers
+    find_monitoring
     make_clusters
-    run_in_copy PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
+    run_in_copy PATH="$bindir:$PATH:$work/monitoring" PERL5LIB="$pgxs_test/perl:$work/test/perl" \
         PG_REGRESS="$pgxs_test/regress/pg_regress" PG_TEST_PORT_DIR="$work/portlock" \
         TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
         prove --jobs "${PROVE_JOBS:-4}" --timer --directives ${PROVE_TESTS:-$(all_tests)}

@@ -4,7 +4,8 @@
 # Takes well under two seconds and no network when everything is there. Otherwise installs what is
 # missing, without creating or starting a cluster. The server is brought to the version of its
 # development package where they differ, since an extension is built for one minor release or
-# newer. With argument `matrix`: only what making a Debian tree takes, for `make check-matrix`.
+# newer. With argument `matrix`: only what making a Debian tree takes, for `make check-matrix`; with
+# `demo`: without what only tests take.
 #
 # PG_CONFIG names the server to build for; one that was not installed by Debian's packages
 # is left alone, and so are its wal2json and client programs.
@@ -93,6 +94,37 @@ install_packages() {
     [ "$status" = 0 ] || die "apt-get could not install $*"
 }
 
+# For tests that are skipped without them: a browser for the report, and the programs that read the
+# monitoring kit. These come out of their packages without being installed, since installed they would
+# be services that start. What cannot be had is said, and is no failure.
+monitoring_dir=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}/monitoring
+
+install_for_tests() {
+    read_versions chromium
+    [ -n "${versions[chromium]:-}" ] || (install_packages chromium) ||
+        say "no chromium: the report is not tested in a browser"
+    local missing=() program
+    for program in promtool prometheus-postgres-exporter; do
+        command -v "$program" >/dev/null || [ -x "$monitoring_dir/$program" ] || missing+=("$program")
+    done
+    [ "${#missing[@]}" = 0 ] || fetch_monitoring ||
+        say "no ${missing[*]}: parts of the monitoring kit are not tested"
+}
+
+fetch_monitoring() {
+    local scratch package status=0
+    say "fetching promtool and prometheus-postgres-exporter"
+    scratch=$(mktemp -d) && mkdir -p "$monitoring_dir" || return 1
+    (
+        cd "$scratch" &&
+            apt-get download -qq -o APT::Sandbox::User=root prometheus prometheus-postgres-exporter &&
+            for package in *.deb; do dpkg-deb --extract "$package" . || exit; done &&
+            mv usr/bin/promtool usr/bin/prometheus-postgres-exporter "$monitoring_dir"
+    ) || status=1
+    rm -rf "$scratch"
+    return $status
+}
+
 main() {
     if ! command -v apt-get dpkg-query >/dev/null; then
         say "not a Debian system; needed are PostgreSQL with its development files and wal2json," \
@@ -127,6 +159,7 @@ main() {
     if [ "${#needed[@]}" -gt 0 ]; then
         install_packages "${needed[@]}"
     fi
+    [ "${1:-}" = demo ] || install_for_tests
 }
 
 main "$@"
