@@ -4,6 +4,8 @@
 
 #include "core/timeline_history.hpp"
 #include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
+#include "source/catalog_query.hpp"
 
 #include <utility>
 
@@ -37,6 +39,29 @@ ReplicationStream::IdentifySystem() {
     identity.timeline = static_cast<uint32_t>(std::stoul(row.at(1).value_or("0")));
     identity.flushed = Lsn::Parse(row.at(2).value_or("0/0"));
     identity.database = row.at(3).value_or("");
+    return identity;
+}
+
+SystemIdentity
+ReplicationStream::IdentifySource(const std::string &system_identifier, uint32_t timeline) {
+    SystemIdentity identity = IdentifySystem();
+    CheckSystemIdentifier(identity.system_identifier, system_identifier);
+    // In a failover for a moment: as if it did not take connections yet.
+    if (connection_.Query("SELECT pg_catalog.pg_is_in_recovery()").Scalar() == "t") {
+        throw Error(sqlstate::kCannotConnect, "the source is a standby")
+            .Detail("The migration goes on when it is promoted, or the connection string leads to "
+                    "its primary again.");
+    }
+    if (identity.timeline < timeline) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "the source is an older primary than the one the migration was last connected "
+                    "to")
+            .Detail("It is on timeline " + std::to_string(identity.timeline) +
+                    "; changes came from timeline " + std::to_string(timeline) + " already.")
+            .Hint("Let the connection string lead to the server that was promoted, then run: "
+                  "SELECT livemigrate.migration_resume(); if there is none, start over: SELECT "
+                  "livemigrate.migration_abort();");
+    }
     return identity;
 }
 

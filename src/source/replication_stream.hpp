@@ -49,6 +49,10 @@ class ReplicationStream {
 
     SystemIdentity IdentifySystem();
 
+    // The same, or an error unless this is the source that a migration began with, and its primary.
+    // `timeline` is the one it was last on; 0: not known.
+    SystemIdentity IdentifySource(const std::string &system_identifier, uint32_t timeline);
+
     // Where the server left an earlier timeline, by the history of the one it is on; nullopt if it
     // does not come from there.
     std::optional<Lsn> EndOfTimeline(uint32_t current, uint32_t earlier);

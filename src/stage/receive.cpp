@@ -109,25 +109,19 @@ ThrowLostChanges(Lsn received, const std::string &where, Lsn end) {
         .Hint("Start over: SELECT livemigrate.migration_abort();");
 }
 
-source::SystemIdentity
-CheckIdentity(source::ReplicationStream &stream, const ReceiveSettings &settings) {
-    source::SystemIdentity identity = stream.IdentifySystem();
-    source::CheckSystemIdentifier(identity.system_identifier, settings.system_identifier);
-    return identity;
-}
-
 // One connection's life: messages in, feedback out.
 class Receiver : private BacklogSink {
   public:
     // `may_be_binary`: unless a column's type is in the way.
-    Receiver(const ReceiveSettings &settings, ReceiveObserver &observer, bool may_be_binary)
+    Receiver(ReceiveSettings &settings, ReceiveObserver &observer, bool may_be_binary)
         : settings_(settings), observer_(observer), may_be_binary_(may_be_binary),
           stream_(
               source::Connection::Open(settings.conninfo, source::ConnectionKind::kReplication)) {}
 
     [[noreturn]] void
     Run() {
-        const source::SystemIdentity identity = CheckIdentity(stream_, settings_);
+        const source::SystemIdentity identity =
+            stream_.IdentifySource(settings_.system_identifier, settings_.timeline);
         const SlotState slot = CheckSlot(stream_.connection(), settings_);
         OpenSpool(slot);
         CheckHistory(identity);
@@ -159,6 +153,7 @@ class Receiver : private BacklogSink {
                              end.value_or(Lsn{}));
         }
         observer_.TimelineChanged(identity.timeline);
+        settings_.timeline = identity.timeline; // for a receiver that follows in this process
     }
 
     void
@@ -503,7 +498,7 @@ class Receiver : private BacklogSink {
         }
     }
 
-    const ReceiveSettings &settings_;
+    ReceiveSettings &settings_;
     ReceiveObserver &observer_;
     const bool may_be_binary_;
     source::ReplicationStream stream_;
@@ -544,7 +539,7 @@ LogUnknownType(const WireTypes::Unknown &unknown) {
 
 // Runs until the stream cannot go on in binary form.
 void
-ReceiveWhileBinary(const ReceiveSettings &settings, ReceiveObserver &observer) {
+ReceiveWhileBinary(ReceiveSettings &settings, ReceiveObserver &observer) {
     try {
         Receiver receiver(settings, observer, true);
         receiver.Run();
@@ -556,7 +551,7 @@ ReceiveWhileBinary(const ReceiveSettings &settings, ReceiveObserver &observer) {
 } // namespace
 
 void
-Receive(const ReceiveSettings &settings, ReceiveObserver &observer) {
+Receive(ReceiveSettings settings, ReceiveObserver &observer) {
     if (!settings.binary) {
         Receiver(settings, observer, false).Run();
     }

@@ -60,6 +60,6 @@ class ReceiveObserver {
 // While the spool has no room (core/spool_room), or the disk is full, nothing is read: the socket
 // fills and the walsender waits in its send. It goes on reading replies there, so that the feedback
 // that is sent all the same keeps the connection from wal_sender_timeout and moves the slot.
-[[noreturn]] void Receive(const ReceiveSettings &settings, ReceiveObserver &observer);
+[[noreturn]] void Receive(ReceiveSettings settings, ReceiveObserver &observer);
 
 } // namespace livemigrate::stage
