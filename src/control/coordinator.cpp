@@ -571,7 +571,19 @@ PGDLLEXPORT void livemigrate_coordinator_main(Datum argument);
 
 void
 livemigrate_coordinator_main(Datum) {
-    pg::Entry([] { CoordinatorMain(pg::EnterWorker()); });
+    pg::Entry([] {
+        // One that cannot connect to its database ends there, and would be started again for ever.
+        const pg::WorkerArguments arguments = pg::OwnArguments();
+        if (DatabaseHasFiles(arguments.database)) {
+            CoordinatorMain(pg::EnterWorker());
+            return;
+        }
+        ereport(LOG,
+                (errmsg("livemigrate: the coordinator of migration %d leaves: its database was "
+                        "dropped",
+                        arguments.migration)));
+        WorkDirectory(arguments.database, arguments.migration).Remove();
+    });
     // A normal end: the postmaster forgets the worker instead of starting it again.
     proc_exit(0);
 }

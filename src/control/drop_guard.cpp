@@ -11,6 +11,7 @@
 #include <algorithm>
 
 extern "C" {
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -21,6 +22,9 @@ namespace livemigrate::control {
 namespace {
 
 object_access_hook_type next_hook = nullptr;
+
+// What this transaction drops: its migrations' files go when it commits.
+Oid dropped_database = InvalidOid;
 
 // The extension's own turn comes last, when its tables are gone: look at the table instead.
 bool
@@ -79,10 +83,12 @@ RefuseDatabaseWithMigrations(Oid database) {
             ereport(WARNING,
                     (errmsg("a migration in the database is not cleaned up"),
                      errdetail("Its replication slot on the source would hold WAL back for ever."),
-                     errhint("Run on the source: SELECT pg_drop_replication_slot(slot_name) FROM "
-                             "pg_replication_slots WHERE slot_name ~ '^livemigrate_' AND NOT "
-                             "active;")));
+                     errhint("Run in the source's database: SELECT "
+                             "pg_drop_replication_slot(slot_name) FROM "
+                             "pg_replication_slots WHERE slot_name ~ '^livemigrate_' AND "
+                             "database = current_database() AND NOT active;")));
         });
+        dropped_database = database;
         return;
     }
     throw Error(sqlstate::kObjectInUse,
@@ -108,10 +114,22 @@ AtObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
     }
 }
 
+void
+AtTransactionEnd(XactEvent event, void *) {
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) {
+        return;
+    }
+    if (event == XACT_EVENT_COMMIT && OidIsValid(dropped_database)) {
+        RemoveWorkDirectories(dropped_database);
+    }
+    dropped_database = InvalidOid;
+}
+
 } // namespace
 
 void
 InstallDropGuard() {
+    RegisterXactCallback(AtTransactionEnd, nullptr);
     next_hook = object_access_hook;
     object_access_hook = AtObjectAccess;
 }

@@ -52,8 +52,8 @@ MigrationsOfDatabases() {
             ereport(LOG, (errmsg("livemigrate: migration %d belongs to a database that does not "
                                  "exist any more, OID %u",
                                  migration.migration, migration.database),
-                          errhint("Drop its slot on the source, and its directory in "
-                                  "livemigrate's below the data directory.")));
+                          errhint("Drop its slot on the source.")));
+            RemoveWorkDirectories(migration.database);
         }
         return !exists;
     });

@@ -4,6 +4,10 @@
 
 #include "core/error.hpp"
 
+extern "C" {
+#include "common/relpath.h"
+}
+
 #include <charconv>
 #include <filesystem>
 #include <string_view>
@@ -86,6 +90,36 @@ ListWorkDirectories() {
         }
     }
     return found;
+}
+
+void
+RemoveWorkDirectories(uint32_t database) noexcept {
+    try {
+        for (const UnfinishedMigration &found : ListWorkDirectories()) {
+            if (found.database == database) {
+                WorkDirectory(found.database, found.migration).Remove();
+            }
+        }
+    } catch (...) {
+    }
+}
+
+bool
+DatabaseHasFiles(uint32_t database) {
+    // In its default tablespace a database has this file, too.
+    const std::string file = "/" + std::to_string(database) + "/PG_VERSION";
+    const std::string data = DataDir;
+    std::error_code code;
+    if (fs::exists(data + "/base" + file, code) || code) {
+        return true;
+    }
+    for (const auto &entry : fs::directory_iterator(data + "/pg_tblspc", code)) {
+        if (fs::exists(entry.path().string() + "/" + TABLESPACE_VERSION_DIRECTORY + file, code) ||
+            code) {
+            return true;
+        }
+    }
+    return static_cast<bool>(code);
 }
 
 } // namespace livemigrate::control

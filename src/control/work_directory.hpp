@@ -46,4 +46,12 @@ struct UnfinishedMigration {
 
 std::vector<UnfinishedMigration> ListWorkDirectories();
 
+// All of a database that is dropped. What cannot be removed stays; nothing can be done about it at
+// the end of a transaction.
+void RemoveWorkDirectories(uint32_t database) noexcept;
+
+// False when the database was dropped. By its files, to which a process can look before it is
+// connected to a database.
+bool DatabaseHasFiles(uint32_t database);
+
 } // namespace livemigrate::control

@@ -50,9 +50,15 @@ RegisterLauncher() {
 }
 
 WorkerArguments
-EnterWorker() {
+OwnArguments() {
     WorkerArguments arguments;
     memcpy(&arguments, MyBgworkerEntry->bgw_extra, sizeof(arguments));
+    return arguments;
+}
+
+WorkerArguments
+EnterWorker() {
+    const WorkerArguments arguments = OwnArguments();
     // die, not bgworker_die: it is served at a safe point, so that transactions end in order.
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);

@@ -37,6 +37,9 @@ bool StartWorker(const WorkerSpec &spec, BackgroundWorkerHandle **handle);
 // Registers the launcher; only from _PG_init under shared_preload_libraries.
 void RegisterLauncher();
 
+// What the process was started with; it need not be connected to a database for that.
+WorkerArguments OwnArguments();
+
 // The first steps of every worker's main function: signals (SIGTERM ends it at a safe point),
 // database connection under the migration's role, session settings that make its work independent
 // of role and database settings. Returns the arguments it was started with.
