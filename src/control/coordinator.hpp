@@ -91,7 +91,10 @@ class Coordinator {
     void RunSlotStage();
     void CheckNamesAreFree();
     void UseExistingSlot(source::Connection &source);
-    void MakeSlot();
+    void MakeSlot(bool repeated);
+    [[noreturn]] void ForgetSlotPlan(const Error &taken);
+    source::CreatedSlot CreateSlot(source::ReplicationStream &stream, source::Connection &monitor,
+                                   const std::vector<CopyTable> &published);
     void DropLeftovers(source::ReplicationStream &stream);
     void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
     std::vector<CopyTable> ListTables(source::Connection &source,
@@ -171,6 +174,7 @@ class Coordinator {
     std::optional<WorkerPool::Trouble> part_trouble_;
     std::optional<source::Connection> snapshot_session_;
     std::optional<source::Connection> monitor_;
+    std::vector<std::string> publications_made_; // by this attempt of the slot stage
     std::string shown_message_;
     std::string shown_hint_;
     bool receiver_wanted_ = false;

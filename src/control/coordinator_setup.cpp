@@ -45,6 +45,16 @@ IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) 
     });
 }
 
+[[noreturn]] void
+ThrowNameTaken(const std::string &migration, const std::string &what) {
+    throw Error(sqlstate::kDuplicateObject, what)
+        .Detail("It was made since the checks: by a migration of this name in another database, "
+                "say.")
+        .Hint("Give this migration another name: SELECT livemigrate.migration_abort(" +
+              QuoteLiteral(migration) +
+              "); and start it with migration => '...'; or, if it is left over, drop it.");
+}
+
 } // namespace
 
 void
@@ -132,21 +142,41 @@ Coordinator::CheckNamesAreFree() {
         }
     }
     if (!taken.empty()) {
-        throw Error(sqlstate::kDuplicateObject, taken + " already")
-            .Detail("It was made since the checks: by a migration of this name in another "
-                    "database, say.")
-            .Hint("Give this migration another name: SELECT livemigrate.migration_abort(" +
-                  QuoteLiteral(migration_.settings.name) +
-                  "); and start it with migration => '...'; or, if it is left over, drop it.");
+        ThrowNameTaken(migration_.settings.name, taken + " already");
     }
+}
+
+// The same, met by whoever came second between that look and now. What bears the names then is not
+// this migration's, which must not remember it as its own: abort would drop it.
+void
+Coordinator::ForgetSlotPlan(const Error &taken) {
+    {
+        pg::Transaction transaction;
+        DropOrigins(migration_);
+        migration_.slot_name.clear();
+        migration_.origin_name.clear();
+        migration_.slot_created = false;
+        migration_.publications_created = false;
+        migration_.publications.clear();
+        SetSlotPlan(migration_);
+        transaction.Commit();
+    }
+    source::Connection source =
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    for (const std::string &publication : publications_made_) {
+        source.Query("DROP PUBLICATION IF EXISTS " + QuoteIdentifier(publication));
+    }
+    ThrowNameTaken(migration_.settings.name, taken.message());
 }
 
 void
 Coordinator::RunSlotStage() {
     migration_.origin_name = SlotName(migration_.settings.name);
+    bool repeated = false;
     {
         pg::Transaction transaction;
-        if (HasSlotPlan(migration_.id)) {
+        repeated = HasSlotPlan(migration_.id);
+        if (repeated) {
             DropOrigins(migration_);
         } else {
             CheckNamesAreFree();
@@ -182,7 +212,7 @@ Coordinator::RunSlotStage() {
             source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
         UseExistingSlot(source);
     } else {
-        MakeSlot();
+        MakeSlot(repeated);
     }
     PublishCopyFigures();
     receiver_wanted_ = true;
@@ -201,6 +231,13 @@ Coordinator::RunSlotStage() {
 
 void
 Coordinator::UseExistingSlot(source::Connection &source) {
+    source::ReplicationStream stream(
+        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
+    // Preflight has seen the timeline of the last checkpoint, or of a server that was the primary
+    // then.
+    migration_.source_timeline =
+        stream.IdentifySource(migration_.source_system_identifier, migration_.source_timeline)
+            .timeline;
     const pg::SqlResult slot =
         source.Query("SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots "
                      "WHERE slot_name = " +
@@ -218,48 +255,70 @@ Coordinator::UseExistingSlot(source::Connection &source) {
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, "");
+    SetSourceTimeline(migration_.id, migration_.source_timeline);
     transaction.Commit();
 }
 
+source::CreatedSlot
+Coordinator::CreateSlot(source::ReplicationStream &stream, source::Connection &monitor,
+                        const std::vector<CopyTable> &published) {
+    if (migration_.publications_created) {
+        CreatePublications(monitor, published);
+    }
+    return stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
+        const SourceBlockers blockers = FindBlockers(monitor);
+        SetMessage("creating the replication slot: waiting for transactions on the source" +
+                       blockers.who,
+                   "The slot is made as soon as they have ended." + blockers.command);
+        CheckRequests();
+    });
+}
+
 void
-Coordinator::MakeSlot() {
+Coordinator::MakeSlot(bool repeated) {
     SetMessage("creating the replication slot");
     source::Connection monitor =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
-    DropLeftovers(stream);
-    std::vector<CopyTable> published = ListTables(monitor, source::TableSizes::kAsCounted);
-    if (migration_.publications_created) {
-        CreatePublications(monitor, published);
+    stream.IdentifySource(migration_.source_system_identifier, migration_.source_timeline);
+    if (repeated) {
+        DropLeftovers(stream);
     }
-    const source::CreatedSlot slot =
-        stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
-            const SourceBlockers blockers = FindBlockers(monitor);
-            SetMessage("creating the replication slot: waiting for transactions on the source" +
-                           blockers.who,
-                       "The slot is made as soon as they have ended." + blockers.command);
-            CheckRequests();
-        });
+    const std::vector<CopyTable> published = ListTables(monitor, source::TableSizes::kAsCounted);
+    source::CreatedSlot slot;
+    publications_made_.clear();
+    try {
+        slot = CreateSlot(stream, monitor, published);
+    } catch (const Error &error) {
+        if (repeated || error.sqlstate() != sqlstate::kDuplicateObject) {
+            throw;
+        }
+        ForgetSlotPlan(error);
+    }
     HoldSnapshot(slot.snapshot);
+    // Not before: the connection's next command ends the exported snapshot.
+    const uint32_t timeline = stream.IdentifySystem().timeline;
     std::vector<CopyTable> tables = ListTables(*snapshot_session_);
     LockTables(tables);
-    std::set<std::tuple<std::string, std::string, bool>> known;
+    std::set<std::tuple<uint32_t, std::string, std::string, bool>> known;
     for (const CopyTable &table : published) {
-        known.emplace(table.schema, table.name, table.identity_usable);
+        known.emplace(table.source_oid, table.schema, table.name, table.identity_usable);
     }
     for (const CopyTable &table : tables) {
         if (migration_.publications_created &&
-            !known.contains({table.schema, table.name, table.identity_usable})) {
+            !known.contains({table.source_oid, table.schema, table.name, table.identity_usable})) {
             throw Error(sqlstate::kObjectInUse, "table " + QualifiedName(table.schema, table.name) +
                                                     " was created while the slot was being made");
         }
     }
     migration_.snapshot_lsn = slot.consistent_point;
+    migration_.source_timeline = timeline;
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, migration_.snapshot_name);
     SetTablesSnapshot(migration_.id, migration_.snapshot_lsn);
+    SetSourceTimeline(migration_.id, migration_.source_timeline);
     RecordEvent(migration_.id, "info", migration_.stage,
                 "slot " + migration_.slot_name + " created at " +
                     migration_.snapshot_lsn.ToString());
@@ -315,14 +374,15 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
                      (full.empty() ? "" : " FOR TABLE " + full) +
                      (sends_generated ? " WITH (publish_generated_columns = stored)" : ""),
                  show_holders);
-    migration_.publications = {name};
+    publications_made_.push_back(name);
     if (!insert_only.empty()) {
         const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
         source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + stage::kInsertsOnlySuffix) +
                          " FOR TABLE " + insert_only + " WITH (publish = 'insert" + truncate + "')",
                      show_holders);
-        migration_.publications.push_back(name + stage::kInsertsOnlySuffix);
+        publications_made_.push_back(name + stage::kInsertsOnlySuffix);
     }
+    migration_.publications = publications_made_;
     pg::Transaction transaction;
     SetSlotPlan(migration_);
     transaction.Commit();
