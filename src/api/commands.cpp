@@ -227,14 +227,8 @@ AppliedPosition(const Migration &migration) {
     }
     const control::OriginPositions origins =
         control::ReadOrigins(migration.origin_name, migration.settings.apply_jobs, false);
-    const Lsn copied = pg::Position(
-        pg::Query(
-            "SELECT COALESCE(pg_catalog.max(snapshot_lsn), '0/0') FROM livemigrate.table_copy "
-            "WHERE migration = $1::int",
-            {std::to_string(migration.id)})
-            .rows.at(0),
-        0);
-    return std::max({origins.furthest, migration.snapshot_lsn, copied});
+    return std::max(
+        {origins.furthest, migration.snapshot_lsn, control::LatestSnapshot(migration.id)});
 }
 
 Datum

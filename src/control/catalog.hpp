@@ -133,6 +133,7 @@ std::vector<CopyTable> EmptiedUnloggedTables(int32_t id);
 // Makes a complete table an unfinished one, before ResetUnfinishedParts.
 void CopyAgain(int32_t id, int32_t table);
 void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
+Lsn LatestSnapshot(int32_t id);              // of its tables; invalid if none has one
 
 // Claims the next pending part for one of `workers` workers, or several of small tables, which are
 // to be copied in one transaction; none when there is none.

@@ -5,7 +5,9 @@
 #include "control/catalog_columns.hpp"
 #include "control/catalog_parts.hpp"
 #include "core/sql_text.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/table_manager.hpp"
 
 #include <algorithm>
 #include <set>
@@ -153,6 +155,23 @@ InsertParts(int32_t id, const std::vector<CopyTask> &tasks) {
     Query("ANALYZE livemigrate.copy_part, livemigrate.table_copy");
 }
 
+namespace {
+
+// Rows of a routed partition may all lie in its siblings, of which none can have rows if a crash
+// has emptied this one; and those of a table that an extension keeps lie elsewhere.
+bool
+HasRows(const CopyTable &table) {
+    const Oid named = pg::TableOid(table.schema, table.name);
+    const Oid filled = pg::RoutingRelation(named);
+    const auto [schema, name] = pg::NameOf(filled);
+    const bool one_heap = filled == named && pg::IsOneHeap(named);
+    return Query(std::string("SELECT EXISTS (SELECT FROM ") + (one_heap ? "ONLY " : "") +
+                 QualifiedName(schema, name) + ")")
+               .Scalar() == "t";
+}
+
+} // namespace
+
 std::vector<CopyTable>
 EmptiedUnloggedTables(int32_t id) {
     const SqlResult copied =
@@ -171,9 +190,7 @@ EmptiedUnloggedTables(int32_t id) {
     }
     std::vector<CopyTable> emptied;
     for (CopyTable &table : LoadTables(id)) {
-        if (ids.contains(table.id) && Query("SELECT EXISTS (SELECT FROM ONLY " +
-                                            QualifiedName(table.schema, table.name) + ")")
-                                              .Scalar() == "f") {
+        if (ids.contains(table.id) && !HasRows(table)) {
             emptied.push_back(std::move(table));
         }
     }
@@ -206,6 +223,16 @@ SetTablesSnapshot(int32_t id, Lsn lsn) {
     Query("UPDATE livemigrate.table_copy SET snapshot_lsn = $2::pg_lsn WHERE migration = $1::int "
           "AND state NOT IN ('done', 'skipped')",
           {std::to_string(id), lsn.ToString()});
+}
+
+Lsn
+LatestSnapshot(int32_t id) {
+    return pg::Position(
+        Query("SELECT COALESCE(pg_catalog.max(snapshot_lsn), '0/0') FROM livemigrate.table_copy "
+              "WHERE migration = $1::int",
+              {std::to_string(id)})
+            .rows.at(0),
+        0);
 }
 
 std::vector<CopyTask>

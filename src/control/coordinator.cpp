@@ -393,11 +393,7 @@ Coordinator::Tick(const std::string &message) {
     if (receiver_wanted_) {
         pool_.Ensure(WorkerKind::kReceiver, 1);
     }
-    if (SnapshotIsHeld() && !snapshot_session_->IsAlive()) {
-        snapshot_session_.reset();
-        throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
-            .Detail("The session that held it ended.");
-    }
+    CheckSnapshot();
     if (trouble() != nullptr) {
         ShowTrouble();
     } else {

@@ -110,13 +110,16 @@ class Coordinator {
     // coordinator_snapshot.cpp
     void HoldSnapshot(const std::string &exported);
     void EnsureSnapshot();
+    void CheckSnapshot();
     void AcquireNewSnapshot();
     void ReleaseSnapshot();
-    void CheckBeforeEndpos(Lsn consistent_point);
+    void CheckBeforeEndpos();
     void LockTables(const std::vector<CopyTable> &tables);
     void ShowLockHolders(int waiting_pid);
     void KeepReceiving();
     void WarnOfEmptiedTables();
+    void LookForEmptiedTables();
+    void CheckSlotIsThere(source::ReplicationStream &stream);
 
     // coordinator_data.cpp: data and indexes.
     void CheckDistributedTables();

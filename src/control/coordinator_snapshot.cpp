@@ -15,6 +15,8 @@
 #include "stage/copy.hpp"
 #include "stage/source_lock.hpp"
 
+#include <algorithm>
+
 namespace livemigrate::control {
 
 // Takes over an exported snapshot into a session of its own and exports it again from there.
@@ -23,6 +25,7 @@ Coordinator::HoldSnapshot(const std::string &exported) {
     snapshot_session_.emplace(stage::OpenSnapshotSession(migration_.settings.source, exported));
     const pg::SqlResult again = snapshot_session_->Query("SELECT pg_catalog.pg_export_snapshot()");
     migration_.snapshot_name = again.Scalar().value_or("");
+    state_.snapshot_is_stale.store(0);
     // At once: whoever waits from here on reads the migration's row again.
     pg::Transaction transaction;
     control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
@@ -73,6 +76,26 @@ Coordinator::EnsureSnapshot() {
             throw;
         }
     }
+    CheckBeforeEndpos();
+}
+
+// One that is lost, or of no use, is taken anew when the stage begins again.
+void
+Coordinator::CheckSnapshot() {
+    if (!SnapshotIsHeld()) {
+        return;
+    }
+    if (!snapshot_session_->IsAlive()) {
+        snapshot_session_.reset();
+        throw Error(sqlstate::kConnectionFailure, "the source's snapshot was lost")
+            .Detail("The session that held it ended.");
+    }
+    if (state_.snapshot_is_stale.load() != 0) {
+        snapshot_session_.reset();
+        throw Error(sqlstate::kConnectionFailure, "the source's snapshot is of no use any more")
+            .Detail("Since it was taken a table that is to be copied, or its schema, was dropped, "
+                    "renamed or made anew.");
+    }
 }
 
 // In waits that do not tick.
@@ -84,15 +107,35 @@ Coordinator::KeepReceiving() {
     }
 }
 
-// Tables under another snapshot would have what the rest of the migration leaves out.
+// Tables would have what the rest of the migration leaves out. The snapshot is held all the same,
+// and its position recorded: another one would lie later still, while from now on set_endpos()
+// takes only positions behind it. It waits for our last transaction, or we have waited for its.
 void
-Coordinator::CheckBeforeEndpos(Lsn consistent_point) {
+Coordinator::CheckBeforeEndpos() {
     Reload();
-    if (migration_.endpos.valid() && migration_.endpos < consistent_point) {
+    pg::Transaction transaction;
+    const Lsn snapshot = std::max(LatestSnapshot(migration_.id), migration_.snapshot_lsn);
+    transaction.Commit();
+    if (migration_.endpos.valid() && migration_.endpos < snapshot) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "the snapshot for the remaining tables, at " + consistent_point.ToString() +
+                    "the snapshot of the tables to copy, at " + snapshot.ToString() +
                         ", lies behind endpos " + migration_.endpos.ToString())
             .Hint("SELECT livemigrate.set_endpos(); SELECT livemigrate.migration_resume();");
+    }
+}
+
+// A snapshot of another server, or of one that lacks the slot, would not go with the stream.
+void
+Coordinator::CheckSlotIsThere(source::ReplicationStream &stream) {
+    stream.IdentifySource(migration_.source_system_identifier, migration_.source_timeline);
+    if (stream.connection()
+            .Query("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+                   QuoteLiteral(migration_.slot_name))
+            .rows.empty()) {
+        throw Error(sqlstate::kUndefinedObject,
+                    "replication slot \"" + migration_.slot_name + "\" is gone from the source")
+            .Detail("Changes made since then cannot be had any more.")
+            .Hint("Start over: SELECT livemigrate.migration_abort();");
     }
 }
 
@@ -103,6 +146,7 @@ Coordinator::AcquireNewSnapshot() {
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
+    CheckSlotIsThere(stream);
     const std::string slot =
         SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
     const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
@@ -113,7 +157,6 @@ Coordinator::AcquireNewSnapshot() {
                    "The snapshot is taken as soon as they have ended." + blockers.command);
         CheckRequests();
     });
-    CheckBeforeEndpos(made.consistent_point);
     HoldSnapshot(made.snapshot);
     std::vector<CopyTable> tables;
     {
@@ -153,6 +196,19 @@ Coordinator::WarnOfEmptiedTables() {
     if (migration_.stage <= Stage::kData || migration_.stage >= Stage::kDone) {
         return;
     }
+    try {
+        LookForEmptiedTables();
+    } catch (const Error &error) {
+        if (state_.stop.load() != 0) {
+            throw StopRequested();
+        }
+        Event("warning", "unlogged tables could not be looked at: " + error.message(),
+              "Whether a crash of the target has emptied them is not known.");
+    }
+}
+
+void
+Coordinator::LookForEmptiedTables() {
     pg::Transaction transaction;
     for (const CopyTable &table : EmptiedUnloggedTables(migration_.id)) {
         const std::string name = QualifiedName(table.schema, table.name);

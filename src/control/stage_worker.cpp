@@ -56,6 +56,37 @@ Finished(const CopyTask &task, uint64_t rows, uint64_t bytes, int64_t started) {
     return {&task, rows, bytes, started, GetCurrentTimestamp()};
 }
 
+std::vector<stage::SourceTableName>
+SourceTables(const std::vector<CopyTask> &tasks) {
+    std::vector<stage::SourceTableName> tables;
+    for (const CopyTask &task : tasks) {
+        if (task.table_id) {
+            tables.push_back({task.source_oid, task.schema, task.name});
+        }
+    }
+    return tables;
+}
+
+// The coordinator holds the snapshot: it is told if that is of no use any more.
+template <typename F>
+void
+TellOfStaleSnapshot(WorkerContext &context, const F &check) {
+    try {
+        check();
+    } catch (const Error &error) {
+        if (error.sqlstate() == sqlstate::kObjectInUse) {
+            context.state.snapshot_is_stale.store(1);
+        }
+        throw;
+    }
+}
+
+// Before what was read by these names counts.
+void
+CheckNames(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
+    TellOfStaleSnapshot(context, [&] { stage::CheckSourceNames(source, SourceTables(tasks)); });
+}
+
 // Durable first, then seen: the figures may lag behind the catalog, never run ahead of it.
 void
 CommitParts(WorkerContext &context, pg::Transaction &transaction,
@@ -134,14 +165,9 @@ OpenSource(WorkerContext &context) {
 // which the source's deadlock detector cannot know.
 void
 LockTables(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
-    std::vector<stage::SourceTableName> tables;
-    for (const CopyTask &task : tasks) {
-        if (task.table_id) {
-            tables.push_back({task.source_oid, task.schema, task.name});
-        }
-    }
+    const std::vector<stage::SourceTableName> tables = SourceTables(tasks);
     SetDoing(context.slot, "locking tables of the source");
-    stage::LockSourceTables(source, tables, [&] {
+    const auto show_holders = [&] {
         CheckCoordinator(context.state);
         const SourceBlockers holders =
             FindLockHolders(context.migration.settings.source, PQbackendPID(source.raw()));
@@ -151,14 +177,15 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
         context.slot.source_holder.store(holders.who.empty() ? 0
                                          : holders.pid != 0  ? holders.pid
                                                              : -1);
-    });
+    };
+    TellOfStaleSnapshot(context, [&] { stage::LockSourceTables(source, tables, show_holders); });
     context.slot.source_holder.store(0);
 }
 
 // Whether the error would meet all other tables, too.
 bool
-ConcernsAll(const Error &error) {
-    return error.sqlstate() == sqlstate::kDiskFull;
+ConcernsAll(const WorkerContext &context, const Error &error) {
+    return error.sqlstate() == sqlstate::kDiskFull || context.state.snapshot_is_stale.load() != 0;
 }
 
 stage::ColumnsOfTables
@@ -184,12 +211,14 @@ CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &
         const stage::ColumnsOfTables columns = PrepareSource(context, source, {task});
         if (task.table_id) {
             pg::Transaction transaction;
-            CommitParts(context, transaction, {CopyTablePart(context, source, task, columns)});
+            const FinishedPart part = CopyTablePart(context, source, task, columns);
+            CheckNames(context, source, {task});
+            CommitParts(context, transaction, {part});
         } else {
             CopyLargeObjectRange(context, source, task);
         }
     } catch (const Error &error) {
-        if (ConcernsAll(error)) {
+        if (ConcernsAll(context, error)) {
             throw;
         }
         source = OpenSource(context);
@@ -211,10 +240,11 @@ CopyTogether(WorkerContext &context, source::Connection &source,
         for (const CopyTask &task : tasks) {
             finished.push_back(CopyTablePart(context, source, task, columns));
         }
+        CheckNames(context, source, tasks);
         CommitParts(context, transaction, finished);
         return true;
     } catch (const Error &error) {
-        if (ConcernsAll(error)) {
+        if (ConcernsAll(context, error)) {
             throw;
         }
         source = OpenSource(context);

@@ -88,6 +88,10 @@ struct SharedState {
     std::atomic<int32_t> coordinator_pid; // 0 when it ended: its workers then end too
     std::atomic<uint32_t> stop;           // set by migration_abort: the coordinator leaves at once
 
+    // Copy: a worker found that a table's name leads elsewhere than the snapshot says, so that a
+    // new snapshot is needed.
+    std::atomic<uint32_t> snapshot_is_stale;
+
     // Receiver.
     std::atomic<int32_t> receiver_pid;
     std::atomic<uint64_t> received_lsn;    // everything that commits up to here has been received

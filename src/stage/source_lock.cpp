@@ -37,6 +37,42 @@ CheckIdentity(source::Connection &session, const std::string &wanted) {
     }
 }
 
+[[noreturn]] void
+ThrowReplaced(const std::string &what) {
+    throw Error(sqlstate::kObjectInUse,
+                what + " on the source is not what the snapshot sees under that name")
+        .Detail("It, or its schema, was dropped, renamed or made anew since. A new snapshot is "
+                "taken.");
+}
+
+// Names are looked up in the catalog of today, not in the snapshot's: by LOCK and by COPY, and so
+// here.
+void
+CheckNames(source::Connection &session, const std::string &wanted) {
+    const pg::SqlResult others = session.Query(
+        "SELECT w.nspname, w.relname FROM (VALUES " + wanted +
+        ") AS w (oid, nspname, relname) WHERE pg_catalog.to_regclass(pg_catalog.quote_ident("
+        "w.nspname) || '.' || pg_catalog.quote_ident(w.relname))::pg_catalog.oid "
+        "IS DISTINCT FROM w.oid::pg_catalog.oid");
+    if (!others.rows.empty()) {
+        ThrowReplaced("table " + FirstName(others));
+    }
+}
+
+void
+Lock(source::Connection &session, const std::string &names, const source::WaitObserver &waiting) {
+    try {
+        session.Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE", waiting);
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kUndefinedTable &&
+            error.sqlstate() != sqlstate::kUndefinedSchema &&
+            error.sqlstate() != sqlstate::kWrongObjectType) {
+            throw;
+        }
+        ThrowReplaced("a table (" + error.message() + ")");
+    }
+}
+
 void
 CheckFiles(source::Connection &session, const std::string &oids) {
     const pg::SqlResult rewritten = session.Query(
@@ -52,11 +88,11 @@ CheckFiles(source::Connection &session, const std::string &oids) {
     }
 }
 
-} // namespace
-
+// Calls for some hundreds of tables at a time: their names as LOCK takes them, their OIDs, and a
+// VALUES list of OID, schema and name.
+template <typename F>
 void
-LockSourceTables(source::Connection &session, const std::vector<SourceTableName> &tables,
-                 const source::WaitObserver &waiting) {
+ForEachBatch(const std::vector<SourceTableName> &tables, const F &f) {
     for (size_t start = 0; start < tables.size(); start += kTablesPerStatement) {
         std::string names;
         std::string oids;
@@ -69,10 +105,29 @@ LockSourceTables(source::Connection &session, const std::vector<SourceTableName>
             wanted += std::string(comma) + "(" + std::to_string(table.oid) + ", " +
                       QuoteLiteral(table.schema) + ", " + QuoteLiteral(table.name) + ")";
         }
-        CheckIdentity(session, wanted);
-        session.Query("LOCK TABLE " + names + " IN ACCESS SHARE MODE", waiting);
-        CheckFiles(session, oids);
+        f(names, oids, wanted);
     }
+}
+
+} // namespace
+
+void
+LockSourceTables(source::Connection &session, const std::vector<SourceTableName> &tables,
+                 const source::WaitObserver &waiting) {
+    ForEachBatch(tables,
+                 [&](const std::string &names, const std::string &oids, const std::string &wanted) {
+                     CheckIdentity(session, wanted);
+                     Lock(session, names, waiting);
+                     CheckNames(session, wanted);
+                     CheckFiles(session, oids);
+                 });
+}
+
+void
+CheckSourceNames(source::Connection &session, const std::vector<SourceTableName> &tables) {
+    ForEachBatch(tables, [&](const std::string &, const std::string &, const std::string &wanted) {
+        CheckNames(session, wanted);
+    });
 }
 
 } // namespace livemigrate::stage
