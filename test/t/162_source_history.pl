@@ -6,7 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
-use PostgreSQL::Test::Utils qw(append_to_file);
+use PostgreSQL::Test::Utils qw(append_to_file slurp_file);
 use Test::More;
 
 my $pair = LiveMigrate::Test->new;
@@ -26,19 +26,61 @@ sub arrives {
       or $pair->diagnose($label);
 }
 
+sub move {
+    my ($from, $to) = @_;
+    rename $from, $to or die "$from, $to: $!";
+}
+
+# --- promoted between the checks and the slot: that is where the stream begins
 $pair->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
-$pair->start;
+$pair->start(pause_after => ['preflight']);
+$pair->wait_state('paused');
+$source->stop;
+start_promoted();
+$pair->resume([]);
 $pair->wait_stage('streaming');
+is($pair->target_sql('SELECT source_timeline FROM livemigrate.migration'), '2', 'the slot is on timeline 2');
 $pair->source_sql('INSERT INTO t VALUES (1)');
 arrives(1, 'changes are streamed');
 
-# --- promoted with all that was received
+# --- promoted with all that was received; not yet at first
 $source->stop;
+my ($files, $old) = ($source->data_dir, $source->data_dir . '.old');
+system('cp', '-a', $files, $old) == 0 or die;
+append_to_file("$files/standby.signal", '');
+$source->start;
+ok($pair->poll(sub { ($pair->status_row->{last_error} // '') =~ /the source is a standby/ }),
+    'a standby is waited for')
+  or $pair->diagnose('standby');
+$source->stop;
+unlink "$files/standby.signal";
 start_promoted();
 $pair->source_sql('INSERT INTO t VALUES (2)');
 arrives(2, 'a promoted source with all that was received goes on');
 ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.events WHERE severity = 'warning'
-        AND message ~ 'on timeline 2'") == 1 }), 'an event says so');
+        AND message ~ 'on timeline 3'") == 1 }), 'an event says so');
+
+# --- in this process it is known, too, when the stream goes over to text
+for my $sql (qw(target_sql source_sql)) {
+    $pair->$sql('CREATE TYPE two AS (a int, b int); ALTER TABLE t ADD c two');
+}
+$pair->source_sql('INSERT INTO t VALUES (22, (1, 2))');
+arrives(22, 'a column of another type after that');
+
+# --- the old primary is back
+$source->stop;
+move($files, "$files.promoted");
+move($old, $files);
+$source->start;
+$pair->wait_state('failed');
+like($pair->status_row->{last_error}, qr/an older primary/, 'the old primary is not taken for the new one');
+$source->stop;
+move($files, $old);
+move("$files.promoted", $files);
+$source->start;
+$pair->resume;
+$pair->source_sql('DELETE FROM t WHERE id = 22');
+ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM t WHERE id = 22') == 0 }), 'the promoted one is');
 
 # --- restored from a copy of its files: it ends before what was received
 $source->stop;
@@ -67,7 +109,7 @@ $pair->resume;
 $pair->wait_state('failed');
 my ($detail) = $pair->target_sql("SELECT string_agg(detail, ' ') FROM livemigrate.events
     WHERE message ~ 'no longer has changes'");
-like($detail, qr/its WAL ends at .*it left timeline 2 at /s, 'and so does one that was promoted without some');
+like($detail, qr/its WAL ends at .*it left timeline 3 at /s, 'and so does one that was promoted without some');
 is($pair->target_sql('SELECT string_agg(id::text, $$,$$ ORDER BY id) FROM t'), '1,2,3', 'nothing of it is applied');
 
 # --- a migration that is not cleaned up keeps its database, and gives up only outside a transaction
@@ -107,5 +149,8 @@ like(($target->psql('postgres', 'DROP DATABASE forced'))[2], qr/being accessed b
 my ($rc, $out, $err) = $target->psql('postgres', 'DROP DATABASE forced WITH (FORCE)', timeout => 60);
 is($rc, 0, 'R17 DROP DATABASE WITH (FORCE) comes to an end') or diag $err;
 like($err, qr/a migration in the database is not cleaned up/, 'R17 with a warning');
+ok($pair->poll(sub { slurp_file($target->logfile) =~ /coordinator of migration \d+ leaves: its database was dropped/ }),
+    'R17 its coordinator, which the postmaster starts again, leaves for good');
+ok(!-e $target->data_dir . '/livemigrate', 'R17 and no file is left');
 
 done_testing();
