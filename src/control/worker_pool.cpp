@@ -18,11 +18,19 @@ namespace {
 // A worker that ran this long before it failed starts a new count of attempts.
 constexpr std::chrono::seconds kHealthyRun{30};
 
+// So often the receiver asks for a message that came malformed: 7 seconds.
+constexpr int kViolationAttempts = 4;
+
 // A worker that was asked to stop and does not is terminated after this long.
 constexpr std::chrono::seconds kStopPatience{5};
 
 // The postmaster wakes us when a worker has ended; this is for what it does not tell.
 constexpr std::chrono::milliseconds kStopPause{50};
+
+bool
+IsViolation(WorkerKind kind, const Error &error) {
+    return kind == WorkerKind::kReceiver && error.sqlstate() == sqlstate::kProtocolViolation;
+}
 
 const char *
 TypeName(WorkerKind kind) {
@@ -201,7 +209,9 @@ WorkerPool::HandleEnded(const Worker &worker) {
         troubles_.erase(worker.kind);
         return;
     }
-    if (!IsTransient(error.sqlstate())) {
+    if (IsViolation(worker.kind, error)) {
+        CountViolation(error);
+    } else if (!IsTransient(error.sqlstate())) {
         throw error;
     }
     Trouble &trouble = troubles_[worker.kind];
@@ -215,6 +225,22 @@ WorkerPool::HandleEnded(const Worker &worker) {
     trouble.detail = error.detail();
     trouble.hint = error.hint();
     trouble.retry_at = Clock::now() + RetryDelay(trouble.attempts, pg::RandomBits());
+}
+
+// The spool has nothing of it, and the source is told of whole transactions only: all since the
+// last one comes again. The detail has the position, so the same words mean the same message.
+void
+WorkerPool::CountViolation(const Error &error) {
+    const std::string violation = error.message() + error.detail();
+    violations_ = violation == violation_ ? violations_ + 1 : 1;
+    violation_ = violation;
+    if (violations_ == kViolationAttempts) {
+        throw Error(error.sqlstate(), error.message())
+            .Detail(error.detail())
+            .Hint("It came " + std::to_string(violations_) +
+                  " times. If something between source and target changes what it carries, see to "
+                  "that; then SELECT livemigrate.migration_resume();");
+    }
 }
 
 int
@@ -305,6 +331,7 @@ WorkerPool::StopAll() {
         Terminate(worker);
     }
     troubles_.clear();
+    violations_ = 0;
     missing_.clear();
 }
 

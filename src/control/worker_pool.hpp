@@ -3,6 +3,7 @@
 
 #include "pg/background_worker.hpp"
 
+#include "core/error.hpp"
 #include "core/shared_state.hpp"
 
 #include <chrono>
@@ -32,7 +33,9 @@ class WorkerPool {
     void EnsureMembers(WorkerKind kind, int count, const std::function<bool(int)> &is_wanted);
 
     // Looks at every worker. One that failed for good: its Error is thrown. A transient failure is
-    // remembered; the kind starts again after a delay.
+    // remembered; the kind starts again after a delay. So does a receiver that met a malformed
+    // message, which may come right when it is sent again, until the same one has come several
+    // times.
     void Supervise();
 
     // The kind has failed lately, and waits before it is started again.
@@ -77,6 +80,7 @@ class WorkerPool {
     bool Runs(WorkerKind kind, int member) const;
 
     void HandleEnded(const Worker &worker);
+    void CountViolation(const Error &error);
     bool AskToStop(Worker &worker);
     void Terminate(Worker &worker);
 
@@ -88,6 +92,8 @@ class WorkerPool {
     std::function<bool(int, bool)> released_;
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
+    std::string violation_; // of the protocol, that the receiver met last,
+    int violations_ = 0;    // and how often that came
     std::map<WorkerKind, bool> finished_;
     std::map<WorkerKind, int> members_; // that are needed, all of them
     std::map<WorkerKind, int> missing_; // a kind that gets its workers does not speak for others

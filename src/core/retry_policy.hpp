@@ -11,7 +11,8 @@ namespace livemigrate {
 // errors need a person (state `failed`).
 //
 // Transient:
-//   08xxx  connection trouble, except 08P01: malformed bytes come back malformed
+//   08xxx  connection trouble, except 08P01: malformed bytes come back malformed (the receiver asks
+//          for them a few times all the same, see WorkerPool::Supervise)
 //   25P03 25P04 57P05  the session hit a timeout that the next one sets to zero
 //   40001 40P01  serialization failure, deadlock
 //   53xxx  insufficient resources (memory, connections, a configured limit), except 53100: a full

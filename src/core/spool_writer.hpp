@@ -87,6 +87,10 @@ class SpoolWriter {
     in_transaction() const {
         return in_transaction_ || dropping_ || chunk_xid_ != 0;
     }
+    bool
+    in_chunk() const {
+        return chunk_xid_ != 0;
+    }
     size_t
     buffered_bytes() const {
         return buffered_;

@@ -3,6 +3,7 @@
 #include "stage/receive.hpp"
 
 #include "core/error.hpp"
+#include "core/message_check.hpp"
 #include "core/replication_message.hpp"
 #include "core/spool_room.hpp"
 #include "core/spool_writer.hpp"
@@ -242,7 +243,7 @@ class Receiver : private BacklogSink {
 
     void
     Take(Lsn lsn, std::string_view payload) override {
-        writer_->Append(lsn, types_ ? types_->Translate(payload) : payload);
+        Append(lsn, payload);
         if (!writer_->in_transaction()) {
             received_ = std::max(received_, writer_->last_end_lsn());
         }
@@ -367,6 +368,19 @@ class Receiver : private BacklogSink {
             }
         }
         return true;
+    }
+
+    void
+    Append(Lsn lsn, std::string_view payload) {
+        try {
+            CheckMessage(settings_.plugin, payload, writer_->in_chunk());
+            writer_->Append(lsn, types_ ? types_->Translate(payload) : payload);
+        } catch (const Error &error) {
+            if (error.sqlstate() != sqlstate::kProtocolViolation) {
+                throw;
+            }
+            throw WithMessage(error, settings_.plugin, lsn, payload);
+        }
     }
 
     void
