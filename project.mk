@@ -13,7 +13,7 @@
 #   check-hypertables   the same, but only the tests with TimescaleDB
 #   prepare-hypertables     all of that but the tests
 #   demo          what that needs, extension, then a migration on this machine
-#   fuzz          each fuzz target for FUZZ_SECONDS
+#   fuzz          each fuzz target for FUZZ_SECONDS, and FUZZ_INPUTS inputs at least
 #   format, format-check, lint    clang tools
 
 SHELL          = /bin/bash
@@ -24,6 +24,7 @@ PROVE_JOBS    ?= 8
 BUILD_DIR     ?= build
 FUZZ_DIR      ?= build-fuzz
 FUZZ_SECONDS  ?= 60
+FUZZ_INPUTS   ?= 0
 CLANG_FORMAT  ?= clang-format
 CLANG_TIDY    ?= clang-tidy
 
@@ -114,7 +115,7 @@ lint:
 	    xargs -P $(JOBS) -I {} $(CLANG_TIDY) --quiet --warnings-as-errors='*' {} -- $(LINT_FLAGS)
 
 fuzz:
-	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) $(FUZZ_SECONDS)
+	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) $(FUZZ_SECONDS) $(FUZZ_INPUTS)
 
 # Goals of PGXS named beside one of these ("make deps all"): one after the other, each by itself.
 pgxs_goals     = $(filter-out $(PROJECT_TARGETS),$(MAKECMDGOALS))

@@ -1,5 +1,6 @@
 #include "core/segment_reader.hpp"
 
+#include "core/buffer_size.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
@@ -9,7 +10,7 @@ namespace livemigrate {
 
 namespace {
 
-constexpr size_t kBufferSize = 256 << 10;
+constexpr size_t kBufferSize = BufferSize(256 << 10);
 
 } // namespace
 

@@ -1,5 +1,6 @@
 #include "core/spool_block.hpp"
 
+#include "core/buffer_size.hpp"
 #include "core/spool_format.hpp"
 
 #include <algorithm>
@@ -10,7 +11,10 @@ namespace livemigrate {
 namespace {
 
 // What a reader keeps when there are no longer blocks.
-constexpr size_t kUsualBlockSize = 256 << 10;
+constexpr size_t kUsualBlockSize = BufferSize(256 << 10);
+
+// LZ4 makes at most so many bytes of one: no memory is taken for a size that cannot be.
+constexpr size_t kLargestRatio = 255;
 
 constexpr size_t kSizeLength = 4; // of the size in front of the compressed bytes
 
@@ -60,7 +64,8 @@ BlockReader::Open(std::string_view payload) {
     }
     const size_t size = LoadSize(payload.data());
     payload.remove_prefix(kSizeLength);
-    if (size > kMaxBlockSize || payload.size() > kMaxBlockSize) {
+    if (size > kMaxBlockSize || payload.size() > kMaxBlockSize ||
+        size / kLargestRatio > payload.size()) {
         return false;
     }
     const size_t capacity = std::max(size, kUsualBlockSize);

@@ -1,5 +1,6 @@
 #include "core/spool_writer.hpp"
 
+#include "core/buffer_size.hpp"
 #include "core/error.hpp"
 #include "core/pgoutput_decoder.hpp"
 #include "core/spool_recovery.hpp"
@@ -12,7 +13,7 @@ namespace livemigrate {
 
 namespace {
 
-constexpr size_t kBufferSize = 256 << 10;
+constexpr size_t kBufferSize = BufferSize(256 << 10);
 
 [[noreturn]] void
 ThrowProtocolViolation(const char *what, Lsn lsn) {

@@ -1,5 +1,6 @@
 #include "core/wal2json_decoder.hpp"
 
+#include "core/buffer_size.hpp"
 #include "core/byte_reader.hpp"
 #include "core/error.hpp"
 #include "core/wal2json_relations.hpp"
@@ -22,7 +23,7 @@ namespace ondemand = simdjson::ondemand;
 constexpr size_t kShownBytes = 13; // {"action":"I"
 
 // What one huge row needed is given back when the rows are small again.
-constexpr size_t kSmallestCapacity = size_t{16} << 10;
+constexpr size_t kSmallestCapacity = BufferSize(size_t{16} << 10);
 constexpr size_t kKeptCapacity = size_t{8} << 20;
 
 [[noreturn]] void

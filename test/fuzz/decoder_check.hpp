@@ -3,6 +3,7 @@
 
 #include "core/change.hpp"
 #include "core/error.hpp"
+#include "core/message_check.hpp"
 
 #include <cstdlib>
 #include <memory>
@@ -58,24 +59,51 @@ CheckChange(const Change &change) {
     CheckTuple(change.new_tuple, change);
 }
 
-// Decodes a copy of the payload that ends where its memory ends. Only Error may be thrown, and the
-// receiver's mark must agree with what the decoder finds. Returns whether it was accepted.
+// A copy of a payload whose memory ends where it ends, and is freed before the next one comes.
+class ExactCopy {
+  public:
+    explicit ExactCopy(std::string_view payload)
+        : bytes_(new char[payload.size()]), size_(payload.copy(bytes_.get(), payload.size())) {}
+
+    std::string_view
+    view() const {
+        return {bytes_.get(), size_};
+    }
+
+  private:
+    std::unique_ptr<char[]> bytes_;
+    size_t size_;
+};
+
+// A stream in which so many messages have been refused says nothing new.
+inline constexpr int kManyRefusals = 2;
+
 inline bool
-DecodeAndCheck(ChangeDecoder &decoder, TransactionMark (*mark_of)(std::string_view),
-               std::string_view payload, Change &change) {
-    const std::unique_ptr<char[]> copy(new char[payload.size()]);
-    payload.copy(copy.get(), payload.size());
-    const std::string_view exact(copy.get(), payload.size());
+PassesCheck(Plugin plugin, std::string_view payload, bool in_chunk) {
+    try {
+        CheckMessage(plugin, payload, in_chunk);
+        return true;
+    } catch (const Error &) {
+        return false;
+    }
+}
+
+// Only Error may be thrown, and the receiver's mark and check must agree with what the decoder
+// finds. Returns whether the payload was accepted.
+inline bool
+DecodeAndCheck(ChangeDecoder &decoder, Plugin plugin, std::string_view payload, Change &change) {
+    const ExactCopy copy(payload);
     std::optional<TransactionMark> mark;
     try {
-        mark = mark_of(exact);
+        mark = MarkTransaction(plugin, copy.view());
     } catch (const Error &) {
     }
     bool decoded = false;
     try {
-        decoder.Decode(Lsn{1}, exact, change);
+        decoder.Decode(Lsn{1}, copy.view(), change);
         decoded = true;
         CheckChange(change);
+        Require(PassesCheck(plugin, copy.view(), false));
     } catch (const Error &error) {
         Require(!error.detail().empty());
     }
