@@ -122,18 +122,32 @@ my $unlogged = $pair->database('unlogged');
 $unlogged->source_sql(<<'SQL');
 CREATE UNLOGGED TABLE u (id int PRIMARY KEY, v text);
 INSERT INTO u SELECT g, repeat('u', 300) FROM generate_series(1, 2000) g;
-CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+CREATE TABLE t (id int PRIMARY KEY); -- empty, and so copied last
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'calm');
+CREATE TABLE felt (m mood, id int) PARTITION BY HASH (m);
+DO $$BEGIN FOR g IN 0 .. 15 LOOP
+    EXECUTE format('CREATE UNLOGGED TABLE felt_%s PARTITION OF felt FOR VALUES WITH (MODULUS 16, REMAINDER %s)', g, g);
+END LOOP; END$$;
+INSERT INTO felt SELECT (enum_range(NULL::mood))[1 + g % 4], g FROM generate_series(1, 2000) g;
 SQL
 $unlogged->start(pause_after => ['schema'], table_jobs => 1);
 $unlogged->wait_state('paused');
 $lock = $unlogged->lock_table($target, 't');
 $unlogged->resume([]);
-ok(done_tables($unlogged, 'u'), 'the unlogged table is copied');
+my @felt = split /\n/, $unlogged->source_sql('SELECT DISTINCT tableoid::regclass FROM felt');
+ok(done_tables($unlogged, 'u', @felt), 'the unlogged tables that have rows are copied');
+lose_snapshot($unlogged);
+ok($unlogged->poll(sub { $unlogged->target_sql("SELECT count(*) FROM livemigrate.events
+        WHERE message ~ 'a new snapshot was taken'") == 1 }), 'a new snapshot without a crash');
+is($unlogged->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ 'is copied again'"), '0',
+    'no table is copied again, be its rows in other partitions on the target');
 $unlogged->crash_and_start($target);
 $unlogged->wait_for_connections($target);
 $unlogged->end_session($lock);
 $unlogged->wait_stage('streaming');
 is($unlogged->target_sql('SELECT count(*) FROM u'), '2000', 'a crash during the copy: it is copied again');
+is($unlogged->target_sql('SELECT count(*), count(DISTINCT id) FROM felt'), '2000|2000',
+    'and so are partitions whose rows mix');
 $unlogged->crash_and_start($target);
 $unlogged->wait_for_connections($target);
 ok($unlogged->poll(sub { $unlogged->target_sql("SELECT count(*) FROM livemigrate.events WHERE severity = 'warning'
@@ -167,15 +181,29 @@ my $before = $waiting->target_sql("SELECT livemigrate.set_endpos('$lsn', 'waitin
 $waiting->end_session($writer);
 $waiting->wait_state('failed');
 like($waiting->status_row->{message} . $waiting->status_row->{last_error}, qr/lies behind endpos $before/,
-    'a snapshot behind endpos is not taken');
-$waiting->target_sql("SELECT livemigrate.set_endpos('FFFFFFFF/0', 'waiting')");
-$waiting->resume;
-$waiting->wait_stage('indexes');
+    'a snapshot behind endpos is not copied under');
 my $at = $waiting->target_sql("SELECT max(c.snapshot_lsn) FROM livemigrate.table_copy c
     JOIN livemigrate.migration m ON m.id = c.migration WHERE m.name = 'waiting'");
 $waiting->assert_error("SELECT livemigrate.set_endpos('$lsn', 'waiting')", 'endpos before the later snapshot',
     sqlstate => qr/55000/, message => qr/lies before what is applied/, detail => qr/\Q$at\E/);
-$waiting->finish('a snapshot that waited');
+$waiting->set_endpos;
+$waiting->resume;
+$waiting->finish('a snapshot that waited, with what the hint says', endpos => 0);
+
+# --- the same while the slot is made
+my $slot = $pair->database('slot_waits');
+$slot->source_sql('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE TABLE w (id int PRIMARY KEY)');
+$writer = $slot->session($source, 'BEGIN; INSERT INTO w VALUES (1)');
+$slot->start;
+ok($slot->poll(sub { $slot->status_row->{message} =~ /creating the .*slot: waiting for transactions/ }), 'the slot waits');
+$before = $slot->target_sql("SELECT livemigrate.set_endpos('" . $slot->source_sql('SELECT pg_current_wal_lsn()')
+      . "', 'slot_waits')");
+$slot->end_session($writer);
+$slot->wait_state('failed');
+like($slot->status_row->{last_error}, qr/lies behind endpos $before/, 'nor is one of a slot that is behind endpos');
+$slot->set_endpos;
+$slot->resume;
+$slot->finish('a slot that waited', endpos => 0);
 
 # --- a table that is made anew between two snapshots
 my $anew = $pair->database('anew');
