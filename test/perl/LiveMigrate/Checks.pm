@@ -42,6 +42,7 @@ sub assert_fixes {
             next;
         }
         my $sql = join "\n", grep { !_is_configuration_line($_) } split /\n/, $fix;
+        $sql =~ s/^COMMIT PREPARED '(?:[^']|'')*';$//gm;    # COMMIT is plpgsql's own there
         $number++;
         $script .= "CREATE FUNCTION pg_temp.${\ $row->{check_id}}_$number() RETURNS void"
           . " LANGUAGE plpgsql AS \$fix\$ BEGIN\n$sql\nEND \$fix\$;\n";
