@@ -1,7 +1,6 @@
 #!/bin/bash
 # bench/many_tables.sh [TABLES] - C2: whole copy of a database of many small tables (primary key, one index, 10
 # rows each), livemigrate against pg_dump | pg_restore, with ANALYZE in both; wall time and processor seconds
-# TOOLS=check measures migration_check instead, three times, which has to take less than 5 seconds
 . "$(dirname "$0")/lib.sh"
 TABLES=${1:-10000} SRC_DB=many_$TABLES WORK=$BENCH_DIR/work/many LM_JOBS=${LM_JOBS:-2}
 for c in src tgt; do
@@ -44,19 +43,9 @@ run() { # run NAME FUNCTION
     [ "$(sql tgt $TGT_DB -c "select count(*) from pg_index where indisvalid and indrelid::regclass::text like 't\_%'")" = $((2 * TABLES)) ] || ok="$ok INDEXES-DIFFER"
     emit "C2_$TABLES" "$1" "$(elapsed "$t0" "$t1")" $((10 * TABLES)) '' "$WORK.json" "$ok" ''
 }
-check() {
-    TGT_DB=many_run_check; drop_db tgt $TGT_DB; sql tgt postgres -c "create database $TGT_DB template template0"
-    lm "create extension livemigrate"
-    local run t0 errors
-    for run in 1 2 3; do
-        t0=$(now)
-        errors=$(lm "select count(*) from livemigrate.migration_check('$(dsn src $SRC_DB)') where severity = 'error'")
-        emit "check_$TABLES" livemigrate "$(elapsed "$t0" "$(now)")" "$TABLES" '' '' "$errors" "run $run"
-    done
-}
 TOOLS=${TOOLS:-floor livemigrate}
 for tool in $TOOLS; do
-    if [ $tool = check ]; then check; elif [ $tool = floor ]; then run pg_dump+pg_restore floor_copy; else
+    if [ $tool = floor ]; then run pg_dump+pg_restore floor_copy; else
         run livemigrate tool_copy
         [ -n "$READ" ] && sql tgt $TGT_DB -c '\timing on' -c 'select count(*) from (select * from livemigrate.table_progress offset 0) t' -c 'select count(*) from (select * from livemigrate.index_progress offset 0) t' -c 'select count(*) from livemigrate.migration_status()'
         tool_copy_cleanup
