@@ -138,6 +138,15 @@ StagesAhead(const Migration &migration, const std::vector<std::string> &names) {
     return stages;
 }
 
+// Whether or not this transaction commits: an attempt more harms nothing.
+void
+TryAgain(const Migration &migration) {
+    if (const auto segment = control::SharedSegment::Attach(migration.dsm_handle, migration.id)) {
+        segment->state().try_again.store(1);
+    }
+    control::RecordEvent(migration.id, "info", migration.stage, "tried again at once", ByCaller());
+}
+
 Datum
 Resume(FunctionCallInfo fcinfo) {
     const auto pause_after = TextArrayArgument(fcinfo, 1);
@@ -153,6 +162,8 @@ Resume(FunctionCallInfo fcinfo) {
     if (runs && (migration.state == State::kRunning || migration.state == State::kRetrying)) {
         if (migration.pause_requested) {
             control::ClearPauseRequest(migration.id);
+        } else if (migration.state == State::kRetrying) {
+            TryAgain(migration);
         } else if (!pause_after) {
             ThrowWrongState(migration, "resume",
                             "SELECT stage, state, message FROM livemigrate.migration_status();");

@@ -131,10 +131,12 @@ CleanSource(const Migration &migration) {
             control::NamedHint(migration.id,
                                "Run on the source, or call migration_cleanup() again later: ") +
             sql;
-        Notice("could not clean up the source: " + error.message(), hint);
-        control::SetMessage(migration.id, "the source is not cleaned up: " + error.message(), hint);
+        const std::string reason =
+            error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+        Notice("could not clean up the source: " + reason, hint);
+        control::SetMessage(migration.id, "the source is not cleaned up: " + reason, hint);
         control::RecordEvent(migration.id, "warning", migration.stage,
-                             "could not clean up the source: " + error.message(), sql);
+                             "could not clean up the source: " + reason, sql);
         return false;
     }
 }

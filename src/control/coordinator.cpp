@@ -262,7 +262,7 @@ Coordinator::HandleFailure(const Error &error) {
     }
     const Clock::time_point until = Clock::now() + delay;
     try {
-        while (Clock::now() < until) {
+        while (Clock::now() < until && state_.try_again.exchange(0) == 0) {
             pg::SleepOnLatch(std::min<milliseconds>(
                 kRequestInterval, std::chrono::duration_cast<milliseconds>(until - Clock::now())));
             CheckRequests();
@@ -390,6 +390,9 @@ Coordinator::Tick(const std::string &message) {
     }
     MeasureRates();
     pool_.Supervise();
+    if (state_.try_again.exchange(0) != 0) {
+        pool_.TryAgain();
+    }
     if (receiver_wanted_) {
         pool_.Ensure(WorkerKind::kReceiver, 1);
     }

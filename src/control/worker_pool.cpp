@@ -214,6 +214,7 @@ WorkerPool::HandleEnded(const Worker &worker) {
     } else if (!IsTransient(error.sqlstate())) {
         throw error;
     }
+    state_.worker_failures.fetch_add(1);
     Trouble &trouble = troubles_[worker.kind];
     if (Clock::now() - worker.started > kHealthyRun) {
         trouble.attempts = 0;
@@ -333,6 +334,13 @@ WorkerPool::StopAll() {
     troubles_.clear();
     violations_ = 0;
     missing_.clear();
+}
+
+void
+WorkerPool::TryAgain() {
+    for (auto &[kind, trouble] : troubles_) {
+        trouble.retry_at = Clock::now();
+    }
 }
 
 const WorkerPool::Trouble *

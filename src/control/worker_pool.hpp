@@ -60,6 +60,8 @@ class WorkerPool {
         std::chrono::steady_clock::time_point retry_at;
     };
     const Trouble *trouble() const;
+    // The next attempt of each kind is now.
+    void TryAgain();
     // For how many workers the server had no free slot when they were last wanted.
     int missing() const;
 

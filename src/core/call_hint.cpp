@@ -87,4 +87,14 @@ NameMigrationInCalls(std::string_view hint, std::string_view migration) {
     return result;
 }
 
+std::string
+MissingTableHint(std::string_view schema, std::string_view name) {
+    std::string pattern; // for pg_dump, within single quotes of a shell
+    for (const char character : QualifiedName(schema, name)) {
+        pattern += character == '\'' ? std::string("'\\''") : std::string(1, character);
+    }
+    return "Create it as it is on the source (there, pg_dump --schema-only --table='" + pattern +
+           "' prints it), then run: SELECT livemigrate.migration_resume();";
+}
+
 } // namespace livemigrate

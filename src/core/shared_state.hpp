@@ -138,6 +138,8 @@ struct SharedState {
     std::atomic<double> changes_per_second;
     std::atomic<double> apply_bytes_per_second;  // of the source's WAL
     std::atomic<double> source_bytes_per_second; // WAL written there
+    std::atomic<uint64_t> worker_failures;       // workers that ended in a way that is tried again
+    std::atomic<uint32_t> try_again;             // set by migration_resume: the next attempt is now
     std::atomic<uint32_t> job_phase;             // index workers run jobs up to this phase
 
     // What table_copy and schema_job hold, so that nobody has to add up thousands of rows to show

@@ -2,6 +2,7 @@
 
 #include "stage/copy.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
@@ -232,8 +233,7 @@ TargetRelation(const CopyTask &task) {
     if (!OidIsValid(relid)) {
         throw Error(sqlstate::kUndefinedTable, "table " + QualifiedName(task.schema, task.name) +
                                                    " does not exist on the target")
-            .Hint("Create it as it is on the source, then run: SELECT "
-                  "livemigrate.migration_resume();");
+            .Hint(MissingTableHint(task.schema, task.name));
     }
     return relid;
 }

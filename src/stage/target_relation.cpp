@@ -1,5 +1,6 @@
 #include "stage/target_relation.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
 #include "pg/equality_operator.hpp"
 #include "pg/guard.hpp"
@@ -119,8 +120,7 @@ TargetRelation::Resolve() {
     if (!OidIsValid(relid_)) {
         throw Error(sqlstate::kUndefinedTable, "table " + name + " does not exist on the target")
             .Detail("The change stream has rows for it.")
-            .Hint("Create it as it is on the source, then run: SELECT "
-                  "livemigrate.migration_resume();");
+            .Hint(MissingTableHint(remote_->schema, remote_->name));
     }
     const Oid routing = pg::RoutingRelation(relid_);
     std::string target = name;

@@ -81,7 +81,17 @@ like($short->status_row->{message}, qr/source/, 'R11 the message says what is mi
 ok($short->poll(sub { ($short->status_row->{attempts} // 0) >= 3 }), 'R11 it is tried again');
 my @lines = split /\n/, slurp_file($target->logfile, $offset);
 cmp_ok(scalar(grep { /livemigrate/ && !/statement: / } @lines), '<', 20, 'R11 without a flood in the log');
+
+# The fourth to the seventh would take a minute by themselves.
+my $attempts = sub { $short->status_row->{attempts} // 0 };
+ok( $short->poll(sub {
+            $target->psql($short->dbname, "SELECT livemigrate.migration_resume('short')");
+            return $attempts->() >= 7;
+        }, 30), 'R11 at once, when asked to');
+like($short->target_sql('SELECT string_agg(DISTINCT message, $$ $$) FROM livemigrate.events'), qr/tried again at once/,
+    'R11 which is an event');
 $source->start;
+$short->resume([]);
 ok($short->poll(sub { $short->target_sql('SELECT count(*) FROM t') eq '11' }, 40),
     'R11 goes on by itself');
 $short->wait_state('running');

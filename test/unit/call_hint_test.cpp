@@ -52,5 +52,10 @@ TEST(CallHint, NamesAreQuoted) {
               "SELECT livemigrate.migration_abort('it''s');");
 }
 
+TEST(CallHintTest, ShowsHowToGetAMissingTable) {
+    const std::string hint = MissingTableHint("s", "it's");
+    EXPECT_NE(hint.find("--table='\"s\".\"it'\\''s\"' prints it"), std::string::npos) << hint;
+}
+
 } // namespace
 } // namespace livemigrate
