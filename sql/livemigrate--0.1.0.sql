@@ -253,6 +253,15 @@ CREATE TABLE comparison (
   PRIMARY KEY (migration, relation)
 );
 
+-- The latest result of compare_schema.
+CREATE TABLE schema_comparison (
+  migration int PRIMARY KEY REFERENCES migration ON DELETE CASCADE,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  objects text[] NOT NULL,
+  sources text[] NOT NULL,           -- empty: not there
+  targets text[] NOT NULL
+);
+
 -- The units of the latest run of compare_data, as its workers write them.
 CREATE TABLE comparison_range (
   migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
@@ -422,12 +431,12 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_origin_progress';
 
 -- Rates and positions from shared memory that migration_status has no column for; NULL while no
--- coordinator runs.
+-- coordinator runs. spool_free_bytes is of the spool's file system, NULL when there is no spool.
 CREATE FUNCTION live_rates(
   migration int,
   OUT coordinator_pid int, OUT apply_bytes_per_second float8, OUT source_bytes_per_second float8,
   OUT slot_retained_bytes bigint, OUT slot_safe_bytes bigint, OUT slot_xmin_age bigint,
-  OUT changes_in_source_order bigint)
+  OUT changes_in_source_order bigint, OUT worker_failures bigint, OUT spool_free_bytes bigint)
 RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'livemigrate_live_rates';
@@ -643,6 +652,7 @@ CROSS JOIN LATERAL (VALUES
   ('livemigrate_replay_lag_seconds', EXTRACT(epoch FROM s.replay_lag)::float8),
   ('livemigrate_lag_bytes', s.lag_bytes::float8),
   ('livemigrate_spool_bytes', s.spool_bytes::float8),
+  ('livemigrate_spool_free_bytes', r.spool_free_bytes::float8),
   ('livemigrate_received_position_bytes',
    (s.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_lsn)::float8),
   ('livemigrate_applied_position_bytes',
@@ -664,6 +674,7 @@ CROSS JOIN LATERAL (VALUES
   ('livemigrate_source_bytes_per_second', r.source_bytes_per_second),
   ('livemigrate_eta_seconds', EXTRACT(epoch FROM s.eta)::float8),
   ('livemigrate_retry_attempts', s.attempts::float8),
+  ('livemigrate_worker_failures_total', r.worker_failures::float8),
   ('livemigrate_not_converging',
    (s.message OPERATOR(pg_catalog.~) 'not converging')::int::float8),
   ('livemigrate_slot_retained_bytes', r.slot_retained_bytes::float8),

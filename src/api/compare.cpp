@@ -199,16 +199,19 @@ CompareSchemaRows(FunctionCallInfo fcinfo) {
     CheckHasTables(migration);
     const TableFilter filter = control::FilterOf(migration.settings);
     std::vector<std::vector<pg::SqlValue>> rows;
+    std::vector<std::vector<std::string>> kept;
     const auto selects = [&](const std::string &schema, const std::string &name) {
         return filter.Selects(schema, name);
     };
     const stage::SchemaExtent extent{migration.settings.owner, migration.settings.privileges};
     for (const stage::SchemaDifference &difference :
          stage::CompareSchema(migration.settings.source, selects, extent)) {
-        auto text = [](const std::string &value) {
-            return value.empty() ? std::nullopt : pg::SqlValue(value);
-        };
-        rows.push_back({difference.object, text(difference.source), text(difference.target)});
+        rows.push_back(
+            {difference.object, TextOrNull(difference.source), TextOrNull(difference.target)});
+        kept.push_back({difference.object, difference.source, difference.target});
+    }
+    if (!XactReadOnly) {
+        control::KeepSchemaComparison(migration.id, kept);
     }
     return ReturnRows(fcinfo, rows);
 }

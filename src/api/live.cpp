@@ -5,8 +5,11 @@
 #include "api/arguments.hpp"
 #include "api/figures.hpp"
 #include "api/sql_function.hpp"
+#include "control/work_directory.hpp"
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
+
+#include <sys/statvfs.h>
 
 namespace livemigrate::api {
 
@@ -71,6 +74,16 @@ Progress(FunctionCallInfo fcinfo) {
     return LSNGetDatum(progress);
 }
 
+// NULL when there is no spool.
+SqlValue
+FreeOfSpool(int32_t id) {
+    const std::string path = control::WorkDirectory(MyDatabaseId, id).spool();
+    struct statvfs status;
+    return ::statvfs(path.c_str(), &status) == 0
+               ? SqlValue(std::to_string(uint64_t{status.f_bavail} * status.f_frsize))
+               : std::nullopt;
+}
+
 Datum
 LiveRates(FunctionCallInfo fcinfo) {
     const int id = IntArgument(fcinfo, 0).value_or(0);
@@ -80,7 +93,9 @@ LiveRates(FunctionCallInfo fcinfo) {
             .Scalar();
     const auto segment = handle ? AttachTo(pg::Number<uint32_t>({handle}, 0), id) : std::nullopt;
     if (!segment) {
-        return ReturnRow(fcinfo, std::vector<SqlValue>(7));
+        std::vector<SqlValue> row(8);
+        row.push_back(FreeOfSpool(id));
+        return ReturnRow(fcinfo, row);
     }
     const SharedState &state = segment->state();
     const int64_t safe = state.slot_safe_bytes.load();
@@ -92,7 +107,8 @@ LiveRates(FunctionCallInfo fcinfo) {
                  polled ? SqlValue(std::to_string(state.slot_retained_bytes.load())) : std::nullopt,
                  polled && safe >= 0 ? SqlValue(std::to_string(safe)) : std::nullopt,
                  polled ? SqlValue(std::to_string(state.slot_xmin_age.load())) : std::nullopt,
-                 std::to_string(state.changes_in_source_order.load())});
+                 std::to_string(state.changes_in_source_order.load()),
+                 std::to_string(state.worker_failures.load()), FreeOfSpool(id)});
 }
 
 } // namespace

@@ -22,9 +22,8 @@ constexpr char kMigration[] =
     "COALESCE(m.ended_at, pg_catalog.clock_timestamp())::timestamptz(0) AS ended_at, "
     "pg_catalog.clock_timestamp()::timestamptz(0) AS made_at, EXTRACT(epoch FROM "
     "COALESCE(m.ended_at, pg_catalog.clock_timestamp()) - m.started_at)::float8 AS seconds, "
-    "s.bytes_total, s.rows_done, s.transactions_applied, s.changes_applied, "
-    "(SELECT pg_catalog.count(*) FROM livemigrate.conflict c WHERE c.migration = m.id) AS "
-    "conflicts FROM livemigrate.migration m "
+    "s.bytes_total, s.rows_done, s.transactions_applied, s.changes_applied FROM "
+    "livemigrate.migration m "
     "CROSS JOIN LATERAL livemigrate.migration_status(m.name) s WHERE m.id = $1::int";
 
 // A stage lasts from its first event to that of the next one.
@@ -66,7 +65,27 @@ constexpr char kChecks[] =
 
 constexpr char kComparisons[] =
     "SELECT relation, source_rows, target_rows, equal, at::timestamptz(0), source_checksum, "
-    "target_checksum FROM livemigrate.comparison WHERE migration = $1::int ORDER BY relation";
+    "target_checksum, differing_keys, detail, pg_catalog.concat_ws('; ', detail, 'keys: ' || "
+    "pg_catalog.array_to_string(differing_keys, ', ')) AS found "
+    "FROM livemigrate.comparison WHERE migration = $1::int ORDER BY relation";
+
+constexpr char kSchemaCompared[] =
+    "SELECT at::timestamptz(0) FROM livemigrate.schema_comparison WHERE migration = $1::int";
+
+constexpr char kSchemaDifferences[] =
+    "SELECT d.object, NULLIF(d.source, '') AS source, NULLIF(d.target, '') AS target "
+    "FROM livemigrate.schema_comparison c CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest("
+    "c.objects), pg_catalog.unnest(c.sources), pg_catalog.unnest(c.targets)) "
+    "WITH ORDINALITY AS d(object, source, target, n) WHERE c.migration = $1::int ORDER BY d.n";
+
+constexpr char kConflicts[] =
+    "SELECT at::timestamptz(0), pg_catalog.concat_ws('.', schema_name, table_name) AS name, key, "
+    "end_lsn, message, resolution, kind, xid, sqlstate FROM livemigrate.conflict "
+    "WHERE migration = $1::int ORDER BY id";
+
+constexpr char kSkipped[] =
+    "SELECT commit_lsn, requested_by, requested_at::timestamptz(0), skipped_at::timestamptz(0), "
+    "changes FROM livemigrate.skipped_transaction WHERE migration = $1::int ORDER BY commit_lsn";
 
 constexpr char kEvents[] =
     "SELECT at::timestamptz(0), severity, stage, message, detail FROM livemigrate.event "
@@ -111,7 +130,6 @@ LoadSummary(int32_t id, ReportData &data) {
     data.rows = pg::Number<uint64_t>(row, 10);
     data.transactions = pg::Number<uint64_t>(row, 11);
     data.changes = pg::Number<uint64_t>(row, 12);
-    data.conflicts = pg::Number<uint64_t>(row, 13);
 }
 
 std::vector<ReportTask>
@@ -160,7 +178,19 @@ LoadFindings(int32_t id, ReportData &data) {
     }
     for (const SqlRow &row : Read(kComparisons, id).rows) {
         data.comparisons.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),
-                                    pg::Flag(row, 3), pg::Text(row, 4)});
+                                    pg::Flag(row, 3), pg::Text(row, 4), pg::Text(row, 9)});
+    }
+    data.schema_compared = Read(kSchemaCompared, id).Scalar().value_or("");
+    for (const SqlRow &row : Read(kSchemaDifferences, id).rows) {
+        data.schema_differences.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2)});
+    }
+    for (const SqlRow &row : Read(kConflicts, id).rows) {
+        data.conflicts.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),
+                                  pg::Text(row, 3), pg::Text(row, 4), pg::Text(row, 5)});
+    }
+    for (const SqlRow &row : Read(kSkipped, id).rows) {
+        data.skipped.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),
+                                pg::Text(row, 3), pg::Text(row, 4)});
     }
     for (const SqlRow &row : Read(kSettings, id).rows) {
         data.settings.emplace_back(pg::Text(row, 0), pg::Text(row, 1));
@@ -196,8 +226,10 @@ ReportJson(FunctionCallInfo fcinfo) {
                     "pg_catalog.to_jsonb(q) FROM (") +
         kMigration + ") AS q), 'stages', " + JsonOf(kStages) + ", 'tables', " + JsonOf(kTables) +
         ", 'jobs', " + JsonOf(kJobs) + ", 'samples', " + JsonOf(kSamples) + ", 'checks', " +
-        JsonOf(kChecks) + ", 'comparisons', " + JsonOf(kComparisons) + ", 'events', " +
-        JsonOf(kEvents) +
+        JsonOf(kChecks) + ", 'comparisons', " + JsonOf(kComparisons) + ", 'schema_compared', (" +
+        kSchemaCompared + "), 'schema_differences', " + JsonOf(kSchemaDifferences) +
+        ", 'conflicts', " + JsonOf(kConflicts) + ", 'skipped_transactions', " + JsonOf(kSkipped) +
+        ", 'events', " + JsonOf(kEvents) +
         ", 'settings', (SELECT pg_catalog.jsonb_object_agg(q.key, q.value) FROM "
         "(" +
         kSettings + ") AS q))";

@@ -120,6 +120,8 @@ void KeepChecks(int32_t id, Stage stage, const std::vector<std::vector<std::stri
 // What compare_data found, the latest of each table: relation, rows on the source and on the
 // target, checksums of both, equal, differing keys, detail, position.
 void KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows);
+// What compare_schema found, the latest: object, source, target.
+void KeepSchemaComparison(int32_t id, const std::vector<std::vector<std::string>> &rows);
 
 // Tables and parts.
 void InsertTables(int32_t id, const std::vector<CopyTable> &tables);

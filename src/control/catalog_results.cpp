@@ -62,4 +62,13 @@ KeepComparisons(int32_t id, const std::vector<std::vector<std::string>> &rows) {
         ByColumn(id, rows, 9));
 }
 
+void
+KeepSchemaComparison(int32_t id, const std::vector<std::vector<std::string>> &rows) {
+    pg::Query("INSERT INTO livemigrate.schema_comparison (migration, objects, sources, targets) "
+              "VALUES ($1::int, $2::text[], $3::text[], $4::text[]) ON CONFLICT (migration) DO "
+              "UPDATE SET at = pg_catalog.clock_timestamp(), objects = excluded.objects, "
+              "sources = excluded.sources, targets = excluded.targets",
+              ByColumn(id, rows, 3));
+}
+
 } // namespace livemigrate::control

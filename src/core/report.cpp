@@ -53,6 +53,8 @@ class Page {
         Tables();
         Jobs();
         Comparison();
+        Schema();
+        Conflicts();
         Checks();
         Settings();
         Events();
@@ -101,7 +103,11 @@ class Page {
         Tile(FormatCount(data_.rows), "rows copied");
         Tile(FormatCount(data_.changes),
              "changes in " + FormatCount(data_.transactions) + " transactions");
-        Tile(FormatCount(data_.conflicts), data_.conflicts == 1 ? "conflict" : "conflicts");
+        Tile(FormatCount(data_.conflicts.size()),
+             (data_.conflicts.size() == 1 ? "conflict" : "conflicts") +
+                 (data_.skipped.empty()
+                      ? std::string()
+                      : ", " + Counted(data_.skipped.size(), "skipped transaction")));
         Tile(CompareVerdict(), "comparison of the data");
         html_ += "</div>\n";
     }
@@ -318,12 +324,88 @@ class Page {
             html_ += "<tr>" + Cell("name", HtmlText(rows[i].relation)) +
                      Cell("n", HtmlText(rows[i].source_rows)) +
                      Cell("n", HtmlText(rows[i].target_rows)) +
-                     Cell("when", rows[i].equal ? "<span class=\"good\">equal</span>"
-                                                : "<span class=\"bad\">differs</span>") +
+                     Cell("found", rows[i].equal ? "<span class=\"good\">equal</span>"
+                                                 : "<span class=\"bad\">differs</span>" +
+                                                       Below(rows[i].detail)) +
                      Cell("when hide", HtmlText(rows[i].at)) + "</tr>";
         }
         html_ += rows.size() > kShownRows ? "</tbody></table></details></div>\n"
                                           : "</tbody></table></div>\n";
+    }
+
+    // A second line of a cell.
+    static std::string
+    Below(const std::string &text) {
+        return text.empty() ? "" : "<br><span class=\"soft\">" + HtmlText(text) + "</span>";
+    }
+
+    void
+    Schema() {
+        Section("schema", "Comparison of the schema");
+        if (data_.schema_compared.empty()) {
+            html_ += "<p class=\"none\">compare_schema() was not called.</p>\n";
+            return;
+        }
+        html_ += "<p class=\"soft\">At " + HtmlText(data_.schema_compared) + ": " +
+                 (data_.schema_differences.empty()
+                      ? "<span class=\"good\">no difference</span>"
+                      : Counted(data_.schema_differences.size(), "difference")) +
+                 ".</p>\n";
+        if (data_.schema_differences.empty()) {
+            return;
+        }
+        html_ += "<div class=\"card wide\"><table class=\"stack\"><thead><tr><th>object</th>"
+                 "<th>source</th><th>target</th></tr></thead><tbody>";
+        for (const ReportSchemaDifference &difference : data_.schema_differences) {
+            const auto side = [](const std::string &text) {
+                return text.empty() ? "<span class=\"soft\">not there</span>" : HtmlText(text);
+            };
+            html_ +=
+                "<tr>" + Cell("name", HtmlText(difference.object)) +
+                Cell("text", "<span class=\"label\">source: </span>" + side(difference.source)) +
+                Cell("text", "<span class=\"label\">target: </span>" + side(difference.target)) +
+                "</tr>";
+        }
+        html_ += "</tbody></table></div>\n";
+    }
+
+    void
+    Conflicts() {
+        Section("conflicts", "Conflicts and skipped transactions");
+        if (data_.conflicts.empty() && data_.skipped.empty()) {
+            html_ += "<p class=\"none\">Every change was applied.</p>\n";
+            return;
+        }
+        if (!data_.conflicts.empty()) {
+            html_ += "<div class=\"card wide\"><table class=\"stack\"><thead><tr><th>at</th>"
+                     "<th>table</th><th>key</th><th>conflict</th></tr></thead><tbody>";
+        }
+        for (const ReportConflict &conflict : data_.conflicts) {
+            std::string below = conflict.resolution;
+            if (!conflict.end_lsn.empty()) {
+                below += (below.empty() ? "" : "; ") + ("transaction " + conflict.end_lsn);
+            }
+            html_ += "<tr>" + Cell("when", HtmlText(conflict.at)) +
+                     Cell("name", HtmlText(conflict.table)) +
+                     Cell("name", "<code>" + HtmlText(conflict.key) + "</code>") +
+                     Cell("text", HtmlText(conflict.message) + Below(below)) + "</tr>";
+        }
+        html_ += data_.conflicts.empty() ? "" : "</tbody></table></div>\n";
+        if (data_.skipped.empty()) {
+            return;
+        }
+        html_ += "<div class=\"card wide\"><table class=\"stack\"><thead><tr><th>transaction</th>"
+                 "<th class=\"n\">changes</th><th>skipped</th></tr></thead><tbody>";
+        for (const ReportSkipped &skipped : data_.skipped) {
+            html_ += "<tr>" + Cell("when", HtmlText(skipped.commit_lsn)) +
+                     Cell("n", HtmlText(skipped.changes)) +
+                     Cell("text",
+                          (skipped.skipped_at.empty() ? "not yet" : HtmlText(skipped.skipped_at)) +
+                              Below("asked for by " + skipped.requested_by + " at " +
+                                    skipped.requested_at)) +
+                     "</tr>";
+        }
+        html_ += "</tbody></table></div>\n";
     }
 
     void
@@ -333,7 +415,7 @@ class Page {
                  "class=\"stack\"><thead><tr><th>check</th><th>stage</th>"
                  "<th>outcome</th><th>object</th><th>finding</th></tr></thead><tbody>";
         for (const ReportCheck &check : data_.checks) {
-            html_ += "<tr>" + Cell("name", HtmlText(check.check_id)) +
+            html_ += "<tr>" + Cell("when", HtmlText(check.check_id)) +
                      Cell("when", HtmlText(check.stage)) + Cell("when", Badge(check.severity)) +
                      Cell("name", HtmlText(check.object)) +
                      Cell("text", HtmlText(check.message) +

@@ -55,6 +55,30 @@ struct ReportComparison {
     std::string target_rows;
     bool equal = false;
     std::string at;
+    std::string detail; // why it differs, and which keys
+};
+
+struct ReportSchemaDifference {
+    std::string object;
+    std::string source; // empty: not there
+    std::string target;
+};
+
+struct ReportConflict {
+    std::string at;
+    std::string table;
+    std::string key;
+    std::string end_lsn; // of the transaction
+    std::string message;
+    std::string resolution;
+};
+
+struct ReportSkipped { // a transaction that skip_transaction passed over
+    std::string commit_lsn;
+    std::string requested_by;
+    std::string requested_at;
+    std::string skipped_at; // empty: not yet
+    std::string changes;
 };
 
 struct ReportEvent {
@@ -79,7 +103,6 @@ struct ReportData {
     uint64_t rows = 0;
     uint64_t transactions = 0;
     uint64_t changes = 0;
-    uint64_t conflicts = 0;
     std::vector<std::pair<std::string, std::string>> settings; // no secrets
     std::vector<ReportStage> stages;
     std::vector<ReportTask> tables;
@@ -87,6 +110,10 @@ struct ReportData {
     std::vector<ReportSample> samples;
     std::vector<ReportCheck> checks;
     std::vector<ReportComparison> comparisons;
+    std::string schema_compared; // when; empty: never
+    std::vector<ReportSchemaDifference> schema_differences;
+    std::vector<ReportConflict> conflicts;
+    std::vector<ReportSkipped> skipped;
     std::vector<ReportEvent> events;
 };
 

@@ -56,11 +56,14 @@ td.name{overflow-wrap:anywhere;min-width:180px}
 td.text{overflow-wrap:anywhere;min-width:180px;white-space:pre-line}
 td.span{position:relative;width:26%;min-width:90px;padding:0}
 td.span i{top:7px;bottom:auto;height:12px}
+td.found{overflow-wrap:anywhere;min-width:84px}
 td.when{white-space:nowrap}
+.label{display:none;color:var(--soft)}
+.card+.card{margin-top:12px}
 summary{cursor:pointer;color:var(--soft);padding:6px 0}
 @media (max-width:720px){body{padding:16px 12px 32px;font-size:14px}.charts{grid-template-columns:1fr}
 .tiles{grid-template-columns:1fr 1fr}h1{font-size:21px}.tile b{font-size:18px}
-.hide{display:none}td.name{min-width:110px}th,th.n{white-space:normal}td,th{padding-right:8px}
+.hide{display:none}td.name{min-width:110px}.stack .label{display:inline}th,th.n{white-space:normal}td,th{padding-right:8px}
 td.span{width:14%;min-width:48px}
 .stack,.stack tbody{display:block}.stack thead{display:none}
 .stack tr{display:flex;flex-wrap:wrap;gap:0 12px;padding:6px 0;border-bottom:1px solid var(--rule)}
@@ -68,6 +71,7 @@ td.span{width:14%;min-width:48px}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;
 --one:#2a78d6;--two:#c9541f;--good:#1c7c3c;--warn:#7a5200;--bad:#a8201c}
 body{padding:0;max-width:none;font-size:11px}h2{break-after:avoid}
+td.name,td.text{min-width:100px}
 figure,.tile,tr,.lane{break-inside:avoid}thead{display:table-header-group}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )css";

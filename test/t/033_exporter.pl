@@ -32,7 +32,38 @@ for my $file (qw(alerts.yaml grafana.json)) {
     is_deeply(\@unknown, [], "$file uses only samples that exist");
 }
 my $dashboard = JSON::PP::decode_json(slurp_file("$kit/grafana.json"));
-cmp_ok(scalar @{ $dashboard->{panels} }, '>', 10, 'grafana.json is a dashboard');
+assert_dashboard($dashboard);
+
+# What Grafana asks of a dashboard: panels with an identity and a place of their own on a grid of 24
+# columns, of types that it has, and queries to a data source and with variables that are there.
+sub assert_dashboard {
+    my ($dashboard) = @_;
+    my @panels = @{ $dashboard->{panels} };
+    cmp_ok(scalar @panels, '>', 10, 'grafana.json is a dashboard');
+    my %variable = map { $_->{name} => 1 } @{ $dashboard->{templating}{list} };
+    my (%id, %cell, @wrong);
+    for my $panel (@panels) {
+        my $title = $panel->{title} // 'a panel without title';
+        my %grid  = %{ $panel->{gridPos} // {} };
+        push @wrong, "$title: id" if $id{ $panel->{id} // '' }++;
+        push @wrong, "$title: type" unless ($panel->{type} // '') =~ /^(?:stat|bargauge|timeseries)$/;
+        push @wrong, "$title: outside of the grid" if $grid{x} < 0 || $grid{x} + $grid{w} > 24;
+        for my $x ($grid{x} .. $grid{x} + $grid{w} - 1) {
+            push @wrong, "$title: over another" if grep { $cell{"$x $_"}++ } $grid{y} .. $grid{y} + $grid{h} - 1;
+        }
+        my %reference;
+        for my $target (@{ $panel->{targets} }) {
+            push @wrong, "$title: refId" if $reference{ $target->{refId} }++;
+            push @wrong, "$title: no series of ours" unless $target->{expr} =~ /livemigrate_value\{metric="/;
+            push @wrong, "$title: unit" unless exists $panel->{fieldConfig}{defaults};
+            push @wrong, "$title: \$$_" for grep { !$variable{$_} && $_ ne '__rate_interval' }
+              "$target->{expr} $panel->{datasource}{uid}" =~ /\$\{?(\w+)/g;
+        }
+        push @wrong, "$title: asks for nothing" unless %reference;
+    }
+    is_deeply(\@wrong, [], 'its panels are sound');
+    return;
+}
 
 # --- the role sees figures, not secrets
 like($pair->target_sql("SET ROLE monitor; SELECT count(*) FROM livemigrate.metrics"),
@@ -43,6 +74,15 @@ for my $secret ('source FROM livemigrate.migration', 'sql FROM livemigrate.schem
 }
 is($pair->target_error('SET ROLE monitor; SELECT livemigrate.migration_abort()')->{sqlstate},
     '42501', 'monitor changes nothing');
+
+# --- failures of workers are counted, and the disk
+my $figure = sub { $pair->target_sql("SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_$_[0]'") };
+is($figure->('worker_failures_total'), '0', 'no worker has failed');
+my $directory = $pair->target->data_dir;
+my ($free) = `df --output=avail -B1 '$directory'` =~ /(\d+)\s*\z/;
+cmp_ok(abs($figure->('spool_free_bytes') - $free), '<', 2e9, 'what is free where the spool is');
+$pair->kill_worker('apply', 'TERM');
+ok($pair->poll(sub { $figure->('worker_failures_total') == 1 }), 'a worker that was ended is counted');
 
 SKIP: {
     my ($exporter) = grep { -x } map { "$_/prometheus-postgres-exporter" } split /:/, $ENV{PATH};
@@ -71,6 +111,7 @@ SKIP: {
     };
     is($value->([ 'metric="livemigrate_stage"', 'stage="streaming"' ]), 1, 'stage');
     is($value->([ 'metric="livemigrate_workers"', 'kind="apply"' ]),    1, 'workers');
+    cmp_ok($value->(['metric="livemigrate_spool_free_bytes"']), '>', 0, 'free disk');
     my $before = $value->(['metric="livemigrate_changes_applied_total"']);
     cmp_ok($before, '>', 0, 'a counter');
     ok($pair->poll(sub { $value->(['metric="livemigrate_changes_applied_total"']) > $before }),

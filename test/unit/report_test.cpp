@@ -115,7 +115,11 @@ Hostile() {
     data.jobs[0].error = data.jobs[0].kind = data.jobs[0].state = evil;
     data.samples = {{1, 0.5, 10, 20, 30, 40}};
     data.checks = {{evil, evil, evil, evil, evil, evil}};
-    data.comparisons = {{evil, evil, evil, false, evil}};
+    data.comparisons = {{evil, evil, evil, false, evil, evil}};
+    data.schema_compared = evil;
+    data.schema_differences = {{evil, evil, evil}};
+    data.conflicts = {{evil, evil, evil, evil, evil, evil}};
+    data.skipped = {{evil, evil, evil, evil, evil}};
     data.events = {{evil, evil, evil, evil, evil}};
     return data;
 }
@@ -156,12 +160,37 @@ TEST(ReportTest, IsMadeOfAnEmptyMigration) {
 
 TEST(ReportTest, NamesTheVerdictOfTheComparison) {
     ReportData data;
-    data.comparisons = {{"a", "1", "1", true, ""}};
+    data.comparisons = {{"a", "1", "1", true, "", ""}};
     EXPECT_TRUE(Has(RenderReport(data), "<b>equal</b>"));
-    data.comparisons.push_back({"b", "1", "2", false, ""});
+    data.comparisons.push_back({"b", "1", "2", false, "", "keys: (id)=(7)"});
     const std::string html = RenderReport(data);
     EXPECT_TRUE(Has(html, "<b>1 difference</b>"));
+    EXPECT_TRUE(Has(html, "keys: (id)=(7)"));
     EXPECT_LT(html.find("differs"), html.find(">equal<")) << "differences first";
+}
+
+TEST(ReportTest, NamesConflictsAndWhatWasSkipped) {
+    ReportData data;
+    EXPECT_TRUE(Has(RenderReport(data), "Every change was applied."));
+    data.conflicts = {{"now", "s.t", "(id)=(6)", "0/10", "a <duplicate> key", "skipped"}};
+    data.skipped = {{"0/10", "somebody", "then", "", "3"}};
+    const std::string html = RenderReport(data);
+    EXPECT_TRUE(Has(html, "<b>1</b><span>conflict, 1 skipped transaction</span>"));
+    EXPECT_TRUE(Has(html, "a &lt;duplicate&gt; key"));
+    EXPECT_TRUE(Has(html, "skipped; transaction 0/10"));
+    EXPECT_TRUE(Has(html, "not yet"));
+    EXPECT_TRUE(Has(html, "asked for by somebody at then"));
+}
+
+TEST(ReportTest, NamesDifferencesOfTheSchema) {
+    ReportData data;
+    EXPECT_TRUE(Has(RenderReport(data), "compare_schema() was not called."));
+    data.schema_compared = "noon";
+    EXPECT_TRUE(Has(RenderReport(data), "no difference"));
+    data.schema_differences = {{"column s.t.<v>", "text", ""}};
+    const std::string html = RenderReport(data);
+    EXPECT_TRUE(Has(html, "column s.t.&lt;v&gt;"));
+    EXPECT_TRUE(Has(html, "not there"));
 }
 
 } // namespace
