@@ -10,7 +10,7 @@
 
 PG_CONFIG ?= pg_config
 PROJECT_TARGETS = deps deps-demo deps-matrix check check-matrix check-hypertables prepare-hypertables \
-                  check-sources extension conventions unit-test regress-test tap-test demo \
+                  check-sources check-headers extension conventions unit-test regress-test tap-test demo \
                   format format-check lint fuzz fuzz-test
 
 # These must work before a server package, and so PGXS, is there; and PGXS has a `check` of its own.

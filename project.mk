@@ -5,13 +5,14 @@
 #   extension     build without warnings, install
 #   conventions   the rules of CONTRIBUTING.md that a script can check
 #   unit-test     GoogleTest on src/core
-#   fuzz-test     five seconds of each fuzz target
+#   fuzz-test     three seconds of each fuzz target
 #   regress-test  pg_regress on the installed extension
 #   tap-test      TAP on the installed extension; PROVE_TESTS=test/t/001_x.pl for one file
 #   check-sources the migrations from servers of other versions, which it fetches with npm first
 #   check-matrix  build and all tests on PostgreSQL 17 in a Debian 13 tree, which it makes
 #   check-hypertables   the same, but only the tests with TimescaleDB
 #   prepare-hypertables     all of that but the tests
+#   check-headers compiles src with other versions' server headers: HEADERS="directory ..."
 #   demo          what that needs, extension, then a migration on this machine
 #   fuzz          each fuzz target for FUZZ_SECONDS, and FUZZ_INPUTS inputs at least
 #   format, format-check, lint    clang tools
@@ -75,7 +76,7 @@ unit-test:
 	    grep -vE '^ +Start +[0-9]+: |Test +#[0-9]+: .* Passed '
 
 fuzz-test:
-	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) 5
+	@test/fuzz_targets.sh $(FUZZ_DIR) $(JOBS) 3
 
 regress-test:
 	@test/server_tests.sh regress
@@ -85,6 +86,9 @@ tap-test:
 
 check-sources:
 	@test/check_sources.sh
+
+check-headers:
+	@test/headers.sh $(HEADERS)
 
 deps-matrix:
 	@tools/install_deps.sh matrix
