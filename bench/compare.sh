@@ -7,13 +7,26 @@ cd "$(dirname "$0")"
 what=${1:?copy or apply} reps=${2:-1}
 export PGLOGICAL=${PGLOGICAL:-0} BENCH_DIR=${BENCH_DIR:-/tmp/bench}
 tools=(livemigrate native)
+pgcopydb=
+if command -v pgcopydb >/dev/null; then
+    version=$(pgcopydb --version 2>/dev/null | grep -oE '0\.[0-9]+' | head -1)
+    pgcopydb=pgcopydb${version/./}
+    [ -f "tools/$pgcopydb.sh" ] || pgcopydb=
+    export PGCOPYDB018=pgcopydb PGCOPYDB017=pgcopydb PGCOPYDB010=pgcopydb
+fi
 case $what in
 copy)
-    tools+=(floor-pipe)
-    ! command -v pgcopydb >/dev/null || tools+=(pgcopydb010)
+    tools+=(floor-pipe ${pgcopydb:+"$pgcopydb"})
     prepared=$BENCH_DIR/meta/c1.digest
     ;;
-apply) prepared=$BENCH_DIR/meta/wd.digest ;;
+apply) # its slots are made before the backlog is, or not at all
+    prepared=$BENCH_DIR/meta/wd.digest
+    if [ -n "$pgcopydb" ] && { [ ! -s "$prepared" ] ||
+        compgen -G "$BENCH_DIR/meta/pgc${version#0.}_*wd" >/dev/null; }; then
+        export PREPARE_TOOLS=$pgcopydb
+        tools+=("$pgcopydb")
+    fi
+    ;;
 *)
     echo "usage: $0 copy|apply [REPS]" >&2
     exit 2

@@ -545,10 +545,20 @@ FROM livemigrate.table_copy t
 LEFT JOIN begun b ON b.migration OPERATOR(pg_catalog.=) t.migration
                  AND b.table_id OPERATOR(pg_catalog.=) t.id;
 
+-- What is being built says how far it is.
 CREATE VIEW index_progress AS
+WITH running AS (
+  SELECT m.id AS migration, w.task, p.blocks_done, p.blocks_total, p.tuples_done, p.tuples_total
+  FROM livemigrate.migration m
+  CROSS JOIN LATERAL livemigrate.live_workers(m.id) w
+  JOIN pg_catalog.pg_stat_progress_create_index p ON p.pid OPERATOR(pg_catalog.=) w.pid
+  WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'index')
 SELECT livemigrate.migration_name(j.migration) AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
-       j.bytes AS table_bytes, j.started_at, j.finished_at, j.error
-FROM livemigrate.schema_job j;
+       j.bytes AS table_bytes, j.started_at, j.finished_at, j.error,
+       r.blocks_done, r.blocks_total, r.tuples_done, r.tuples_total
+FROM livemigrate.schema_job j
+LEFT JOIN running r ON r.migration OPERATOR(pg_catalog.=) j.migration
+                   AND r.task OPERATOR(pg_catalog.=) j.id;
 
 CREATE VIEW events AS
 SELECT e.at, m.name AS migration, e.severity, e.stage, e.message, e.detail, e.id

@@ -80,7 +80,9 @@ LoadTasks(const std::string &name, DashboardData &data) {
         "bytes_total AS bytes FROM livemigrate.table_progress "
         "WHERE migration = $1::name AND state = 'copying' UNION ALL "
         "SELECT COALESCE(schema_name || '.', '') || COALESCE(object_name, table_name, kind), "
-        "NULL, EXTRACT(epoch FROM pg_catalog.clock_timestamp() - started_at), kind, table_bytes "
+        "CASE WHEN tuples_total > 0 THEN 0.5 + 0.5 * tuples_done::float8 / tuples_total "
+        "WHEN blocks_total > 0 THEN 0.5 * blocks_done::float8 / blocks_total END, " // read, sorted
+        "EXTRACT(epoch FROM pg_catalog.clock_timestamp() - started_at), kind, table_bytes "
         "FROM livemigrate.index_progress WHERE migration = $1::name AND state = 'running') AS t "
         "ORDER BY bytes DESC, name LIMIT 3",
         {name});

@@ -117,6 +117,9 @@ OptionRules() {
                        const std::string &value) { settings.publication = value; }}},
         {"reference_tables",
          {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadDistributions
+        {"tablespaces",
+         {"boolean", [](MigrationSettings &settings,
+                        const std::string &value) { settings.tablespaces = value == "true"; }}},
         {"unlogged",
          {"boolean", [](MigrationSettings &settings,
                         const std::string &value) { settings.unlogged = value == "true"; }}},

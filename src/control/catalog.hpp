@@ -218,5 +218,10 @@ struct FinishedJob {
 void FinishJobs(const std::vector<FinishedJob> &finished);
 int64_t CountUnfinishedJobs(int32_t id, int last_phase);
 bool HasJobs(int32_t id);
+// Jobs for the refresh of materialized views, (schema, name), in this order; instead of those that
+// are there from an earlier attempt. The coordinator runs them itself.
+std::vector<SchemaJob> PlanRefreshes(int32_t id,
+                                     const std::vector<std::pair<std::string, std::string>> &views);
+void BeginJob(const SchemaJob &job);
 
 } // namespace livemigrate::control

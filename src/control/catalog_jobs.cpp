@@ -4,6 +4,7 @@
 
 #include "control/advisory_lock.hpp"
 #include "control/catalog_columns.hpp"
+#include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
@@ -388,6 +389,41 @@ HasJobs(int32_t id) {
     return !Query("SELECT FROM livemigrate.schema_job WHERE migration = $1::int LIMIT 1",
                   {std::to_string(id)})
                 .rows.empty();
+}
+
+std::vector<SchemaJob>
+PlanRefreshes(int32_t id, const std::vector<std::pair<std::string, std::string>> &views) {
+    const std::string phase = std::to_string(static_cast<int>(JobPhase::kRefresh));
+    Query("DELETE FROM livemigrate.schema_job WHERE migration = $1::int AND phase = $2::int",
+          {std::to_string(id), phase});
+    auto next = Number<int32_t>(Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
+                                      "livemigrate.schema_job WHERE migration = $1::int",
+                                      {std::to_string(id)})
+                                    .rows.at(0),
+                                0);
+    std::vector<SchemaJob> jobs;
+    for (const auto &[schema, view] : views) {
+        SchemaJob job;
+        job.migration = id;
+        job.id = ++next;
+        job.phase = static_cast<int>(JobPhase::kRefresh);
+        job.kind = "materialized view";
+        job.schema = schema;
+        job.table = view;
+        job.sql = "REFRESH MATERIALIZED VIEW " + QualifiedName(schema, view);
+        jobs.push_back(std::move(job));
+    }
+    if (!jobs.empty()) {
+        InsertJobs(id, jobs);
+    }
+    return jobs;
+}
+
+void
+BeginJob(const SchemaJob &job) {
+    Query("UPDATE livemigrate.schema_job SET state = 'running', "
+          "started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int AND id = $2::int",
+          {std::to_string(job.migration), std::to_string(job.id)});
 }
 
 JobFigures

@@ -150,6 +150,7 @@ class Coordinator {
     void AwaitEndpos();
     bool EndposStands();
     void RunCutoverStage();
+    void RefreshViews(source::Connection &source, stage::CutoverReport &report);
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
     void CheckNewPartitions(source::Connection &source, const TableFilter &filter);

@@ -227,22 +227,8 @@ Coordinator::RunCutoverStage() {
     CheckInsertOnlyTables(source);
     CheckNewPartitions(source, filter);
     CheckRequests();
-    SetMessage("refreshing materialized views");
     stage::CutoverReport report;
-    std::vector<stage::RelationName> views;
-    {
-        pg::Transaction transaction;
-        views = stage::PlanMaterializedViews(source);
-        transaction.Commit();
-    }
-    for (const stage::RelationName &view : views) {
-        SetMessage("refreshing materialized view " + QualifiedName(view.first, view.second));
-        pg::Transaction transaction;
-        stage::RefreshMaterializedViews({view}, report);
-        stage::AnalyzeTables({view}, report);
-        transaction.Commit();
-        CheckRequests();
-    }
+    RefreshViews(source, report);
     AnalyzeChangedTables(report);
     FindUnknownTables(source, filter, known, report);
     RunJobs(static_cast<int>(JobPhase::kLast), "creating event triggers");
@@ -254,6 +240,39 @@ Coordinator::RunCutoverStage() {
     }
     CheckRequests();
     MakeCutoverChecks();
+}
+
+// Each in a transaction of its own, and shown as a job like an index: it may take long.
+void
+Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &report) {
+    SetMessage("refreshing materialized views");
+    std::vector<SchemaJob> jobs;
+    {
+        pg::Transaction transaction;
+        jobs = PlanRefreshes(migration_.id, stage::PlanMaterializedViews(source));
+        transaction.Commit();
+    }
+    for (size_t i = 0; i < jobs.size(); i++) {
+        const SchemaJob &job = jobs[i];
+        SetMessage("refreshing materialized view " + QualifiedName(job.schema, job.table) + " (" +
+                   std::to_string(i + 1) + " of " + std::to_string(jobs.size()) + ")");
+        const int64_t started = GetCurrentTimestamp();
+        {
+            pg::Transaction transaction;
+            BeginJob(job);
+            transaction.Commit();
+        }
+        const size_t warnings = report.warnings.size();
+        pg::Transaction transaction;
+        stage::RefreshMaterializedViews({{job.schema, job.table}}, report);
+        if (report.warnings.size() > warnings) {
+            SkipJob(job, report.warnings.back());
+        } else {
+            FinishJobs({{&job, started, GetCurrentTimestamp()}});
+        }
+        transaction.Commit();
+        CheckRequests();
+    }
 }
 
 // The application waits: what is found is told, and stops nothing. Nor does a check that fails.

@@ -143,9 +143,12 @@ CopyTablePart(WorkerContext &context, source::Connection &source, const CopyTask
                   (task.parts > 1 ? " part " + std::to_string(task.part + 1) + " of " +
                                         std::to_string(task.parts)
                                   : ""));
-    // Rows may be written frozen when nobody can have seen the table: this migration made it.
-    const bool freeze = task.parts == 1 && task.may_truncate &&
-                        context.migration.settings.on_existing == OnExisting::kError;
+    // Rows may be written frozen when nobody uses the table yet: this migration made or emptied it.
+    const OnExisting existing = context.migration.settings.on_existing;
+    const stage::Freeze freeze =
+        task.parts > 1 || !task.may_truncate || existing == OnExisting::kSkipSchema
+            ? stage::Freeze::kNo
+            : (existing == OnExisting::kError ? stage::Freeze::kOurs : stage::Freeze::kExisting);
     const auto own = columns.find(task.source_oid);
     const int64_t started = GetCurrentTimestamp();
     const stage::CopiedPart copied = stage::CopyPartData(

@@ -60,6 +60,7 @@ enum class JobPhase : int {
     kForeignKeys = 3, // NOT VALID
     kValidation = 4,  // of foreign keys
     kAnalyze = 5,     // of what could not be analyzed before; and comments
+    kRefresh = 30,    // of materialized views: by the coordinator itself, at cutover
     kLast = 20,       // event triggers: at cutover, so that they do not fire at what we do before
 };
 

@@ -42,6 +42,7 @@ struct MigrationSettings {
     bool database_settings = false;
     bool unlogged = true;
     bool allow_downgrade = false; // the source may be of a newer major version than the target
+    bool tablespaces = false;     // restored; otherwise all goes to the default one
     // Tables without a usable replica identity that were accepted: only INSERT and TRUNCATE arrive.
     std::vector<std::string> insert_only_tables;
     std::vector<HypertableOption> hypertables; // to be made after stage schema

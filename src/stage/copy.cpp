@@ -216,6 +216,16 @@ MakePartTable(const std::string &table, const std::string &columns) {
         pg::Query("SELECT $1::pg_catalog.regclass::pg_catalog.oid", {kPartTable}).rows.at(0), 0);
 }
 
+bool
+CanBeTruncatedAlone(Oid relid) {
+    return pg::Query("SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+                     "AND confrelid = $1::oid AND conrelid <> confrelid) AND NOT EXISTS (SELECT "
+                     "FROM pg_catalog.pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal "
+                     "AND tgtype & 32 <> 0)", // of TRUNCATE
+                     {std::to_string(relid)})
+               .Scalar() == "t";
+}
+
 // For a table that is more than one heap: whose rows lie in chunks, shards or partitions.
 void
 EmptyWholeTable(Oid relid, const std::string &table) {
@@ -280,18 +290,19 @@ FinishSource(source::Connection &source, const CopyStream &stream, CopyTrace &tr
 
 CopiedPart
 CopyRows(source::Connection &source, const CopyTask &task, const std::vector<CopyColumn> &columns,
-         bool freeze, const CopyProgress &progress, CopyTrace &trace) {
+         Freeze emptying, const CopyProgress &progress, CopyTrace &trace) {
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
     const pg::TableManager manager = pg::ManagerOf(relid);
     const bool managed = manager != pg::TableManager::kNone;
     const bool one_heap = pg::IsOneHeap(relid);
-    if (freeze && relid == named && !one_heap) {
+    if (emptying == Freeze::kOurs && relid == named && !one_heap) {
         EmptyWholeTable(relid, QualifiedName(task.schema, task.name));
     }
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
-    freeze = freeze && relid == named && one_heap &&
-             (task.bytes >= kWorthFreezing || !HasNoPages(relid));
+    const bool freeze = emptying != Freeze::kNo && relid == named && one_heap &&
+                        (task.bytes >= kWorthFreezing || !HasNoPages(relid)) &&
+                        (emptying == Freeze::kOurs || CanBeTruncatedAlone(relid));
     if (freeze) {
         pg::TruncateTables({relid});
     }
@@ -378,7 +389,7 @@ HintAtLargestRows(const CopyTask &task, const std::vector<CopyColumn> &columns) 
 
 CopiedPart
 CopyPartData(source::Connection &source, const CopyTask &task,
-             const std::vector<CopyColumn> &columns, bool freeze, const CopyProgress &progress) {
+             const std::vector<CopyColumn> &columns, Freeze freeze, const CopyProgress &progress) {
     CopyTrace trace;
     try {
         return CopyRows(source, task, columns, freeze, progress, trace);

@@ -29,12 +29,15 @@ struct CopiedPart {
 source::Connection OpenSnapshotSession(const std::string &conninfo, const std::string &snapshot,
                                        std::atomic<int64_t> *silent_since = nullptr);
 
+// Whether the copy may empty the table first and, unless that is small, write its rows frozen,
+// which takes a table of one part. kOurs: this migration made the table. kExisting: it was emptied
+// before, and is left as it is where a foreign key or a trigger is in the way of TRUNCATE.
+enum class Freeze { kNo, kOurs, kExisting };
+
 // Copies the part, with the source's columns of its table (ListCopyColumns), inside the caller's
-// open target transaction. `freeze` empties the table first and, unless it is small, writes its
-// rows frozen: only for a table of one part that this migration made. Throws Error; the caller's
-// transaction must then be aborted.
+// open target transaction. Throws Error; the caller's transaction must then be aborted.
 CopiedPart CopyPartData(source::Connection &source, const CopyTask &task,
-                        const std::vector<CopyColumn> &columns, bool freeze,
+                        const std::vector<CopyColumn> &columns, Freeze freeze,
                         const CopyProgress &progress);
 
 } // namespace livemigrate::stage

@@ -12,6 +12,7 @@
 #include "stage/statement.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 namespace livemigrate::stage {
@@ -180,6 +181,12 @@ class Planner {
 
     void
     Push(SchemaJob job) {
+        const bool has_place =
+            job.kind == "index" || job.kind == "constraint" || job.kind == "other";
+        if (tablespace_ && has_place) {
+            job.sql =
+                "SET LOCAL default_tablespace = " + QuoteLiteral(*tablespace_) + "; " + job.sql;
+        }
         job.id = static_cast<int32_t>(plan_.jobs.size()) + 1;
         plan_.jobs.push_back(std::move(job));
     }
@@ -201,6 +208,17 @@ class Planner {
     }
 
   private:
+    // Jobs are run in any order: each sets its own.
+    void
+    AddSetting(const VariableSetStmt *set, const std::string &text) {
+        if (set->name != nullptr && std::string_view(set->name) == "default_tablespace") {
+            tablespace_ =
+                set->args == NIL ? "" : strVal(&static_cast<A_Const *>(linitial(set->args))->val);
+        } else if (!IsIgnoredSetting(reinterpret_cast<const Node *>(set))) {
+            Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
+        }
+    }
+
     void
     NoteAttached(const Statement &statement) {
         const auto *alter = reinterpret_cast<const AlterTableStmt *>(statement.node);
@@ -259,6 +277,9 @@ class Planner {
         case T_AlterPublicationStmt:
             AddNamed(OBJECT_PUBLICATION,
                      reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname, text);
+            return;
+        case T_VariableSetStmt:
+            AddSetting(reinterpret_cast<const VariableSetStmt *>(statement.node), text);
             return;
         default:
             if (!IsIgnoredSetting(statement.node)) {
@@ -497,6 +518,8 @@ class Planner {
     std::set<std::string> attached_;
     // Something that ANALYZE heeds comes in a later phase than the indexes.
     bool analyze_last_ = false;
+    // Of the statements that follow, if tablespaces are taken along; empty: the database's.
+    std::optional<std::string> tablespace_;
     JobPlan plan_;
 };
 

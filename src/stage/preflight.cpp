@@ -197,6 +197,7 @@ RunPreflight(const MigrationSettings &settings) {
     CheckExtensions(run);
     CheckClientBinaries(run);
     CheckTargetObjects(run);
+    CheckTablespaces(run);
     CheckHypertables(run);
     CheckCitus(run);
     return result;

@@ -128,6 +128,7 @@ void CheckTargetServer(PreflightRun &run);          // preflight_target.cpp
 void CheckExtensions(PreflightRun &run);            // preflight_software.cpp
 void CheckClientBinaries(PreflightRun &run);        // preflight_software.cpp
 void CheckTargetObjects(PreflightRun &run);         // preflight_objects.cpp
+void CheckTablespaces(PreflightRun &run);           // preflight_tablespaces.cpp
 void CheckHypertables(PreflightRun &run);           // preflight_hypertables.cpp
 void CheckCitus(PreflightRun &run);                 // preflight_citus.cpp
 

@@ -89,6 +89,7 @@ ExecuteSchema(const std::string &sql) {
         ExecuteStatement(statement.text);
         report.statements++;
     }
+    pg::Execute("RESET default_tablespace"); // the dump sets it for each table
     return report;
 }
 

@@ -62,7 +62,9 @@ AddRightsFlags(const MigrationSettings &settings, std::vector<std::string> &argv
     if (!settings.privileges) {
         argv.push_back("--no-privileges");
     }
-    argv.push_back("--no-tablespaces");
+    if (!settings.tablespaces) {
+        argv.push_back("--no-tablespaces");
+    }
 }
 
 // pg_dump reads no server that is newer than itself; pg_restore is to know what that pg_dump wrote.

@@ -17,6 +17,8 @@ CREATE ROLE team; COMMENT ON ROLE team IS 'the "team''s" \ role';
 CREATE ROLE "Odd ""Role' \ %s" LOGIN CREATEDB CONNECTION LIMIT 7 VALID UNTIL '2030-01-01 12:00+02'
     PASSWORD 'secret2' IN ROLE team;
 CREATE ROLE boss SUPERUSER REPLICATION BYPASSRLS CREATEROLE NOINHERIT VALID UNTIL 'infinity';
+SET password_encryption = 'md5';
+CREATE ROLE old_hash LOGIN PASSWORD 'secret3';
 CREATE ROLE member LOGIN IN ROLE "Odd ""Role' \ %s"; GRANT team TO member WITH ADMIN OPTION;
 GRANT pg_monitor TO member;
 CREATE ROLE existing LOGIN IN ROLE team; ALTER ROLE existing SET work_mem = '5MB';
@@ -37,7 +39,7 @@ $pair->start(plugin => 'pgoutput', source => $pair->conninfo(user => 'migrator')
 $pair->wait_stage('roles');
 $pair->wait_state('paused');
 
-my $names   = "('team', 'Odd \"Role'' \\ %s', 'boss', 'member', 'migrator', '$long')";
+my $names   = "('team', 'Odd \"Role'' \\ %s', 'boss', 'member', 'migrator', 'old_hash', '$long')";
 my %queries = (
     'attributes' =>
         "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin,
@@ -68,9 +70,9 @@ like($notes, qr/alloydbsuperuser.*azure_pg_admin.*cloudsqladmin.*rds_superuser.*
     'those left out are listed');
 like($notes, qr/"rds_superuser" does not exist on the target: GRANT "rds_superuser" TO "member";/,
     'a membership that cannot be is reported');
-like($notes, qr/password.*"Odd ""Role' \\ %s", "member", "migrator"/,
+like($notes, qr/password.*"Odd ""Role' \\ %s", "member", "migrator", "old_hash"/,
     'roles that need a password are listed');
-unlike($notes, qr/secret1|secret2|hush/, 'no secret is in the notes');
+unlike($notes, qr/secret[123]|hush|SCRAM|md5/, 'no secret is in the notes');
 unlike($notes, qr/"existing"/,           'the existing role is not among them');
 
 # As the members see it.

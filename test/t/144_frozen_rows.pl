@@ -40,4 +40,30 @@ SKIP: {
 $pair->resume([]);
 $pair->wait_stage('streaming');
 $pair->finish('wal_level = minimal');
+
+# Tables that are there are emptied beforehand; of those in one part rows are frozen as well, unless a
+# foreign key points at them.
+my $refill = $pair->database('refill');
+my @filled = ('CREATE TABLE %s (id int PRIMARY KEY, v text, parent int REFERENCES referenced)',
+    "INSERT INTO %s SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 12000) g");
+for my $table (qw(referenced lonely)) {
+    for my $sql (map { sprintf $_, $table } @filled) {
+        $refill->source_sql($sql);
+        $refill->target_sql($sql);
+    }
+}
+$refill->target_sql("DELETE FROM lonely; UPDATE referenced SET v = 'old'");
+$refill->start(on_existing => 'truncate', pause_after => ['data']);
+$refill->wait_stage('data');
+SKIP: {
+    my ($rc) = $pair->target->psql($refill->dbname, 'CREATE EXTENSION pg_visibility SCHEMA pg_catalog');
+    skip 'pg_visibility is not installed', 1 if $rc != 0;
+    is( $refill->target_sql("SELECT string_agg((SELECT all_frozen > 0 FROM pg_visibility_map_summary(t))::text, ' ')
+            FROM unnest('{referenced,lonely}'::text[]) t"),
+        'false true', 'a table that was there gets frozen rows, unless a foreign key points at it');
+    $refill->target_sql('DROP EXTENSION pg_visibility');
+}
+$refill->resume([]);
+$refill->wait_stage('streaming');
+$refill->finish('on_existing => truncate');
 done_testing();

@@ -1,0 +1,160 @@
+# What the copy stages do in single cases, in one migration: C12 a table of generated columns only,
+# typed tables, N02 a schema named like a qualified name, N04 columns named like names of ours, N09
+# tablespaces on request, and how far indexes and materialized views are.  Then changes that do not
+# fit: N03 a narrower type, N02 a schema renamed in a transaction.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Test;
+use Test::More;
+
+my $pair = LiveMigrate::Test->new;
+my ($source, $target) = ($pair->source, $pair->target);
+my @columns = ('livemigrate', 'migration', 't', 'r', 'n', 'k', 'row', 'rows', 'part', 'old', 'new', 'gone',
+    'key', 'keys', 'position', 'ordinality', 'unnest', 'source', 'target', 'excluded', '$1', '?column?');
+my $columns = join ', ', map {"\"$_\" int DEFAULT 1"} @columns;
+
+my $make_tablespace = "SET allow_in_place_tablespaces = on; CREATE TABLESPACE \"Fast disk\" LOCATION ''";
+$pair->source_sql($make_tablespace);
+$pair->source_sql(<<"SQL");
+CREATE TABLE generated_only (g int GENERATED ALWAYS AS (1 + 1) STORED, h text GENERATED ALWAYS AS ('x') STORED);
+ALTER TABLE generated_only REPLICA IDENTITY FULL;
+INSERT INTO generated_only SELECT FROM generate_series(1, 10);
+CREATE TYPE shape AS (id int, v text);
+CREATE TABLE typed OF shape (PRIMARY KEY (id), v DEFAULT 'none');
+INSERT INTO typed SELECT g, md5(g::text) FROM generate_series(1, 100) g;
+CREATE SCHEMA "public2.public"; CREATE SCHEMA public2;
+CREATE TABLE "public2.public".t (id int PRIMARY KEY, v text DEFAULT 'schema with a dot');
+CREATE TABLE public2."public.t" (id int PRIMARY KEY, v text DEFAULT 'table with a dot');
+INSERT INTO "public2.public".t SELECT generate_series(1, 10);
+INSERT INTO public2."public.t" SELECT generate_series(1, 20);
+CREATE TABLE internal_key (id int PRIMARY KEY, $columns);
+CREATE TABLE internal_full (id int, $columns); ALTER TABLE internal_full REPLICA IDENTITY FULL;
+INSERT INTO internal_key SELECT generate_series(1, 100);
+INSERT INTO internal_full SELECT generate_series(1, 100);
+CREATE FUNCTION waits(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN
+    IF \$1 = 15000 THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(181); END IF;
+    RETURN \$1;
+END \$\$;
+CREATE TABLE indexed (id int PRIMARY KEY USING INDEX TABLESPACE "Fast disk", v text);
+INSERT INTO indexed SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
+CREATE INDEX expression ON indexed (waits(id));
+CREATE TABLE elsewhere (id int PRIMARY KEY, v text) TABLESPACE "Fast disk";
+CREATE INDEX elsewhere_v ON elsewhere (v) TABLESPACE "Fast disk";
+CREATE MATERIALIZED VIEW z_base TABLESPACE "Fast disk" AS SELECT count(*) AS n FROM typed;
+CREATE MATERIALIZED VIEW a_top AS SELECT n FROM z_base;
+CREATE MATERIALIZED VIEW failing AS SELECT 1 / (n - 105) AS v FROM z_base;
+SQL
+
+# --- N09
+my $check = "FROM livemigrate.migration_check('" . $pair->conninfo =~ s/'/''/gr . "', options => ";
+is($pair->target_sql("SELECT severity $check'{}') WHERE check_id = 'tablespaces'"),
+    'notice', 'N09 tablespaces are left out unless asked for, and that is said');
+like(
+    $pair->target_sql("SELECT concat_ws(' ', severity, message, fix) $check'{\"tablespaces\": true}')
+        WHERE check_id = 'tablespaces'"),
+    qr/^error tablespace "Fast disk" of the source does not exist on the target CREATE TABLESPACE "Fast disk" LOCATION '/,
+    'N09 asked for, the target must have them');
+$pair->target_sql($make_tablespace);
+is($pair->target_sql("SELECT severity $check'{\"tablespaces\": true}') WHERE check_id = 'tablespaces'"),
+    'ok', 'N09 and then has');
+
+# --- an index says how far it is
+my $gate = $pair->session($target, 'SELECT pg_advisory_lock(181)');
+$pair->start(options => { tablespaces => \1 });
+my $progress = q{SELECT blocks_done > 0 AND blocks_done < blocks_total AND tuples_done IS NOT NULL
+    FROM livemigrate.index_progress WHERE object_name = 'expression' AND state = 'running'};
+ok($pair->poll(sub { $pair->target_sql($progress) eq 't' }), 'index_progress says how far an index is') or
+    diag $pair->target_sql('SELECT * FROM livemigrate.index_progress');
+like($pair->target_sql('SELECT string_agg(l, chr(10)) FROM livemigrate.dashboard() l'),
+    qr/expression.*\d+ ?%/, 'and the dashboard as well');
+is($pair->target_sql('SELECT count(*) FROM livemigrate.index_progress WHERE blocks_total > 0'),
+    '1', 'others do not');
+$pair->end_session($gate);
+$pair->wait_stage('streaming');
+my $places = q{SELECT string_agg(relname || ' ' || spcname, ', ' ORDER BY relname) FROM pg_class c
+    JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE spcname = 'Fast disk'};
+is($pair->target_sql($places), $pair->source_sql($places), 'N09 all is in its tablespace');
+is($pair->target_sql($places), join(', ', map {"$_ Fast disk"}
+        qw(elsewhere elsewhere_v indexed_pkey z_base)), 'N09 and nothing else');
+
+my $set = join ', ', map {"\"$_\" = id"} @columns;
+$pair->source_sql(<<"SQL");
+INSERT INTO generated_only DEFAULT VALUES;
+UPDATE typed SET v = 'new' WHERE id <= 10; DELETE FROM typed WHERE id = 50; INSERT INTO typed SELECT generate_series(201, 206);
+INSERT INTO "public2.public".t VALUES (11); UPDATE public2."public.t" SET v = 'new' WHERE id = 1;
+UPDATE internal_key SET $set WHERE id % 2 = 0; UPDATE internal_full SET $set WHERE id % 2 = 0;
+DELETE FROM internal_key WHERE id < 10; DELETE FROM internal_full WHERE id < 10;
+INSERT INTO internal_key VALUES (1000); INSERT INTO internal_full VALUES (1000);
+SQL
+
+# --- materialized views are work that is seen
+my $reader = $pair->lock_table($target, 'z_base', 'ACCESS SHARE');
+$pair->set_endpos;
+$pair->wait_blocked($target);
+my $views = q{SELECT string_agg(concat_ws(' ', table_name, state, started_at IS NOT NULL, finished_at IS NOT NULL), ', '
+    ORDER BY started_at, table_name) FROM livemigrate.index_progress WHERE kind = 'materialized view'};
+is($pair->target_sql($views), 'z_base running t f, a_top pending f f, failing pending f f',
+    'index_progress has the materialized views');
+like($pair->status_row->{message}, qr/refreshing materialized view "public"\."z_base" \(1 of 3\)/,
+    'the status says which of how many');
+like($pair->target_sql('SELECT string_agg(l, chr(10)) FROM livemigrate.dashboard() l'),
+    qr/z_base.*materialized view/, 'the dashboard has it');
+$pair->end_session($reader);
+$pair->wait_stage('done');
+is($pair->target_sql($views), 'z_base done t t, a_top done t t, failing skipped t t',
+    'in the order of their dependencies; one that fails leaves the others alone');
+is($pair->target_sql('SELECT n FROM a_top'), '105', 'with the right rows');
+like($pair->target_sql("SELECT error FROM livemigrate.index_progress WHERE table_name = 'failing'"),
+    qr/division by zero/, 'and tells why');
+like($pair->target_sql('SELECT livemigrate.migration_report()'), qr/materialized view/,
+    'the report has them');
+$pair->assert_equal_tables('C12, N02, N04 equal tables');
+is($pair->target_sql('SELECT * FROM livemigrate.compare_data() WHERE NOT equal'),
+    '', 'compare_data says so, too');
+is($pair->target_sql("SELECT reloftype::regtype FROM pg_class WHERE relname = 'typed'"),
+    'shape', 'a typed table stays one');
+$pair->cleanup;
+
+# --- N03: a value that the target's narrower type cannot hold
+my $narrow = $pair->database('narrow');
+$narrow->source_sql('CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)');
+$narrow->start(pause_after => ['schema']);
+$narrow->wait_stage('schema');
+$narrow->wait_state('paused');
+$narrow->target_sql('ALTER TABLE t ALTER v TYPE smallint');
+$narrow->resume([]);
+$narrow->wait_stage('streaming');
+$narrow->source_sql('INSERT INTO t VALUES (2, 2); INSERT INTO t VALUES (3, 70000)');
+$narrow->wait_state('failed');
+like(join(' ', @{ $narrow->status_row }{qw(message last_error)}), qr/70000.*smallint|smallint.*70000/,
+    'N03 the number and the type are named');
+is($narrow->target_sql("SELECT table_name FROM livemigrate.conflicts WHERE migration = 'narrow'"),
+    't', 'N03 so is the table');
+is($narrow->target_sql('SELECT count(*) FROM t'), '2', 'N03 what is before it was applied');
+$narrow->target_sql('ALTER TABLE t ALTER v TYPE int');
+$narrow->resume;
+$narrow->wait_stage('streaming');
+$narrow->finish('N03 with the type as it was');
+
+# --- N02: changes go by the names that their tables had at that point
+my $renamed = $pair->database('renamed');
+$renamed->source_sql('CREATE SCHEMA before; CREATE TABLE before.t (id int PRIMARY KEY)');
+$renamed->start;
+$renamed->wait_stage('streaming');
+$renamed->source_sql('BEGIN; INSERT INTO before.t VALUES (1); ALTER SCHEMA before RENAME TO behind;
+    INSERT INTO behind.t VALUES (2); COMMIT');
+$renamed->wait_state('failed');
+like($renamed->status_row->{message}, qr/"?behind"?\."?t/, 'N02 the new name is missed');
+is($renamed->target_sql('SELECT count(*) FROM before.t'), '0', 'N02 nothing of the transaction is there');
+$renamed->target_sql('CREATE SCHEMA behind; CREATE TABLE behind.t (id int PRIMARY KEY)');
+$renamed->resume;
+$renamed->wait_stage('streaming');
+ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM behind.t') eq '1' }),
+    'N02 once it is there, each change is where its table was');
+is($renamed->target_sql('SELECT id FROM before.t'), '1', 'N02 the one before the rename, too');
+$renamed->abort;
+
+done_testing();
