@@ -80,7 +80,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     const SqlResult result =
         Query("SELECT options->>'apply_jobs', options->>'existing_slot', options->>'publication', "
               "options->>'database_settings', options->>'unlogged', "
-              "options->>'allow_downgrade', options->>'tablespaces' "
+              "options->>'allow_downgrade', options, options->>'tablespaces' "
               "FROM livemigrate.migration WHERE id = $1::int",
               {std::to_string(id)});
     const Row &row = result.rows.at(0);
@@ -92,7 +92,7 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     settings.database_settings = Text(row, 3) == "true";
     settings.unlogged = Text(row, 4) != "false";
     settings.allow_downgrade = Text(row, 5) == "true";
-    settings.tablespaces = Text(row, 6) == "true";
+    settings.tablespaces = Text(row, 7) == "true";
     const SqlResult accepted = Query(
         "SELECT e FROM livemigrate.migration m, "
         "pg_catalog.jsonb_array_elements_text(m.options->'insert_only_tables') WITH ORDINALITY "
