@@ -11,7 +11,8 @@ GRANT EXECUTE ON FUNCTION livemigrate.migration_status(name), livemigrate.live_w
                           livemigrate.live_rates(int) TO monitor;
 GRANT SELECT (id, name, stage, stage_ended, state, message, hint, plugin, slot_name, snapshot_lsn,
               source_lsn, received_lsn, flushed_lsn, origin_name, endpos, transactions_applied,
-              changes_applied, changes_skipped, started_at, stage_started_at, attempts, last_error,
+              changes_applied, changes_skipped, started_at, stage_started_at, attempts,
+              next_attempt_at, last_error,
               dsm_handle, cleaned_up_at, options,
               tables_total, tables_done, bytes_total, bytes_done, rows_done, indexes_total,
               indexes_done)

@@ -91,7 +91,7 @@ INSERT INTO internal_key VALUES (1000); INSERT INTO internal_full VALUES (1000);
 SQL
 
 # --- materialized views are work that is seen
-my $reader = $pair->session($target, 'BEGIN; SELECT * FROM z_base');
+my $reader = $pair->session($target, 'BEGIN; COMMENT ON MATERIALIZED VIEW z_base IS NULL');
 $pair->set_endpos;
 $pair->wait_blocked($target);
 my $views = q{SELECT string_agg(concat_ws(' ', table_name, state, started_at IS NOT NULL, finished_at IS NOT NULL), ', '

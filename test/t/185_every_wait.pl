@@ -110,7 +110,7 @@ $row = says($first, 'a lock on a sequence',
     qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
 run_hint($first, 'a lock on a sequence', $target, $row);
 $row = says($first, 'a lock on a materialized view',
-    qr/^refreshing materialized view "public"\."mv"; coordinator, process \d+, waits for a lock that process \d+ $since holds/,
+    qr/^refreshing materialized view "public"\."mv" \(1 of 1\); coordinator, process \d+, waits for a lock that process \d+ $since holds/,
     qr/^SELECT pg_terminate_backend\(\d+\);/);
 run_hint($first, 'a lock on a materialized view', $target, $row);
 $first->wait_stage('done');
