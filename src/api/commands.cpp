@@ -144,6 +144,7 @@ TryAgain(const Migration &migration) {
     if (const auto segment = control::SharedSegment::Attach(migration.dsm_handle, migration.id)) {
         segment->state().try_again.store(1);
     }
+    control::TryPartsNow(migration.id);
     control::RecordEvent(migration.id, "info", migration.stage, "tried again at once", ByCaller());
 }
 

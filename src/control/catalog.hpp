@@ -155,6 +155,8 @@ uint64_t FinishParts(const std::vector<FinishedPart> &finished);
 // again after a while, unless livemigrate.copy_attempts are used up; otherwise not before
 // ForgetPartErrors, so that the other tables are completed first.
 void KeepPartError(const CopyTask &task, const Error &error);
+// Parts that wait for their next attempt wait no longer.
+void TryPartsNow(int32_t id);
 void ForgetPartErrors(int32_t id);
 std::optional<Error> FirstPartError(int32_t id); // of those that are not tried again
 // The part that is tried again next.

@@ -131,6 +131,14 @@ KeepPartError(const CopyTask &task, const Error &error) {
                     (detail.empty() ? "" : "\n" + detail));
 }
 
+void
+TryPartsNow(int32_t id) {
+    Query("UPDATE livemigrate.copy_part SET next_attempt_at = pg_catalog.clock_timestamp() "
+          "WHERE migration = $1::int AND state = 'pending' "
+          "AND next_attempt_at > pg_catalog.clock_timestamp()",
+          {std::to_string(id)});
+}
+
 // A crash is told from a shutdown by the server's statistics, which only a crash resets.
 int64_t
 BlameClaims(int32_t id, std::optional<int> worker) {

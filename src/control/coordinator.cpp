@@ -389,6 +389,7 @@ Coordinator::Tick(const std::string &message) {
         PollSource();
     }
     MeasureRates();
+    CheckSnapshot(); // first: without it workers fail in many ways
     pool_.Supervise();
     if (state_.try_again.exchange(0) != 0) {
         pool_.TryAgain();
@@ -396,7 +397,6 @@ Coordinator::Tick(const std::string &message) {
     if (receiver_wanted_) {
         pool_.Ensure(WorkerKind::kReceiver, 1);
     }
-    CheckSnapshot();
     if (trouble() != nullptr) {
         ShowTrouble();
     } else {

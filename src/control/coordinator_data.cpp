@@ -189,7 +189,7 @@ Coordinator::EmptyExisting(const std::vector<CopyTable> &tables) {
     // As while changes are applied: what triggers do is among the rows that come.
     const pg::LocalSettings settings({{"session_replication_role", "replica"}});
     if (!existing.empty()) {
-        const std::vector<Oid> along = pg::TruncatedAlong(existing, pg::Unlogged::kStay);
+        const std::vector<Oid> along = pg::TruncatedAlong(existing, {});
         existing.insert(existing.end(), along.begin(), along.end());
         pg::TruncateTables(existing);
     }

@@ -147,8 +147,10 @@ Coordinator::AcquireNewSnapshot() {
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     CheckSlotIsThere(stream);
-    const std::string slot =
-        SlotName(migration_.settings.name).substr(0, 40) + "_s" + std::to_string(MyProcPid);
+    // One that was being made when its connection was lost may still come about.
+    static int made_here = 0;
+    const std::string slot = SlotName(migration_.settings.name).substr(0, 40) + "_s" +
+                             std::to_string(MyProcPid) + "_" + std::to_string(++made_here);
     const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
         KeepReceiving();
         const SourceBlockers blockers = FindBlockers(monitor);

@@ -181,14 +181,26 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
                                          : holders.pid != 0  ? holders.pid
                                                              : -1);
     };
-    TellOfStaleSnapshot(context, [&] { stage::LockSourceTables(source, tables, show_holders); });
+    try {
+        TellOfStaleSnapshot(context,
+                            [&] { stage::LockSourceTables(source, tables, show_holders); });
+    } catch (const Error &) {
+        context.slot.source_holder.store(0);
+        throw;
+    }
     context.slot.source_holder.store(0);
 }
 
-// Whether the error would meet all other tables, too.
-bool
-ConcernsAll(const WorkerContext &context, const Error &error) {
-    return error.sqlstate() == sqlstate::kDiskFull || context.state.snapshot_is_stale.load() != 0;
+// Throws if the error would meet all other tables, too; a stale snapshot, whatever it looked like.
+void
+ThrowIfItConcernsAll(const WorkerContext &context, const Error &error) {
+    if (context.state.snapshot_is_stale.load() != 0) {
+        throw Error(sqlstate::kObjectInUse, "the source's snapshot is of no use any more")
+            .Detail(error.message());
+    }
+    if (error.sqlstate() == sqlstate::kDiskFull) {
+        throw error;
+    }
 }
 
 stage::ColumnsOfTables
@@ -221,10 +233,9 @@ CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &
             CopyLargeObjectRange(context, source, task);
         }
     } catch (const Error &error) {
-        if (ConcernsAll(context, error)) {
-            throw;
-        }
+        ThrowIfItConcernsAll(context, error);
         source = OpenSource(context);
+        CheckNames(context, source, {task}); // a table that is another one now fails in many ways
         pg::Transaction transaction;
         KeepPartError(task, error);
         transaction.Commit();
@@ -247,9 +258,7 @@ CopyTogether(WorkerContext &context, source::Connection &source,
         CommitParts(context, transaction, finished);
         return true;
     } catch (const Error &error) {
-        if (ConcernsAll(context, error)) {
-            throw;
-        }
+        ThrowIfItConcernsAll(context, error);
         source = OpenSource(context);
         return false;
     }

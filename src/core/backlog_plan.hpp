@@ -22,6 +22,7 @@ struct BacklogState {
     Lsn restart_lsn;    // the slot's
     Lsn received;       // everything that commits before it is here
     Lsn source_flushed; // how far the source's WAL goes
+    Lsn confirmed;      // the slot's: nothing before it is given out again
 };
 
 class BacklogPlan {

@@ -35,6 +35,7 @@ inline constexpr std::string_view kUndefinedObject = "42704";
 inline constexpr std::string_view kDuplicateObject = "42710";
 inline constexpr std::string_view kWrongObjectType = "42809";
 inline constexpr std::string_view kDiskFull = "53100";
+inline constexpr std::string_view kOutOfMemory = "53200";
 inline constexpr std::string_view kConfigurationLimitExceeded = "53400";
 inline constexpr std::string_view kProgramLimitExceeded = "54000";
 inline constexpr std::string_view kObjectNotInPrerequisiteState = "55000";

@@ -4,7 +4,9 @@
 
 #include "pg/prelude.hpp"
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::pg {
@@ -16,14 +18,14 @@ namespace livemigrate::pg {
 // transaction.
 void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = false);
 
-enum class Unlogged : uint8_t { kStay, kGo };
-
 // The tables that foreign keys of the target lead from to those, and that must therefore be in
 // their TRUNCATE, though a stream that has it does not name them: partitioned tables, of which it
-// has the partitions, and tables whose rows are not in it, which are empty, or unlogged. The source
-// has the same foreign keys, so whoever truncated there has truncated these. Nothing if another
-// table than such would have to come along. REQUIRES: an open transaction.
-std::vector<Oid> TruncatedAlong(const std::vector<Oid> &tables, Unlogged unlogged);
+// has the partitions, and tables whose rows are not in it: empty ones, and of `not_streamed`
+// (schema and name) the unlogged. The source has the same foreign keys, so whoever truncated there
+// has truncated these. Nothing if another table than such would have to come along. REQUIRES: an
+// open transaction.
+std::vector<Oid> TruncatedAlong(const std::vector<Oid> &tables,
+                                const std::set<std::pair<std::string, std::string>> &not_streamed);
 
 // DELETE of the rows that an SQL expression holds for, all if it is empty, in replica role.
 // REQUIRES: an open transaction.

@@ -16,14 +16,15 @@ SlotChanges::AreOffered(int server_version) {
 
 BacklogState
 SlotChanges::Where() {
-    const pg::SqlResult result =
-        connection_.Query("SELECT restart_lsn, pg_catalog.pg_current_wal_flush_lsn()"
-                          " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-                          QuoteLiteral(options_.slot));
+    const pg::SqlResult result = connection_.Query(
+        "SELECT restart_lsn, pg_catalog.pg_current_wal_flush_lsn(), confirmed_flush_lsn"
+        " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+        QuoteLiteral(options_.slot));
     BacklogState state;
     if (!result.rows.empty()) {
         state.restart_lsn = pg::Position(result.rows[0], 0);
         state.source_flushed = pg::Position(result.rows[0], 1);
+        state.confirmed = pg::Position(result.rows[0], 2);
     }
     return state;
 }

@@ -26,7 +26,7 @@ class SlotChanges {
     // PostgreSQL 11 is the first that can move a slot by a function.
     static bool AreOffered(int server_version);
 
-    // The slot's restart_lsn and the source's end of WAL. `received` is left alone.
+    // The slot's positions and the source's end of WAL. `received` is left alone.
     BacklogState Where();
 
     // Nothing before `position` is asked for again. Does nothing for a position the slot is beyond.

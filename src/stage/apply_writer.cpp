@@ -266,7 +266,7 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
                 tables.push_back(target.relid());
             }
         }
-        const std::vector<Oid> along = pg::TruncatedAlong(tables, pg::Unlogged::kGo);
+        const std::vector<Oid> along = pg::TruncatedAlong(tables, not_streamed_);
         tables.insert(tables.end(), along.begin(), along.end());
         pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {

@@ -21,6 +21,7 @@
 extern "C" {
 #include "parser/parse_relation.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 }
 
 namespace livemigrate::stage {
@@ -226,6 +227,12 @@ CanBeTruncatedAlone(Oid relid) {
                .Scalar() == "t";
 }
 
+// As TRUNCATE locks it. Nobody who reads the table is waited for.
+bool
+IsLockedAtOnce(Oid relid) {
+    return pg::Call([&] { return ConditionalLockRelationOid(relid, AccessExclusiveLock); });
+}
+
 // For a table that is more than one heap: whose rows lie in chunks, shards or partitions.
 void
 EmptyWholeTable(Oid relid, const std::string &table) {
@@ -300,9 +307,10 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         EmptyWholeTable(relid, QualifiedName(task.schema, task.name));
     }
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
-    const bool freeze = emptying != Freeze::kNo && relid == named && one_heap &&
-                        (task.bytes >= kWorthFreezing || !HasNoPages(relid)) &&
-                        (emptying == Freeze::kOurs || CanBeTruncatedAlone(relid));
+    const bool freeze =
+        emptying != Freeze::kNo && relid == named && one_heap &&
+        (emptying == Freeze::kOurs || (CanBeTruncatedAlone(relid) && IsLockedAtOnce(relid))) &&
+        (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
         pg::TruncateTables({relid});
     }

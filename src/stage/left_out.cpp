@@ -209,6 +209,9 @@ LeftOut::Of(const Node *node) {
     switch (nodeTag(node)) {
     case T_CreatePolicyStmt: {
         const auto *create = reinterpret_cast<const CreatePolicyStmt *>(node);
+        if (!create->permissive) {
+            return {}; // without it more rows could be seen: rather stop than leave it out
+        }
         Reason reason = OfCreation(
             "policy " + QuoteIdentifier(create->policy_name) + " of " + NameOf(create->table),
             KeyOf("policy", create->table, create->policy_name), create->qual, create->with_check);
@@ -217,10 +220,12 @@ LeftOut::Of(const Node *node) {
     }
     case T_RuleStmt: {
         const auto *create = reinterpret_cast<const RuleStmt *>(node);
-        return OfCreation("rule " + QuoteIdentifier(create->rulename) + " of " +
-                              NameOf(create->relation),
-                          KeyOf("rule", create->relation, create->rulename), create->whereClause,
-                          AsNode(create->actions));
+        Reason reason = OfCreation("rule " + QuoteIdentifier(create->rulename) + " of " +
+                                       NameOf(create->relation),
+                                   KeyOf("rule", create->relation, create->rulename),
+                                   create->whereClause, AsNode(create->actions));
+        reason.is_warning = !reason.text.empty() && create->instead;
+        return reason;
     }
     case T_CreateFunctionStmt: {
         const auto *create = reinterpret_cast<const CreateFunctionStmt *>(node);

@@ -16,6 +16,7 @@
 #include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
 #include "stage/receive_backlog.hpp"
+#include "stage/receive_slot.hpp"
 #include "stage/receive_types.hpp"
 
 #include <algorithm>
@@ -57,57 +58,6 @@ constexpr int kMessagesPerTurn = 4096;
 void
 ServeInterrupts() {
     pg::CheckInterrupts();
-}
-
-struct SlotState {
-    std::string plugin;
-    Lsn confirmed_flush;
-};
-
-SlotState
-CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
-    const bool has_wal_status = connection.server_version() >= 130000;
-    const pg::SqlResult result = connection.Query(
-        std::string("SELECT plugin, confirmed_flush_lsn, database = pg_catalog.current_database(), "
-                    "active_pid, ") +
-        (has_wal_status ? "wal_status" : "'reserved'") +
-        " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + QuoteLiteral(settings.slot));
-    if (result.rows.empty()) {
-        throw Error(sqlstate::kUndefinedObject,
-                    "replication slot \"" + settings.slot + "\" is gone from the source")
-            .Detail("Changes made since then cannot be had any more.")
-            .Hint("Start over: SELECT livemigrate.migration_abort();");
-    }
-    const pg::SqlRow &row = result.rows[0];
-    if (pg::Text(row, 4) == "lost") {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "replication slot \"" + settings.slot + "\" has lost changes")
-            .Detail("The source removed WAL that the slot needed (max_slot_wal_keep_size).")
-            .Hint("Start over: SELECT livemigrate.migration_abort();");
-    }
-    if (row[3]) {
-        throw Error(sqlstate::kObjectInUse, "replication slot \"" + settings.slot +
-                                                "\" is in use on the source by process " +
-                                                pg::Text(row, 3));
-    }
-    if (pg::Text(row, 0) != PluginName(settings.plugin) || !pg::Flag(row, 2)) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "replication slot \"" + settings.slot +
-                        "\" is not the one this migration was started with")
-            .Detail("Its plugin is " + pg::Text(row, 0) + ".");
-    }
-    return {pg::Text(row, 0), pg::Position(row, 1)};
-}
-
-[[noreturn]] void
-ThrowLostChanges(Lsn received, const std::string &where, Lsn end) {
-    throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                "the source no longer has changes that came from it")
-        .Detail("Changes up to " + received.ToString() + " were received, but " + where + " at " +
-                end.ToString() +
-                ": it was failed over to a standby that lacked them, or restored. The target may "
-                "have applied some.")
-        .Hint("Start over: SELECT livemigrate.migration_abort();");
 }
 
 // One connection's life: messages in, feedback out.
@@ -243,17 +193,20 @@ class Receiver : private BacklogSink {
 
     void
     Take(Lsn lsn, std::string_view payload) override {
-        Append(lsn, payload);
-        if (!writer_->in_transaction()) {
-            received_ = std::max(received_, writer_->last_end_lsn());
-        }
+        Write([&] { TakeData(lsn, payload); });
     }
 
     void
     ShowTaken() override {
-        writer_->Flush();
-        SyncIfDue();
+        Write([&] {
+            writer_->Flush();
+            SyncIfDue();
+        });
         PublishWritten();
+        pg::CheckInterrupts();
+        if (Clock::now() - last_look_ >= kRoomInterval) {
+            WaitForRoom();
+        }
     }
 
     Lsn
@@ -262,11 +215,40 @@ class Receiver : private BacklogSink {
             throw Error(sqlstate::kProtocolViolation,
                         "the source ended its answer inside a transaction");
         }
-        writer_->AppendPosition(end);
+        Write([&] { writer_->AppendPosition(end); });
         received_ = std::max(received_, writer_->last_end_lsn());
-        Sync();
+        Write([&] { Sync(); });
         PublishWritten();
         return confirmed();
+    }
+
+    // A write that is refused for want of space changes nothing and is made again; what comes is
+    // left in the socket meanwhile.
+    template <typename F>
+    void
+    Write(const F &write) {
+        for (;;) {
+            try {
+                return write();
+            } catch (const Error &error) {
+                if (error.sqlstate() != sqlstate::kDiskFull || writer_->unusable()) {
+                    throw;
+                }
+            }
+            SetHold(SpoolHold::kDiskFull);
+            pg::SleepOnLatch(kDiskFullPause);
+        }
+    }
+
+    void
+    WaitForRoom() {
+        for (LookForRoom(); room_.bytes == 0; LookForRoom()) {
+            SetHold(room_.hold);
+            pg::Wait({.timeout = kHoldPause});
+            Write([&] { SyncIfDue(); });
+            PublishWritten();
+        }
+        SetHold(room_.hold);
     }
 
     Lsn
@@ -371,6 +353,14 @@ class Receiver : private BacklogSink {
     }
 
     void
+    TakeData(Lsn lsn, std::string_view payload) {
+        Append(lsn, payload);
+        if (!writer_->in_transaction()) {
+            received_ = std::max(received_, writer_->last_end_lsn());
+        }
+    }
+
+    void
     Append(Lsn lsn, std::string_view payload) {
         try {
             CheckMessage(settings_.plugin, payload, writer_->in_chunk());
@@ -387,7 +377,7 @@ class Receiver : private BacklogSink {
     Take(const ReplicationMessage &message) {
         if (const auto *data = std::get_if<XLogData>(&message)) {
             last_send_time_ = data->send_time;
-            Take(data->start_lsn, data->payload);
+            TakeData(data->start_lsn, data->payload);
             return;
         }
         const auto &keepalive = std::get<Keepalive>(message);

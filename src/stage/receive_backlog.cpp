@@ -8,8 +8,11 @@
 #include "pg/guc.hpp"
 #include "pg/wait.hpp"
 #include "source/slot_changes.hpp"
+#include "stage/receive_slot.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <string>
 
 namespace livemigrate::stage {
@@ -20,13 +23,33 @@ namespace {
 constexpr size_t kShownBytes = 256 << 10;
 constexpr std::chrono::milliseconds kShownInterval{1000};
 
-// A source that may not or cannot answer in this way can still stream.
+// What the source says when it may not or cannot answer in this way; it can still stream. To
+// gather an answer takes memory, and disk space of the source, that streaming does not take.
 bool
 IsRefusal(const Error &error) {
-    const std::string &state = error.sqlstate();
-    return state == sqlstate::kInsufficientPrivilege ||
-           state == sqlstate::kConfigurationLimitExceeded ||
-           state == sqlstate::kFeatureNotSupported;
+    static constexpr std::string_view kStates[] = {
+        sqlstate::kInsufficientPrivilege, sqlstate::kConfigurationLimitExceeded,
+        sqlstate::kFeatureNotSupported,   sqlstate::kDiskFull,
+        sqlstate::kOutOfMemory,           sqlstate::kProgramLimitExceeded,
+        sqlstate::kInternalError};
+    return std::find(std::begin(kStates), std::end(kStates), error.sqlstate()) != std::end(kStates);
+}
+
+struct Refusal {
+    Error error;
+};
+
+template <typename F>
+auto
+AskSource(const F &ask) {
+    try {
+        return ask();
+    } catch (const Error &error) {
+        if (IsRefusal(error)) {
+            throw Refusal{error};
+        }
+        throw;
+    }
 }
 
 void
@@ -43,15 +66,14 @@ ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
           BacklogSink &sink) {
     uint64_t count = 0;
     size_t unshown = 0;
-    changes.Read(end);
+    AskSource([&] { changes.Read(end); });
     while (!changes.at_end()) {
-        if (const auto change = changes.TryNext()) {
+        if (const auto change = AskSource([&] { return changes.TryNext(); })) {
             sink.Take(change->lsn, change->payload);
             ++count;
             unshown += change->payload.size();
             if (unshown >= kShownBytes) {
                 sink.ShowTaken();
-                pg::CheckInterrupts();
                 unshown = 0;
             }
         } else if (!changes.at_end()) {
@@ -67,19 +89,33 @@ ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
     return count;
 }
 
+// Between two calls nobody holds the slot: whoever moves it then takes changes away.
+BacklogState
+Look(source::SlotChanges &changes, const std::string &slot, BacklogSink &sink) {
+    BacklogState state = AskSource([&] { return changes.Where(); });
+    state.received = sink.received();
+    CheckSlotIsNotAhead(slot, state.confirmed, state.received);
+    return state;
+}
+
 void
-ReadChunks(source::Connection &connection, source::SlotChanges &changes, BacklogSink &sink) {
+ReadChunks(source::Connection &connection, source::SlotChanges &changes, const std::string &slot,
+           BacklogSink &sink) {
     BacklogPlan plan(pg::BacklogChunkSize());
     for (;;) {
-        BacklogState state = changes.Where();
-        state.received = sink.received();
+        const BacklogState state = Look(changes, slot, sink);
         const std::optional<Lsn> end = plan.NextChunk(state);
         if (!end || !sink.HasRoomFor(end->value - state.received.value)) {
             return;
         }
-        changes.Advance(sink.confirmed());
+        const Lsn confirmed = sink.confirmed();
+        AskSource([&] { changes.Advance(confirmed); });
         plan.Brought(ReadChunk(connection, changes, *end, sink));
-        changes.Advance(sink.Complete(*end));
+        // Still where it was: so the chunk began there.
+        const BacklogState read = AskSource([&] { return changes.Where(); });
+        CheckSlotIsNotAhead(slot, read.confirmed, state.received);
+        const Lsn safe = sink.Complete(*end);
+        AskSource([&] { changes.Advance(safe); });
     }
 }
 
@@ -95,12 +131,9 @@ ReceiveBacklog(source::Connection &connection, const source::StreamOptions &opti
     whole.streaming = false; // the functions return transactions that have committed
     source::SlotChanges changes(connection, whole);
     try {
-        ReadChunks(connection, changes, sink);
-    } catch (const Error &error) {
-        if (!IsRefusal(error)) {
-            throw;
-        }
-        LogRefusal(error);
+        ReadChunks(connection, changes, options.slot, sink);
+    } catch (const Refusal &refusal) {
+        LogRefusal(refusal.error);
     }
 }
 

@@ -11,7 +11,7 @@ use Test::More;
 
 my $pair = LiveMigrate::Batch->new(
     dbname      => 'unused',
-    source_conf => "wal_sender_timeout = 2s\n",
+    source_conf => "wal_sender_timeout = 5s\n",
     target_conf => "deadlock_timeout = 3s\n");
 
 my $columns = join ', ', map {"c$_ int"} 1 .. 1598;
@@ -192,7 +192,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     ok( $one->poll(
             sub {
                 $one->source_sql("SELECT count(*) FROM pg_stat_replication WHERE reply_time >"
-                      . " '$begin'::timestamptz + '5s'") > 0;
+                      . " '$begin'::timestamptz + '8s'") > 0;
             }),
         "X13 $plugin: the receiver replies while apply is blocked");
     $session->query_safe('COMMIT');

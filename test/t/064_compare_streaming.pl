@@ -107,7 +107,7 @@ for my $end (qw(cancel terminate)) {
     my $session = $target->background_psql('app', on_error_stop => 0);
     my $pid = $session->query('SELECT pg_backend_pid()');
     $session->query_until(qr/begins/, "\\echo begins\n$smaller SET livemigrate.compare_holds_apply = on;"
-            . " SET livemigrate.compare_rate_limit = '2MB'; SELECT count(*) FROM livemigrate.compare_data($chosen);\n");
+            . " SET livemigrate.compare_rate_limit = '1MB'; SELECT count(*) FROM livemigrate.compare_data($chosen);\n");
     my $lock = $pair->session($target);
     for (1 .. 6000) {
         last if $lock->query_safe($compares_part) eq 't';
