@@ -210,7 +210,9 @@ Advise(const Status &status) {
         advice.message += "; not converging: the source writes " +
                           FormatByteRate(status.figures.source_rate) + " of WAL, apply does " +
                           FormatByteRate(status.figures.apply_rate);
-        advice.hint = NotConvergingHint(status);
+        if (advice.message.find("slot is in danger") == std::string::npos) { // that comes first
+            advice.hint = NotConvergingHint(status);
+        }
     } else if (status.state == State::kRetrying && status.row[34]) {
         AddNextAttempt(status, advice);
     }

@@ -177,6 +177,9 @@ class Planner {
         if (reason.is_new) {
             (reason.is_warning ? plan_.warnings : plan_.notes).push_back(reason.text);
         }
+        if (!reason.stand_in.empty()) {
+            Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", reason.stand_in));
+        }
     }
 
     void
@@ -233,14 +236,12 @@ class Planner {
         const std::string text(statement.text);
         switch (nodeTag(statement.node)) {
         case T_IndexStmt:
-            AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
-            return;
+            return AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
         case T_AlterTableStmt:
             AddAlterTable(reinterpret_cast<const AlterTableStmt *>(statement.node), statement);
             return;
         case T_AlterOwnerStmt:
-            AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
-            return;
+            return AddOwner(reinterpret_cast<const AlterOwnerStmt *>(statement.node), text);
         case T_CreateStatsStmt:
             AddStatistics(reinterpret_cast<const CreateStatsStmt *>(statement.node), text);
             return;
@@ -249,8 +250,7 @@ class Planner {
             Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
             return;
         case T_CommentStmt:
-            AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
-            return;
+            return AddComment(reinterpret_cast<const CommentStmt *>(statement.node), text);
         case T_CreateSubscriptionStmt:
             AddNamed(OBJECT_SUBSCRIPTION,
                      reinterpret_cast<const CreateSubscriptionStmt *>(statement.node)->subname,
@@ -262,13 +262,15 @@ class Planner {
                      text);
             return;
         case T_CreateEventTrigStmt:
-            AddNamed(OBJECT_EVENT_TRIGGER,
-                     reinterpret_cast<const CreateEventTrigStmt *>(statement.node)->trigname, text);
-            return;
+            return AddNamed(OBJECT_EVENT_TRIGGER,
+                            reinterpret_cast<const CreateEventTrigStmt *>(statement.node)->trigname,
+                            text);
         case T_AlterEventTrigStmt:
-            AddNamed(OBJECT_EVENT_TRIGGER,
-                     reinterpret_cast<const AlterEventTrigStmt *>(statement.node)->trigname, text);
-            return;
+            return AddNamed(OBJECT_EVENT_TRIGGER,
+                            reinterpret_cast<const AlterEventTrigStmt *>(statement.node)->trigname,
+                            text);
+        case T_VariableSetStmt:
+            return AddSetting(reinterpret_cast<const VariableSetStmt *>(statement.node), text);
         case T_CreatePublicationStmt:
             AddNamed(OBJECT_PUBLICATION,
                      reinterpret_cast<const CreatePublicationStmt *>(statement.node)->pubname,
@@ -277,9 +279,6 @@ class Planner {
         case T_AlterPublicationStmt:
             AddNamed(OBJECT_PUBLICATION,
                      reinterpret_cast<const AlterPublicationStmt *>(statement.node)->pubname, text);
-            return;
-        case T_VariableSetStmt:
-            AddSetting(reinterpret_cast<const VariableSetStmt *>(statement.node), text);
             return;
         default:
             if (!IsIgnoredSetting(statement.node)) {

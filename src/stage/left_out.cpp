@@ -200,8 +200,10 @@ LeftOut::OfCreation(const std::string &what, std::string key, const Node *first,
         return {};
     }
     keys_.insert(std::move(key));
-    return {what + " is left out: it refers to " + missing + ", which is not migrated", true,
-            false};
+    return {what + " is left out: it refers to " + missing + ", which is not migrated",
+            true,
+            false,
+            {}};
 }
 
 LeftOut::Reason
@@ -209,13 +211,16 @@ LeftOut::Of(const Node *node) {
     switch (nodeTag(node)) {
     case T_CreatePolicyStmt: {
         const auto *create = reinterpret_cast<const CreatePolicyStmt *>(node);
-        if (!create->permissive) {
-            return {}; // without it more rows could be seen: rather stop than leave it out
-        }
         Reason reason = OfCreation(
             "policy " + QuoteIdentifier(create->policy_name) + " of " + NameOf(create->table),
             KeyOf("policy", create->table, create->policy_name), create->qual, create->with_check);
         reason.is_warning = !reason.text.empty();
+        if (reason.is_warning && !create->permissive) {
+            // Without it people could see more rows: rather none, until somebody makes it anew.
+            reason.stand_in = "CREATE POLICY " + QuoteIdentifier(create->policy_name) + " ON " +
+                              NameOf(create->table) + " AS RESTRICTIVE USING (false)";
+            reason.text += "; until it is made anew, one of that name lets nobody see any row";
+        }
         return reason;
     }
     case T_RuleStmt: {
@@ -233,8 +238,10 @@ LeftOut::Of(const Node *node) {
                           nullptr);
     }
     default:
-        return {keys_.contains(SubjectOf(node)) ? "what it is about is left out" : "", false,
-                false};
+        return {keys_.contains(SubjectOf(node)) ? "what it is about is left out" : "",
+                false,
+                false,
+                {}};
     }
 }
 

@@ -21,6 +21,7 @@ class LeftOut {
         std::string text;        // empty: the statement is to be executed
         bool is_new = false;     // to be told: a creation, not what is said about such an object
         bool is_warning = false; // what is left out may keep people from rows
+        std::string stand_in;    // to be executed instead, if anything is
     };
 
     // Why a CREATE POLICY, CREATE RULE or CREATE FUNCTION with a parsed body cannot be executed;
