@@ -39,9 +39,19 @@ sub paused_while_streaming {
         'CREATE TABLE public.item (id int PRIMARY KEY, v text, w text); CREATE TABLE public.emptied (id int PRIMARY KEY)');
     $one->start(%start);
     $one->wait_stage('streaming');
+    pause_at_restart_lsn($one);
+    return $one;
+}
+
+# Where nothing would be read again: restart_lsn follows a checkpoint, or 15 seconds behind.
+sub pause_at_restart_lsn {
+    my ($one) = @_;
+    my $lag = 'SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn) < 2e6'
+      . " FROM pg_replication_slots WHERE slot_name = 'livemigrate_" . $one->name . "'";
+    $one->poll(sub { $one->source_sql('CHECKPOINT'); $one->source_sql($lag) eq 't' }) or
+      die "restart_lsn stands still\n";
     $one->pause;
     $one->wait_state('paused');
-    return $one;
 }
 
 # What does not compress, of some 1900 bytes.
@@ -124,8 +134,7 @@ for my $plugin (qw(pgoutput wal2json)) {
         });
         ok($applied, "R01 $what while a backlog is read: it arrives") or $one->diagnose($what);
         $one->assert_ledger('target', "R01 $what while a backlog is read: the ledger holds");
-        $one->pause;
-        $one->wait_state('paused');
+        pause_at_restart_lsn($one);
     }
     resume_and_finish($one, 'R01 after all of this');
 }
