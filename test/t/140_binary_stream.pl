@@ -22,7 +22,7 @@ sub form {
     my ($one) = @_;
     my $command = $one->source_sql("SELECT query FROM pg_stat_activity WHERE backend_type = 'walsender'"
           . ' AND datname = current_database()');
-    return $command =~ /binary 'true'/ ? 'binary' : $command =~ /^START_REP/ ? 'text' : "?$command";
+    return $command =~ /"binary" 'true'/ ? 'binary' : $command =~ /^START_REP/ ? 'text' : "?$command";
 }
 
 my $schema = <<'SQL';

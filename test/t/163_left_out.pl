@@ -68,7 +68,9 @@ is($pair->target_sql("SELECT (SELECT string_agg(polname, ' ') FROM pg_policy), (
             WHERE ev_class = 'logged'::regclass), (SELECT string_agg(oid::regprocedure::text, ' ') FROM pg_proc WHERE proname = 'audited'),
         (SELECT string_agg(DISTINCT description, ' ') FROM pg_description WHERE classoid IN ('pg_policy'::regclass, 'pg_rewrite'::regclass)
             OR objoid = 'audited(int)'::regprocedure)"),
-    'of_orders|0|audited(integer)|stays', 'the others are there, and comments of what is there');
+    'of_audit of_orders|0|audited(integer)|stays', 'the others are there, and comments of what is there');
+is($pair->target_sql("SELECT polpermissive, polcmd, pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'of_audit'"),
+    'f|*|false', 'in place of a restrictive policy stands one that lets nobody see a row');
 
 # --- ranges of dates, by a caller who writes them otherwise
 for my $style ('SQL, DMY', 'German', 'Postgres, DMY') {
