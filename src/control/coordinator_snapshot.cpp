@@ -13,6 +13,7 @@
 #include "pg/transaction.hpp"
 #include "pg/truncation.hpp"
 #include "stage/copy.hpp"
+#include "stage/receive_slot.hpp"
 #include "stage/source_lock.hpp"
 
 #include <algorithm>
@@ -132,10 +133,7 @@ Coordinator::CheckSlotIsThere(source::ReplicationStream &stream) {
             .Query("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
                    QuoteLiteral(migration_.slot_name))
             .rows.empty()) {
-        throw Error(sqlstate::kUndefinedObject,
-                    "replication slot \"" + migration_.slot_name + "\" is gone from the source")
-            .Detail("Changes made since then cannot be had any more.")
-            .Hint("Start over: SELECT livemigrate.migration_abort();");
+        stage::ThrowSlotIsGone(migration_.slot_name);
     }
 }
 

@@ -109,7 +109,9 @@ ReadChunks(source::Connection &connection, source::SlotChanges &changes, const s
             return;
         }
         const Lsn confirmed = sink.confirmed();
-        AskSource([&] { changes.Advance(confirmed); });
+        if (state.confirmed < confirmed) {
+            AskSource([&] { changes.Advance(confirmed); });
+        }
         plan.Brought(ReadChunk(connection, changes, *end, sink));
         // Still where it was: so the chunk began there.
         const BacklogState read = AskSource([&] { return changes.Where(); });

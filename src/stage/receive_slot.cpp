@@ -8,6 +8,14 @@
 
 namespace livemigrate::stage {
 
+void
+ThrowSlotIsGone(const std::string &slot) {
+    throw Error(sqlstate::kUndefinedObject,
+                "replication slot \"" + slot + "\" is gone from the source")
+        .Detail("Changes made since then cannot be had any more.")
+        .Hint("Start over: SELECT livemigrate.migration_abort();");
+}
+
 SlotState
 CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
     const bool has_wal_status = connection.server_version() >= 130000;
@@ -17,10 +25,7 @@ CheckSlot(source::Connection &connection, const ReceiveSettings &settings) {
         (has_wal_status ? "wal_status" : "'reserved'") +
         " FROM pg_catalog.pg_replication_slots WHERE slot_name = " + QuoteLiteral(settings.slot));
     if (result.rows.empty()) {
-        throw Error(sqlstate::kUndefinedObject,
-                    "replication slot \"" + settings.slot + "\" is gone from the source")
-            .Detail("Changes made since then cannot be had any more.")
-            .Hint("Start over: SELECT livemigrate.migration_abort();");
+        ThrowSlotIsGone(settings.slot);
     }
     const pg::SqlRow &row = result.rows[0];
     if (pg::Text(row, 4) == "lost") {

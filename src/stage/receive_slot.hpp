@@ -15,6 +15,8 @@ struct SlotState {
     Lsn confirmed_flush;
 };
 
+[[noreturn]] void ThrowSlotIsGone(const std::string &slot);
+
 // Throws 42704, 55000 or, while somebody else uses the slot, 55006.
 SlotState CheckSlot(source::Connection &connection, const ReceiveSettings &settings);
 

@@ -53,15 +53,6 @@ sub mends {
     return $row;
 }
 
-# A reload arrives some time later.
-sub set_and_wait {
-    my ($node, $name, $value) = @_;
-    $node->safe_psql('app', "ALTER SYSTEM SET $name = $value");
-    $node->reload;
-    $node->poll_query_until('app',
-        "SELECT setting <> boot_val FROM pg_settings WHERE name = '$name'");
-}
-
 # --- C22: rows so long that copying them is a question of memory, by what their pointers to the
 # long values say, also of compressed ones.
 finds('C22 without', 'copy_memory', 'ok', qr/^no table has rows so long/);
@@ -98,12 +89,12 @@ $pair->source_sql('BEGIN; DROP TABLE wide; COMMIT');
 }
 
 # --- S10, G10: memory
-set_and_wait($source, 'logical_decoding_work_mem', "'1MB'");
+$pair->set_and_wait($source, 'logical_decoding_work_mem', "'1MB'");
 mends('S10 logical_decoding_work_mem', 'decoding_memory', 'warning', qr/is 1MB: .*source's disk/);
-set_and_wait($target, 'maintenance_work_mem', "'1000GB'");
+$pair->set_and_wait($target, 'maintenance_work_mem', "'1000GB'");
 mends('G10 maintenance_work_mem', 'target_memory', 'warning',
     qr/^4 index workers may take 4000 GB .* because of maintenance_work_mem/, on => $target);
-set_and_wait($target, 'livemigrate.index_memory', "'1000GB'");
+$pair->set_and_wait($target, 'livemigrate.index_memory', "'1000GB'");
 mends('G10 index_memory', 'target_memory', 'warning', qr/because of livemigrate\.index_memory/,
     on => $target);
 
@@ -142,7 +133,7 @@ $pair->end_session($reader);
 }
 
 # --- S09: the limit, and what the copy is thought to need
-set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
+$pair->set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
 mends('S09 max_slot_wal_keep_size', 'slot_wal_limit', 'warning',
     qr/is 1GB: .*; copying \d+ \w+ takes about .* at 50 MB\/s, in which the source.* of WAL/);
 

@@ -74,14 +74,6 @@ sub started {
     return $err;
 }
 
-# A reload arrives some time later.
-sub set_and_wait {
-    my ($node, $name, $value) = @_;
-    $node->safe_psql('app', "ALTER SYSTEM SET $name = $value");
-    $node->reload;
-    $node->poll_query_until('app', "SELECT setting <> boot_val FROM pg_settings WHERE name = '$name'");
-}
-
 # --- the selection
 {
     my $none = $pair->database('none');
@@ -233,7 +225,7 @@ SQL
         }
         is_green($slots, 'publication', @with, label => 'a publication of whole tables');
     }
-    set_and_wait($source, 'max_slot_wal_keep_size', "'16MB'");
+    $pair->set_and_wait($source, 'max_slot_wal_keep_size', "'16MB'");
     $slots->source_sql('CREATE TABLE x (); DROP TABLE x; SELECT pg_switch_wal()') for 1 .. 4;
     $slots->source_sql('CHECKPOINT');
     $row = finds($slots, 'existing_slot', 'error', qr/has lost WAL that it needs$/, @with, label => 'a lost slot');
@@ -255,7 +247,7 @@ SQL
         close $file;
         chmod 0755, "$folder/$name";
     }
-    set_and_wait($target, 'livemigrate.client_bin_dir', "'$folder'");
+    $pair->set_and_wait($target, 'livemigrate.client_bin_dir', "'$folder'");
     my $row = row_of($pair, 'client_binaries') // {};
     like(join("\n", $row->{message} // '', $row->{fix} // ''),
         qr/not of PostgreSQL \d+\n-- on the target's machine: apt-get install postgresql-client-\d+$|chown/,
@@ -368,9 +360,9 @@ $pair->source_sql(q{SELECT pg_create_physical_replication_slot('only_one');
     CREATE TABLE guarded (id int PRIMARY KEY); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
     ALTER TABLE guarded FORCE ROW LEVEL SECURITY; CREATE ROLE keeper; ALTER TABLE guarded OWNER TO keeper;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO weak; ALTER ROLE weak CONNECTION LIMIT -1});
-set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
+$pair->set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
 my $restricted = $source->safe_psql('app', "SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'");
-set_and_wait($source, 'output_plugin_libraries', 'test_decoding') if $restricted;
+$pair->set_and_wait($source, 'output_plugin_libraries', 'test_decoding') if $restricted;
 for my $role (@roles) {
     $pair->source_sql("CREATE ROLE $role");
     my @found = grep { $_->{severity} ne 'ok' && $_->{object} ne 'target' && $_->{check_id} !~ /^target_|preload/ }

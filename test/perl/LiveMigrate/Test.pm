@@ -470,6 +470,15 @@ sub crash_and_start {
       or die $node->name . " did not start again\n";
 }
 
+# ALTER SYSTEM SET to a value that is not the default. A reload arrives some time later.
+sub set_and_wait {
+    my ($self, $node, $name, $value) = @_;
+    $node->safe_psql($self->dbname, "ALTER SYSTEM SET $name = $value");
+    $node->reload;
+    $node->poll_query_until($self->dbname,
+        "SELECT setting <> boot_val FROM pg_settings WHERE name = '$name'");
+}
+
 # A session that holds a lock (or any open transaction) until end_session.
 sub session {
     my ($self, $node, $sql, $dbname) = @_;
