@@ -148,15 +148,27 @@ $renamed->start;
 $renamed->wait_stage('streaming');
 $renamed->source_sql('BEGIN; INSERT INTO before.t VALUES (1); ALTER SCHEMA before RENAME TO behind;
     INSERT INTO behind.t VALUES (2); COMMIT');
+# A walsender before 16 does not notice that a schema has another name until it is asked anew.
+my $told_at_once = $renamed->source_sql('SHOW server_version_num') >= 160000;
+if (!$told_at_once) {
+    ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM before.t') eq '2' }),
+        'N02 both changes go by the name that the source gave');
+    $renamed->pause;
+    $renamed->wait_state('paused');
+    $renamed->source_sql('INSERT INTO behind.t VALUES (3)');
+    $renamed->resume;
+}
 $renamed->wait_state('failed');
 like($renamed->status_row->{message}, qr/"?behind"?\."?t/, 'N02 the new name is missed');
-is($renamed->target_sql('SELECT count(*) FROM before.t'), '0', 'N02 nothing of the transaction is there');
+is($renamed->target_sql('SELECT count(*) FROM before.t'), $told_at_once ? '0' : '2',
+    'N02 nothing of the transaction is there');
 $renamed->target_sql('CREATE SCHEMA behind; CREATE TABLE behind.t (id int PRIMARY KEY)');
 $renamed->resume;
 $renamed->wait_stage('streaming');
 ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM behind.t') eq '1' }),
     'N02 once it is there, each change is where its table was');
-is($renamed->target_sql('SELECT id FROM before.t'), '1', 'N02 the one before the rename, too');
+is($renamed->target_sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM before.t"), $told_at_once ? '1' : '1 2',
+    'N02 the one before the rename, too');
 $renamed->abort;
 
 done_testing();
