@@ -2,6 +2,7 @@
 
 #include "api/lock_wait.hpp"
 
+#include "control/source_blockers.hpp"
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_row.hpp"
@@ -15,20 +16,15 @@ FindLockWait(int32_t migration) {
         "WITH worker AS (SELECT kind, pid FROM livemigrate.live_workers($1::int)) "
         "SELECT w.kind, w.pid, b.pid, COALESCE(h.usename::text, h.backend_type, ''), "
         "  pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - h.xact_start)::text, "
-        "  CASE WHEN b.pid = 0 THEN (SELECT p.gid FROM pg_catalog.pg_locks l "
-        "    JOIN pg_catalog.pg_locks o ON o.granted AND o.pid IS NULL "
-        "     AND o.locktype = l.locktype AND o.relation IS NOT DISTINCT FROM l.relation "
-        "     AND o.transactionid IS NOT DISTINCT FROM l.transactionid "
-        "    JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' AND x.granted "
-        "     AND x.pid IS NULL AND x.virtualtransaction = o.virtualtransaction "
-        "    JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid "
-        "    WHERE l.pid = w.pid AND NOT l.granted LIMIT 1) END "
-        "FROM worker w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid "
-        "CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid) "
-        "LEFT JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid "
-        "WHERE a.wait_event_type = 'Lock' "
-        "  AND NOT EXISTS (SELECT FROM worker o WHERE o.pid = b.pid) "
-        "ORDER BY h.xact_start LIMIT 1",
+        "  CASE WHEN b.pid = 0 THEN (SELECT p.gid FROM pg_catalog.pg_locks l" +
+            std::string(control::kJoinPreparedHolders) +
+            "    WHERE l.pid = w.pid AND NOT l.granted LIMIT 1) END "
+            "FROM worker w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid "
+            "CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid) "
+            "LEFT JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid "
+            "WHERE a.wait_event_type = 'Lock' "
+            "  AND NOT EXISTS (SELECT FROM worker o WHERE o.pid = b.pid) "
+            "ORDER BY h.xact_start LIMIT 1",
         {std::to_string(migration)});
     if (found.rows.empty()) {
         return std::nullopt;

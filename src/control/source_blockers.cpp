@@ -72,20 +72,11 @@ HoldersFor(source::Connection &monitor, const std::string &waiting) {
                               "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid "
                               "WHERE b.pid > 0 LIMIT 3"),
                 "held by ");
-    // Of these pg_blocking_pids() says 0.
     AddPrepared(blockers,
                 monitor.Query("SELECT DISTINCT p.gid FROM (" + waiting +
                               ") AS w (pid) "
-                              "JOIN pg_catalog.pg_locks l ON l.pid = w.pid AND NOT l.granted "
-                              "JOIN pg_catalog.pg_locks h ON h.granted AND h.pid IS NULL "
-                              "AND h.locktype = l.locktype "
-                              "AND h.relation IS NOT DISTINCT FROM l.relation "
-                              "AND h.transactionid IS NOT DISTINCT FROM l.transactionid "
-                              "JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' "
-                              "AND x.granted AND x.pid IS NULL "
-                              "AND x.virtualtransaction = h.virtualtransaction "
-                              "JOIN pg_catalog.pg_prepared_xacts p "
-                              "ON p.transaction = x.transactionid LIMIT 3"),
+                              "JOIN pg_catalog.pg_locks l ON l.pid = w.pid AND NOT l.granted" +
+                              kJoinPreparedHolders + "LIMIT 3"),
                 "held by ");
     return blockers;
 }

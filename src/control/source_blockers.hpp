@@ -7,6 +7,16 @@
 
 namespace livemigrate::control {
 
+// Behind pg_locks AS l, a lock that is waited for: the prepared transactions p that hold it, of
+// which pg_blocking_pids() says 0 only.
+inline constexpr char kJoinPreparedHolders[] =
+    " JOIN pg_catalog.pg_locks g ON g.granted AND g.pid IS NULL AND g.locktype = l.locktype"
+    " AND g.relation IS NOT DISTINCT FROM l.relation"
+    " AND g.transactionid IS NOT DISTINCT FROM l.transactionid"
+    " JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' AND x.granted AND x.pid IS NULL"
+    " AND x.virtualtransaction = g.virtualtransaction"
+    " JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid ";
+
 struct SourceBlockers {
     std::string who;     // ": process 4711 (app, since 00:02:10), ..."; empty if nobody is found
     std::string command; // " On the source: SELECT pg_terminate_backend(4711);"; for the first

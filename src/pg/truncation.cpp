@@ -25,6 +25,15 @@ May(Oid table, Oid role, const char *privilege) {
                .Scalar() == "t";
 }
 
+// By another table.
+bool
+IsReferenced(Oid table) {
+    return Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+                 "AND confrelid = $1::oid AND conrelid <> confrelid)",
+                 {std::to_string(table)})
+               .Scalar() == "t";
+}
+
 std::string
 OidArray(const std::vector<Oid> &tables) {
     std::vector<std::string> oids;
@@ -181,6 +190,11 @@ TruncatedAlong(const std::vector<Oid> &tables,
     }
 }
 
+bool
+CanBeTruncatedAlone(Oid table) {
+    return !IsReferenced(table) && !TruncateTrigger({table}, "{O,D,R,A}");
+}
+
 void
 DeleteRows(Oid table, const std::string &condition) {
     const LocalSettings settings({{"session_replication_role", "replica"}});
@@ -204,12 +218,7 @@ DeleteRows(Oid table, const std::string &condition) {
 
 void
 EmptyTable(Oid table) {
-    const bool is_referenced =
-        Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
-              "AND confrelid = $1::oid AND conrelid <> confrelid)",
-              {std::to_string(table)})
-            .Scalar() == "t";
-    if (is_referenced) {
+    if (IsReferenced(table)) {
         DeleteRows(table, "");
         return;
     }

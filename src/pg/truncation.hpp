@@ -27,6 +27,11 @@ void TruncateTables(const std::vector<Oid> &tables, bool restart_identity = fals
 std::vector<Oid> TruncatedAlong(const std::vector<Oid> &tables,
                                 const std::set<std::pair<std::string, std::string>> &not_streamed);
 
+// Whether nothing but the table's owner and rows is touched by its TRUNCATE: no other table
+// references it, and it has no TRUNCATE trigger, be it enabled or not. REQUIRES: an open
+// transaction.
+bool CanBeTruncatedAlone(Oid table);
+
 // DELETE of the rows that an SQL expression holds for, all if it is empty, in replica role.
 // REQUIRES: an open transaction.
 void DeleteRows(Oid table, const std::string &condition);

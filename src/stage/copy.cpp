@@ -217,16 +217,6 @@ MakePartTable(const std::string &table, const std::string &columns) {
         pg::Query("SELECT $1::pg_catalog.regclass::pg_catalog.oid", {kPartTable}).rows.at(0), 0);
 }
 
-bool
-CanBeTruncatedAlone(Oid relid) {
-    return pg::Query("SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
-                     "AND confrelid = $1::oid AND conrelid <> confrelid) AND NOT EXISTS (SELECT "
-                     "FROM pg_catalog.pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal "
-                     "AND tgtype & 32 <> 0)", // of TRUNCATE
-                     {std::to_string(relid)})
-               .Scalar() == "t";
-}
-
 // As TRUNCATE locks it. Nobody who reads the table is waited for.
 bool
 IsLockedAtOnce(Oid relid) {
@@ -309,7 +299,7 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
     const bool freeze =
         emptying != Freeze::kNo && relid == named && one_heap &&
-        (emptying == Freeze::kOurs || (CanBeTruncatedAlone(relid) && IsLockedAtOnce(relid))) &&
+        (emptying == Freeze::kOurs || (pg::CanBeTruncatedAlone(relid) && IsLockedAtOnce(relid))) &&
         (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
         pg::TruncateTables({relid});
