@@ -13,7 +13,8 @@ BacklogState
 State(uint64_t backlog, uint64_t again = 0) {
     return {.restart_lsn = Lsn{kStart - again},
             .received = Lsn{kStart},
-            .source_flushed = Lsn{kStart + backlog}};
+            .source_flushed = Lsn{kStart + backlog},
+            .confirmed = {}};
 }
 
 std::optional<uint64_t>
