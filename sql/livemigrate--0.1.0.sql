@@ -61,6 +61,7 @@ CREATE TABLE migration (
 
   source_system_identifier text,
   source_timeline int,
+  source_timeline_began pg_lsn,      -- as the receiver has seen it; NULL on the first
   source_version int,
   source_encoding text,
   source_database text,
@@ -135,6 +136,19 @@ CREATE TABLE table_copy (
   UNIQUE (migration, schema_name, table_name)
 ) WITH (fillfactor = 50);            -- each row is updated once or twice: in its page
 CREATE INDEX table_copy_split ON table_copy (migration, id) WHERE parts > 1;
+
+-- The source's columns as of table_copy.snapshot_lsn, but generated ones: what became of them since is
+-- not in the change stream. Not there for tables that somebody else has copied.
+CREATE TABLE table_columns (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  table_id int NOT NULL,
+  numbers int[] NOT NULL,            -- pg_attribute.attnum, ascending
+  names text[] NOT NULL,
+  types oid[] NOT NULL,
+  wire_types oid[] NOT NULL,         -- as which binary values are described
+  type_modifiers int[] NOT NULL,
+  PRIMARY KEY (migration, table_id)
+);
 
 CREATE TABLE copy_part (
   migration int NOT NULL,
@@ -719,6 +733,8 @@ CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON migration
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_copy
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_columns
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON copy_part
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON schema_job
@@ -729,6 +745,7 @@ CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON comparison_range
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 ALTER TABLE migration ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE table_copy ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE table_columns ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE copy_part ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE schema_job ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE skipped_transaction ENABLE ALWAYS TRIGGER guard_row;

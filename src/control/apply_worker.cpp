@@ -11,12 +11,15 @@
 #include "control/work_directory.hpp"
 #include "core/apply_progress.hpp"
 #include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
 #include "pg/guc.hpp"
 #include "pg/spi.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
+#include "source/table_columns.hpp"
 #include "stage/apply.hpp"
+#include "stage/followed_columns.hpp"
 
 #include <algorithm>
 
@@ -196,6 +199,94 @@ RecordConflict(const Migration &migration, SharedState &state, uint32_t worker,
     transaction.Commit();
 }
 
+// The columns of the failure's table before and now, by the source; whether it is a table of ours.
+bool
+ReadColumns(source::Connection &source, const stage::ApplySettings &settings,
+            const stage::ApplyFailure &failure, std::vector<SourceColumn> &before,
+            std::vector<SourceColumn> &now) {
+    for (const CopyTable &table : settings.tables) {
+        const auto known = settings.columns.find(table.id);
+        if (table.schema == failure.schema && table.name == failure.table &&
+            known != settings.columns.end()) {
+            before = known->second;
+            now = source::ListColumns(source)[table.source_oid];
+            return true;
+        }
+    }
+    return false;
+}
+
+// What became of the table, as far as the failure is about that: wal2json does not tell that a
+// column is new before there is a value for it.
+std::vector<ColumnChange>
+ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &before,
+          const std::vector<SourceColumn> &now) {
+    if (!failure.columns.empty()) {
+        return failure.columns;
+    }
+    std::vector<ColumnChange> changes = FindColumnChanges(before, now);
+    std::erase_if(changes, [](const ColumnChange &change) {
+        return change.kind == ColumnChange::Kind::kRetyped;
+    });
+    pg::Transaction transaction;
+    changes = stage::NotFollowed(failure.schema, failure.table, changes);
+    transaction.Commit();
+    return changes;
+}
+
+// The stream does not say how the source defines a column, nor which one was renamed: the source
+// does. What cannot be seen on the target to be put right is told once.
+Error
+WithSourceColumns(const Migration &migration, const stage::ApplySettings &settings,
+                  const stage::ApplyFailure &failure, const Error &error) {
+    source::Connection source =
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    std::vector<SourceColumn> before;
+    std::vector<SourceColumn> now;
+    if (!ReadColumns(source, settings, failure, before, now)) {
+        return error;
+    }
+    const std::vector<ColumnChange> changes = ChangesOf(failure, before, now);
+    std::vector<ColumnDefinition> definitions =
+        source::DescribeColumns(source, failure.schema, failure.table);
+    pg::Transaction transaction;
+    const std::vector<ColumnDefinition> streamed = stage::DefinitionsOf(changes);
+    definitions.insert(definitions.end(), streamed.begin(), streamed.end()); // if dropped since
+    const std::vector<std::string> statements = StatementsToFollow(
+        QualifiedName(failure.schema, failure.table), changes, before, definitions);
+    if (!failure.columns.empty() && statements.empty()) {
+        for (const CopyTable &table : settings.tables) {
+            if (table.schema == failure.schema && table.name == failure.table) {
+                SetColumnsOf(migration.id, table.id, now);
+            }
+        }
+    }
+    transaction.Commit();
+    return statements.empty()
+               ? error
+               : Error(error.sqlstate(), error.message())
+                     .Detail(error.detail())
+                     .Hint("On the target run: " + stage::JoinStatements(statements) +
+                           "SELECT livemigrate.migration_resume();")
+                     .Context(error.context());
+}
+
+// The error, or a better one where it is about columns and the source can be asked.
+Error
+Explain(const Migration &migration, const stage::ApplySettings &settings,
+        const stage::ApplyFailure &failure, const Error &error) {
+    const bool is_about_columns =
+        failure.set && (!failure.columns.empty() || error.sqlstate() == sqlstate::kUndefinedColumn);
+    if (!is_about_columns) {
+        return error;
+    }
+    try {
+        return WithSourceColumns(migration, settings, failure, error);
+    } catch (const Error &) {
+        return error;
+    }
+}
+
 stage::ApplySettings
 SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
     stage::ApplySettings settings;
@@ -210,6 +301,7 @@ SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
     settings.workers = static_cast<uint32_t>(migration.settings.apply_jobs);
     pg::Transaction transaction;
     settings.tables = LoadTables(migration.id);
+    settings.columns = LoadColumns(migration.id);
     settings.skipped = LoadSkippedTransactions(migration.id);
     if (settings.workers > 1) {
         settings.dealings = LoadDealings(migration.id);
@@ -237,7 +329,7 @@ RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state
         stage::Apply(settings, observer, failure);
     } catch (const Error &error) {
         RecordConflict(migration, state, settings.worker, failure, error);
-        throw;
+        throw Explain(migration, settings, failure, error);
     }
     observer.Ended();
 }

@@ -172,7 +172,7 @@ LoadMigration(int32_t id, bool lock) {
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
                     "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
-                    "publications_as_of, source_timeline "
+                    "publications_as_of, source_timeline, source_timeline_began "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -208,6 +208,7 @@ LoadMigration(int32_t id, bool lock) {
     migration.schema_restored = Flag(row, 22);
     migration.publications_as_of = Text(row, 23);
     migration.source_timeline = Number<uint32_t>(row, 24);
+    migration.source_timeline_began = Position(row, 25);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -407,8 +408,9 @@ HasSlotPlan(int32_t id) {
 }
 
 void
-SetSourceTimeline(int32_t id, uint32_t timeline) {
-    Update(id, "source_timeline = $2::int", {std::to_string(timeline)});
+SetSourceTimeline(int32_t id, uint32_t timeline, Lsn began) {
+    Update(id, "source_timeline = $2::int, source_timeline_began = $3::pg_lsn",
+           {std::to_string(timeline), began.valid() ? SqlValue(began.ToString()) : std::nullopt});
 }
 
 void

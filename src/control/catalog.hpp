@@ -2,6 +2,7 @@
 // transaction; the caller commits. Nothing else writes these tables.
 #pragma once
 
+#include "core/column_changes.hpp"
 #include "core/copy_task.hpp"
 #include "core/error.hpp"
 #include "core/lsn.hpp"
@@ -11,6 +12,7 @@
 #include "pg/spi.hpp"
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,6 +36,7 @@ struct Migration {
     bool wal2json_numeric_option = false;
     std::string source_system_identifier;
     uint32_t source_timeline = 0; // on which it was last
+    Lsn source_timeline_began;    // invalid: not known, or the first
     int source_version = 0;
     std::string source_encoding;
     std::string source_database;
@@ -88,7 +91,7 @@ void SetPublicationsAsOf(int32_t id, const std::string &xid);
 void SetSourceIdentity(const Migration &migration);
 // Whether the slot's name is in the migration's row already.
 bool HasSlotPlan(int32_t id);
-void SetSourceTimeline(int32_t id, uint32_t timeline);
+void SetSourceTimeline(int32_t id, uint32_t timeline, Lsn began);
 void SetSnapshot(int32_t id, Lsn lsn, const std::string &snapshot_name);
 void MarkSchemaRestored(int32_t id);
 void SetSpoolToken(int32_t id, const std::string &token);
@@ -105,6 +108,13 @@ struct KeptCounters {
 };
 KeptCounters LoadCounters(int32_t id);
 void KeepCounters(int32_t id, const KeptCounters &counters);
+
+// The source's columns of tables whose rows are copied from now on, or of one; in place of what was
+// known of them. By the source's OID.
+void SetColumnsToCopy(int32_t id, const std::map<uint32_t, std::vector<SourceColumn>> &columns);
+void SetColumnsOf(int32_t id, int32_t table, const std::vector<SourceColumn> &columns);
+// By CopyTable::id.
+std::map<int32_t, std::vector<SourceColumn>> LoadColumns(int32_t id);
 
 void RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
                  const std::string &detail = "");

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace livemigrate::control {
@@ -29,6 +30,14 @@ namespace livemigrate::control {
 // Thrown by the coordinator's waits when a session asked for it.
 struct PauseRequested {};
 struct StopRequested {};
+
+// A table whose columns the target has not followed.
+struct ChangedTable {
+    CopyTable table;
+    std::vector<SourceColumn> before;
+    std::vector<SourceColumn> now;
+    std::vector<ColumnChange> changes;
+};
 
 class Coordinator {
   public:
@@ -162,6 +171,15 @@ class Coordinator {
     void ReadSourceFigures(bool takes_requests);
     std::chrono::milliseconds Lag() const;
 
+    // coordinator_columns.cpp
+    std::vector<ChangedTable> FindChangedTables(source::Connection &source,
+                                                const source::WaitObserver &observer);
+    [[noreturn]] void ThrowChangedTables(source::Connection &source,
+                                         const std::vector<ChangedTable> &changed);
+    void CheckColumns(source::Connection &source, const source::WaitObserver &observer = {});
+    void LookForChangedTables();
+    void WatchColumns();
+
     // coordinator_publication.cpp
     stage::PublicationQuestion AboutPublications(const std::vector<CopyTable> &tables) const;
     void RememberPublications(const stage::PublicationState &state);
@@ -192,6 +210,8 @@ class Coordinator {
     std::chrono::steady_clock::time_point last_request_check_{};
     std::chrono::steady_clock::time_point next_poll_{};
     std::chrono::steady_clock::time_point next_publication_check_{};
+    std::chrono::steady_clock::time_point next_columns_check_{};
+    std::set<std::string> announced_changes_; // of columns, as the events say
     RateMeter rates_;
     LagHistory lag_history_;
 };

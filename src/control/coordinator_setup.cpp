@@ -20,6 +20,7 @@
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "source/catalog_query.hpp"
+#include "source/table_columns.hpp"
 #include "stage/copy.hpp"
 #include "stage/database_settings.hpp"
 #include "stage/distribution.hpp"
@@ -255,7 +256,7 @@ Coordinator::UseExistingSlot(source::Connection &source) {
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, "");
-    SetSourceTimeline(migration_.id, migration_.source_timeline);
+    SetSourceTimeline(migration_.id, migration_.source_timeline, Lsn{});
     transaction.Commit();
 }
 
@@ -301,6 +302,8 @@ Coordinator::MakeSlot(bool repeated) {
     const uint32_t timeline = stream.IdentifySystem().timeline;
     std::vector<CopyTable> tables = ListTables(*snapshot_session_);
     LockTables(tables);
+    // As the snapshot sees them, like the rows.
+    const source::ColumnsByTable columns = source::ListColumns(*snapshot_session_);
     std::set<std::tuple<uint32_t, std::string, std::string, bool>> known;
     for (const CopyTable &table : published) {
         known.emplace(table.source_oid, table.schema, table.name, table.identity_usable);
@@ -316,9 +319,10 @@ Coordinator::MakeSlot(bool repeated) {
     migration_.source_timeline = timeline;
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
+    SetColumnsToCopy(migration_.id, columns);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, migration_.snapshot_name);
     SetTablesSnapshot(migration_.id, migration_.snapshot_lsn);
-    SetSourceTimeline(migration_.id, migration_.source_timeline);
+    SetSourceTimeline(migration_.id, migration_.source_timeline, Lsn{});
     RecordEvent(migration_.id, "info", migration_.stage,
                 "slot " + migration_.slot_name + " created at " +
                     migration_.snapshot_lsn.ToString());

@@ -12,6 +12,7 @@
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "pg/truncation.hpp"
+#include "source/table_columns.hpp"
 #include "stage/copy.hpp"
 #include "stage/receive_slot.hpp"
 #include "stage/source_lock.hpp"
@@ -165,6 +166,7 @@ Coordinator::AcquireNewSnapshot() {
         transaction.Commit();
     }
     LockTables(tables);
+    const source::ColumnsByTable columns = source::ListColumns(*snapshot_session_);
     pg::Transaction transaction;
     for (const CopyTable &table : tables) {
         // Rows of parts that were complete belong to the old snapshot. A table in one part empties
@@ -182,6 +184,7 @@ Coordinator::AcquireNewSnapshot() {
     }
     ResetUnfinishedParts(migration_.id);
     SetTablesSnapshot(migration_.id, made.consistent_point);
+    SetColumnsToCopy(migration_.id, columns);
     control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
     RecordEvent(migration_.id, "warning", migration_.stage,
                 "a new snapshot was taken at " + made.consistent_point.ToString(),

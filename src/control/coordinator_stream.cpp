@@ -120,6 +120,7 @@ Coordinator::RunCatchupStage() {
         }
         PollSource();
         WatchPublications();
+        WatchColumns();
         const milliseconds lag = Lag();
         // Received what the source had written a moment ago, and applied that.
         const bool received = state_.source_lsn.load() == 0 ||
@@ -148,6 +149,7 @@ Coordinator::RunStreamingStage() {
         EnsureApply();
         PollSource();
         WatchPublications();
+        WatchColumns();
         const milliseconds lag = Lag();
         const std::string where =
             lag == milliseconds::max() ? "" : ", " + DescribeLag(lag) + " behind the source";
@@ -197,6 +199,7 @@ Coordinator::RunCutoverStage() {
     source::Connection source =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::CheckSameServer(source, migration_.source_system_identifier);
+    CheckColumns(source);
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
     {

@@ -32,6 +32,7 @@ inline constexpr std::string_view kInsufficientPrivilege = "42501";
 inline constexpr std::string_view kUndefinedTable = "42P01";
 inline constexpr std::string_view kUndefinedColumn = "42703";
 inline constexpr std::string_view kUndefinedObject = "42704";
+inline constexpr std::string_view kDatatypeMismatch = "42804";
 inline constexpr std::string_view kDuplicateObject = "42710";
 inline constexpr std::string_view kWrongObjectType = "42809";
 inline constexpr std::string_view kDiskFull = "53100";

@@ -4,12 +4,15 @@
 
 #include "core/error.hpp"
 #include "core/spool_reader.hpp"
+#include "core/sql_text.hpp"
 #include "core/transaction_reader.hpp"
 #include "core/wal2json_decoder.hpp"
 #include "pg/guard.hpp"
+#include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/apply_selection.hpp"
 #include "stage/apply_target.hpp"
+#include "stage/followed_columns.hpp"
 #include "stage/transcoding_decoder.hpp"
 
 #include <algorithm>
@@ -39,7 +42,7 @@ class Applier {
     Applier(const ApplySettings &settings, ApplyObserver &observer, ApplyFailure &failure)
         : settings_(settings), observer_(observer), failure_(failure),
           reader_(settings.spool_directory, settings.spool_identity),
-          selection_(settings.tables, settings.filter),
+          selection_(settings.tables, settings.columns, settings.filter),
           shares_(settings.workers, settings.dealings), decoder_(MakeStream()),
           target_(settings, observer, failure) {}
 
@@ -398,7 +401,9 @@ class Applier {
             return false;
         }
         const auto applies = [this](const std::shared_ptr<const RemoteRelation> &relation) {
-            return selection_.Of(relation, begin_commit_lsn_) == ApplySelection::Choice::kApply;
+            const ApplySelection::Choice choice = selection_.Of(relation, begin_commit_lsn_);
+            return choice == ApplySelection::Choice::kApply ||
+                   choice == ApplySelection::Choice::kChanged;
         };
         if (change_.kind == ChangeKind::kTruncate) {
             return std::any_of(change_.truncated.begin(), change_.truncated.end(),
@@ -434,6 +439,9 @@ class Applier {
         case ApplySelection::Choice::kPassOver:
             open_passed_over_ += is_first() ? 1 : 0;
             return false;
+        case ApplySelection::Choice::kChanged:
+            CheckColumns(relation);
+            return true;
         case ApplySelection::Choice::kUnknown:
             break;
         }
@@ -443,6 +451,25 @@ class Applier {
             ApplySelection::ThrowUnknown(*relation, begin_commit_lsn_);
         }
         return is_first();
+    }
+
+    void
+    CheckColumns(const std::shared_ptr<const RemoteRelation> &relation) {
+        const std::vector<ColumnChange> changes =
+            selection_.NotFollowed(relation, target_.holds_open());
+        if (changes.empty()) {
+            return;
+        }
+        target_.CommitComplete();
+        failure_.Set(*relation, CommandName(change_.kind), {xid_, begin_commit_lsn_});
+        failure_.columns = changes;
+        const std::string table = QualifiedName(relation->schema, relation->name);
+        pg::Transaction transaction;
+        const std::vector<ColumnDefinition> definitions = DefinitionsOf(changes);
+        transaction.Commit();
+        throw failure_.Describe(
+            ColumnsChanged(relation->schema, relation->name, changes,
+                           StatementsToFollow(table, changes, {}, definitions)));
     }
 
     const ApplySettings &settings_;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "core/apply_share.hpp"
+#include "core/column_changes.hpp"
 #include "core/copy_task.hpp"
 #include "core/lsn.hpp"
 #include "core/output_plugin.hpp"
@@ -20,6 +21,7 @@
 #include "stage/apply_failure.hpp"
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -34,6 +36,8 @@ struct ApplySettings {
     std::string origin;
     Lsn start_after; // the snapshot's or slot's position; the origin's progress when that is later
     std::vector<CopyTable> tables;
+    // By CopyTable::id: what their columns were when the rows were copied; none where not known.
+    std::map<int32_t, std::vector<SourceColumn>> columns;
     TableFilter filter;    // what the user selected: other tables are passed over, and counted
     std::set<Lsn> skipped; // commit_lsn of transactions that the user wants passed over
     uint32_t worker = 0;   // which of `workers`, each with an origin of its own

@@ -25,14 +25,34 @@ Shorten(const std::string &key) {
 void
 ApplyFailure::Set(const RemoteRelation &relation, const char *what,
                   const ChangeBatch::Transaction &transaction) {
-    *this = {true, relation.schema, relation.name,         what,
-             "",   transaction.xid, transaction.commit_lsn};
+    *this = {.set = true,
+             .schema = relation.schema,
+             .table = relation.name,
+             .command = what,
+             .key = "",
+             .xid = transaction.xid,
+             .commit_lsn = transaction.commit_lsn,
+             .columns = {}};
 }
 
 void
 ApplyFailure::Set(const char *what, const ChangeBatch::Item &item, const std::string &row_key) {
     Set(*item.row.relation, what, item.transaction);
     key = Shorten(row_key);
+}
+
+const char *
+CommandName(ChangeKind kind) {
+    switch (kind) {
+    case ChangeKind::kInsert:
+        return "INSERT";
+    case ChangeKind::kUpdate:
+        return "UPDATE";
+    case ChangeKind::kDelete:
+        return "DELETE";
+    default:
+        return "TRUNCATE";
+    }
 }
 
 namespace {

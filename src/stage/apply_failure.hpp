@@ -2,11 +2,13 @@
 #pragma once
 
 #include "core/change_batch.hpp"
+#include "core/column_changes.hpp"
 #include "core/error.hpp"
 #include "core/lsn.hpp"
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace livemigrate::stage {
 
@@ -18,6 +20,7 @@ struct ApplyFailure {
     std::string key; // (columns)=(values), cut off where it is long
     uint32_t xid = 0;
     Lsn commit_lsn;
+    std::vector<ColumnChange> columns; // of the table, that the target has not followed
 
     void Set(const RemoteRelation &relation, const char *what,
              const ChangeBatch::Transaction &transaction);
@@ -25,5 +28,8 @@ struct ApplyFailure {
     // `error`, with the change it is about as its context, and a hint if it had none.
     Error Describe(const Error &error) const;
 };
+
+// "INSERT" and so on.
+const char *CommandName(ChangeKind kind);
 
 } // namespace livemigrate::stage

@@ -6,6 +6,7 @@
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
 #include "pg/transaction.hpp"
+#include "stage/followed_columns.hpp"
 
 #include <optional>
 
@@ -22,8 +23,9 @@ IsServers(std::string_view schema) {
 
 } // namespace
 
-ApplySelection::ApplySelection(const std::vector<CopyTable> &tables, const TableFilter &filter)
-    : filter_(filter) {
+ApplySelection::ApplySelection(const std::vector<CopyTable> &tables, const ColumnsById &columns,
+                               const TableFilter &filter)
+    : filter_(filter), columns_(columns) {
     for (const CopyTable &table : tables) {
         tables_[{table.schema, table.name}] = &table;
     }
@@ -35,8 +37,8 @@ ApplySelection::Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn co
         Find(relation);
     }
     // Rows copied under a later snapshot have this transaction's effects already.
-    return last_choice_ == Choice::kApply && last_snapshot_lsn_.valid() &&
-                   commit_lsn < last_snapshot_lsn_
+    const bool is_written = last_choice_ == Choice::kApply || last_choice_ == Choice::kChanged;
+    return is_written && last_snapshot_lsn_.valid() && commit_lsn < last_snapshot_lsn_
                ? Choice::kCopied
                : last_choice_;
 }
@@ -52,7 +54,7 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
         // have the rows, each with a snapshot of its own, and TRUNCATE of the whole would know no
         // difference.
         last_choice_ = table.relkind == 'p' ? Choice::kCopied
-                       : table.copy_data    ? Choice::kApply
+                       : table.copy_data    ? OfWritten(relation, table)
                                             : Choice::kPassOver;
         last_snapshot_lsn_ = table.snapshot_lsn;
     } else {
@@ -60,6 +62,42 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
             !filter_.Selects(relation->schema, relation->name) || IsServers(relation->schema);
         last_choice_ = is_left_out ? Choice::kPassOver : Choice::kUnknown;
     }
+}
+
+ApplySelection::Choice
+ApplySelection::OfWritten(const std::shared_ptr<const RemoteRelation> &relation,
+                          const CopyTable &table) const {
+    return followed_.contains(relation) || ChangesOf(*relation, table).empty() ? Choice::kApply
+                                                                               : Choice::kChanged;
+}
+
+std::vector<ColumnChange>
+ApplySelection::ChangesOf(const RemoteRelation &relation, const CopyTable &table) const {
+    const auto known = columns_.find(table.id);
+    const bool tells_types = !relation.columns.empty() && relation.columns[0].type_oid != 0;
+    return known != columns_.end() && tells_types
+               ? FindColumnChanges(known->second, relation.columns)
+               : std::vector<ColumnChange>();
+}
+
+std::vector<ColumnChange>
+ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
+                            bool in_transaction) {
+    std::optional<pg::Transaction> own;
+    if (!in_transaction) {
+        own.emplace();
+    }
+    const CopyTable &table = *tables_.at({relation->schema, relation->name});
+    std::vector<ColumnChange> changes =
+        stage::NotFollowed(relation->schema, relation->name, ChangesOf(*relation, table));
+    if (own) {
+        own->Commit();
+    }
+    if (changes.empty()) {
+        followed_.insert(relation);
+        last_.reset();
+    }
+    return changes;
 }
 
 bool

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/change_batch.hpp"
+#include "core/column_changes.hpp"
 #include "core/copy_task.hpp"
 #include "core/lsn.hpp"
 #include "core/table_pattern.hpp"
@@ -24,11 +25,17 @@ class ApplySelection {
         kApply,
         kPassOver, // left out by the user: to be counted
         kCopied,   // the copied rows have it, or there are none
+        kChanged,  // the table's columns are others than those of its copied rows; see NotFollowed()
         kUnknown,  // see AcceptUnknown()
     };
 
-    // Both must outlive this.
-    ApplySelection(const std::vector<CopyTable> &tables, const TableFilter &filter);
+    // By CopyTable::id: what the columns were when the rows were copied. Not known of tables that
+    // somebody else has copied, nor looked at where the plugin does not tell types.
+    using ColumnsById = std::map<int32_t, std::vector<SourceColumn>>;
+
+    // All must outlive this.
+    ApplySelection(const std::vector<CopyTable> &tables, const ColumnsById &columns,
+                   const TableFilter &filter);
 
     // What becomes of a table's changes in a transaction that commits there.
     Choice Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn commit_lsn);
@@ -37,6 +44,11 @@ class ApplySelection {
     // somebody has made it on the target, its changes can be applied: returns whether so.
     // `in_transaction`: one is open.
     bool AcceptUnknown(const RemoteRelation &relation, bool in_transaction);
+
+    // What became of the columns of a table whose choice is kChanged, and the target's table has not
+    // followed; nothing if its changes can be applied. `in_transaction`: one is open.
+    std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
+                                          bool in_transaction);
 
     // Throws the Error for a table that was not accepted.
     [[noreturn]] static void ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn);
@@ -47,10 +59,16 @@ class ApplySelection {
     using Name = std::pair<std::string, std::string>;
 
     void Find(const std::shared_ptr<const RemoteRelation> &relation);
+    Choice OfWritten(const std::shared_ptr<const RemoteRelation> &relation,
+                     const CopyTable &table) const;
+    std::vector<ColumnChange> ChangesOf(const RemoteRelation &relation,
+                                        const CopyTable &table) const;
 
     const TableFilter &filter_;
+    const ColumnsById &columns_;
     std::map<Name, const CopyTable *> tables_;
     std::set<Name> accepted_;
+    std::set<std::shared_ptr<const RemoteRelation>> followed_;
     // Changes of a table come in runs: the last one, and what holds whatever the position.
     std::shared_ptr<const RemoteRelation> last_;
     Choice last_choice_ = Choice::kUnknown;

@@ -2,25 +2,9 @@
 #include "stage/target_relation.hpp"
 
 #include "core/sql_text.hpp"
-#include "pg/guard.hpp"
+#include "stage/followed_columns.hpp"
 
 namespace livemigrate::stage {
-
-namespace {
-
-// The type of a source column as the target writes it; only types that every server has the same.
-std::string
-TypeName(const RemoteColumn &column) {
-    if (column.type_oid == InvalidOid || column.type_oid >= FirstGenbkiObjectId) {
-        return "... /* as on the source */";
-    }
-    return pg::Call([&]() -> const char * {
-        return format_type_extended(column.type_oid, column.type_modifier,
-                                    FORMAT_TYPE_TYPEMOD_GIVEN);
-    });
-}
-
-} // namespace
 
 // Every value that is sent comes through here. A column that is only known, and no longer sent, may
 // be missing: wal2json does not say when one is dropped.

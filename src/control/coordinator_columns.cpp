@@ -1,0 +1,162 @@
+// Columns that are changed on the source while the migration runs.
+
+#include "pg/prelude.hpp"
+
+#include "control/coordinator.hpp"
+
+#include "core/retry_policy.hpp"
+#include "core/sql_text.hpp"
+#include "pg/transaction.hpp"
+#include "source/table_columns.hpp"
+#include "stage/followed_columns.hpp"
+
+#include <algorithm>
+
+namespace livemigrate::control {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Kind = ColumnChange::Kind;
+
+constexpr std::chrono::seconds kColumnsInterval{10};
+// With many tables it takes long: so much longer is the rest.
+constexpr int kRestPerLook = 50;
+constexpr std::chrono::seconds kMostColumnsTime{10};
+constexpr size_t kMostTables = 20;
+
+bool
+IsReplaced(const ColumnChange &change) {
+    return change.kind == Kind::kReplaced;
+}
+
+std::string
+Describe(const ChangedTable &changed) {
+    return "table " + QualifiedName(changed.table.schema, changed.table.name) +
+           " was changed on the source: " + DescribeColumnChanges(changed.changes);
+}
+
+std::vector<std::string>
+StatementsFor(source::Connection &source, const ChangedTable &changed) {
+    const CopyTable &table = changed.table;
+    return StatementsToFollow(QualifiedName(table.schema, table.name), changed.changes,
+                              changed.before,
+                              source::DescribeColumns(source, table.schema, table.name));
+}
+
+} // namespace
+
+std::vector<ChangedTable>
+Coordinator::FindChangedTables(source::Connection &source, const source::WaitObserver &observer) {
+    const source::ColumnsByTable now = source::ListColumns(source, observer);
+    std::vector<ChangedTable> found;
+    pg::Transaction transaction;
+    const std::map<int32_t, std::vector<SourceColumn>> before = LoadColumns(migration_.id);
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        const auto known = before.find(table.id);
+        const auto columns = now.find(table.source_oid);
+        if (known == before.end() || columns == now.end()) {
+            continue;
+        }
+        const std::vector<ColumnChange> changes = FindColumnChanges(known->second, columns->second);
+        std::vector<ColumnChange> left =
+            changes.empty() ? changes : stage::NotFollowed(table.schema, table.name, changes);
+        if (!left.empty()) {
+            found.push_back({table, known->second, columns->second, std::move(left)});
+        }
+    }
+    transaction.Commit();
+    return found;
+}
+
+// What a target's definition cannot show to be put right is told once, then resuming goes on.
+void
+Coordinator::ThrowChangedTables(source::Connection &source,
+                                const std::vector<ChangedTable> &changed) {
+    std::string all;
+    std::vector<std::string> statements;
+    pg::Transaction transaction;
+    for (size_t i = 0; i < changed.size(); i++) {
+        const ChangedTable &one = changed[i];
+        if (i < kMostTables) {
+            all += (all.empty() ? "" : "; ") + Describe(one);
+            const std::vector<std::string> own = StatementsFor(source, one);
+            statements.insert(statements.end(), own.begin(), own.end());
+        }
+        if (std::all_of(one.changes.begin(), one.changes.end(), IsReplaced)) {
+            SetColumnsOf(migration_.id, one.table.id, one.now);
+        }
+    }
+    transaction.Commit();
+    const CopyTable &first = changed.front().table;
+    const Error error =
+        stage::ColumnsChanged(first.schema, first.name, changed.front().changes, statements);
+    throw Error(error.sqlstate(), changed.size() == 1 ? error.message()
+                                                      : std::to_string(changed.size()) +
+                                                            " tables were changed on the source")
+        .Detail(changed.size() == 1 ? error.detail() : all + ". " + error.detail())
+        .Hint(error.hint());
+}
+
+// At cutover, when everything is applied. The change stream stops at a table that was changed only
+// if it has a row for it; wal2json does not tell types at all.
+void
+Coordinator::CheckColumns(source::Connection &source, const source::WaitObserver &observer) {
+    const std::vector<ChangedTable> changed = FindChangedTables(source, observer);
+    if (!changed.empty()) {
+        ThrowChangedTables(source, changed);
+    }
+}
+
+// So that it is heard of before the cutover. With pgoutput apply stops at the very place; what
+// wal2json sends for a column of another type would be brought to the old one.
+void
+Coordinator::LookForChangedTables() {
+    const Clock::time_point until = Clock::now() + kMostColumnsTime;
+    std::vector<ChangedTable> retyped;
+    for (ChangedTable &changed : FindChangedTables(*monitor_, [&] {
+             CheckRequests();
+             if (Clock::now() >= until) {
+                 throw Error(sqlstate::kConnectionFailure, "the source does not answer");
+             }
+         })) {
+        const std::string what = Describe(changed);
+        if (announced_changes_.insert(what).second) {
+            Event("warning", what,
+                  "Apply stops at the first row that the target's table cannot take as it is, and "
+                  "says what to do; the cutover makes sure of the others.");
+        }
+        std::erase_if(changed.changes,
+                      [](const ColumnChange &change) { return change.kind != Kind::kRetyped; });
+        if (!changed.changes.empty() && migration_.plugin == Plugin::kWal2json) {
+            retyped.push_back(std::move(changed));
+        }
+    }
+    if (!retyped.empty()) {
+        ThrowChangedTables(*monitor_, retyped);
+    }
+}
+
+void
+Coordinator::WatchColumns() {
+    const Clock::time_point begin = Clock::now();
+    if (!monitor_ || begin < next_columns_check_) {
+        return;
+    }
+    try {
+        LookForChangedTables();
+    } catch (const Error &error) {
+        monitor_.reset();
+        if (!IsTransient(error.sqlstate())) {
+            throw;
+        }
+    } catch (...) {
+        monitor_.reset(); // it is in the middle of a query
+        throw;
+    }
+    const Clock::time_point end = Clock::now();
+    next_columns_check_ =
+        end + std::max<Clock::duration>(kColumnsInterval, kRestPerLook * (end - begin));
+}
+
+} // namespace livemigrate::control

@@ -1,0 +1,134 @@
+# Columns that change on the source while changes are applied (hard case L01).  A value of a column
+# whose type has changed may fit the old one, rounded or cut; and what ALTER TABLE does to the rows
+# that are there is not in the change stream.  So apply stops at the first row behind the change, the
+# cutover looks at the tables that had none, and the hint, run as it is, brings the target in line.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Batch;
+use Test::More;
+
+my $pair = LiveMigrate::Batch->new;
+
+# Statements, from outside the migration's own SQL, that the hint of a failed one has for a person.
+sub follow_hint {
+    my ($one, $label) = @_;
+    my ($sql) = $one->status_row->{hint} =~ /^On the target run: (.*)$/s;
+    ok($sql, "$label: the hint has SQL") or diag($one->status_row->{hint});
+    $one->target_sql($sql // 'SELECT 1');
+    $one->poll(sub { $one->status_row->{state} eq 'running' });
+}
+
+sub follow {
+    my ($one, $label, $change, $message) = @_;
+    $one->source_sql($change);
+    $one->wait_state('failed');
+    like($one->status_row->{message}, $message, "$label: apply stops, and says why");
+    follow_hint($one, $label);
+}
+
+my $tables = <<'SQL';
+CREATE TYPE mood AS ENUM ('good', 'fair');
+CREATE DOMAIN small AS varchar(4);
+CREATE TABLE price (id int PRIMARY KEY, amount timestamp(2), at timestamptz(0), note text);
+CREATE TABLE quiet (id int PRIMARY KEY, amount timestamp(2), note varchar(5));
+CREATE TABLE swapped (id int PRIMARY KEY, a int, b int);
+CREATE TABLE wide (id int PRIMARY KEY, v int, m mood, s small);
+INSERT INTO price SELECT i, '2020-01-01', '2020-01-01', 'n' FROM generate_series(1, 5) i;
+INSERT INTO quiet SELECT i, '2020-01-01', 'n' FROM generate_series(1, 5) i;
+INSERT INTO swapped SELECT i, i, -i FROM generate_series(1, 5) i;
+INSERT INTO wide SELECT i, i, 'good', 'x' FROM generate_series(1, 5) i;
+SQL
+
+for my $how (qw(text binary wal2json)) {
+    my $plugin = $how eq 'wal2json' ? $how : 'pgoutput';
+    my $one    = $pair->database("changes_$how");
+    $one->create_gate;
+    $one->source_sql($tables);
+    # A type whose binary form is not known to be the same has all come as text.
+    $one->source_sql('CREATE TABLE odd (id int PRIMARY KEY, q tsquery)') if $how eq 'text';
+    # Made wider on purpose before the rows came: that is nobody's business.
+    $one->start(plugin => $plugin, pause_after => ['schema']);
+    $one->wait_state('paused');
+    $one->target_sql('ALTER TABLE wide ALTER v TYPE bigint, ALTER s TYPE text');
+    $one->resume;
+    $one->wait_stage('streaming');
+    $one->source_sql("INSERT INTO wide VALUES (6, 6, 'fair', 'y'); UPDATE wide SET s = 'z' WHERE id = 1");
+
+    if ($plugin eq 'pgoutput') {
+        follow($one, "$how, another modifier",
+            'ALTER TABLE price ALTER amount TYPE timestamp(4); UPDATE price SET amount = $$2020-01-01 00:00:01.2345$$ WHERE id = 1',
+            qr/"price" was changed on the source: column "amount" has another type/);
+        is( $one->target_sql("SELECT kind || ' ' || sqlstate FROM livemigrate.conflicts ORDER BY at DESC LIMIT 1"),
+            'UPDATE 42804', "$how, another modifier: a conflict");
+        follow($one, "$how, another precision",
+            q{ALTER TABLE price ALTER at TYPE timestamptz; INSERT INTO price VALUES (6, now(), '2020-01-01 00:00:00.25', 'x')},
+            qr/column "at" has another type/);
+        follow($one, "$how, DROP COLUMN", 'ALTER TABLE wide DROP v; INSERT INTO wide (id) VALUES (7)',
+            qr/column "v" was dropped/);
+    } else {
+        # Found by looking at the source, not at its stream.
+        $one->source_sql('ALTER TABLE price ALTER amount TYPE timestamp(4)');
+        $one->wait_state('failed');
+        like($one->status_row->{message}, qr/column "amount" has another type/, "$how: the type is looked at");
+        follow_hint($one, "$how, another modifier");
+        $one->source_sql('UPDATE price SET amount = $$2020-01-01 00:00:01.2345$$ WHERE id = 1');
+        $one->source_sql('ALTER TABLE wide DROP v; INSERT INTO wide (id) VALUES (7)');
+    }
+    follow($one, "$how, a column with a default",
+        q{ALTER TABLE price ADD extra int NOT NULL DEFAULT 5; INSERT INTO price VALUES (10, now(), now(), 'new', 7)},
+        qr/"extra"/);
+    follow($one, "$how, a default that is evaluated once",
+        q{ALTER TABLE price ADD made timestamptz DEFAULT now(); ALTER TABLE price ALTER made DROP DEFAULT;
+          INSERT INTO price VALUES (11, now(), now(), 'new', 8, NULL), (12, now(), now(), 'new', 8, now())},
+        qr/"made"/);
+    follow($one, "$how, an enum",
+        q{ALTER TABLE price ADD m mood DEFAULT 'fair'; INSERT INTO price (id, m) VALUES (13, 'good')}, qr/"m"/);
+    follow($one, "$how, RENAME COLUMN",
+        q{ALTER TABLE price RENAME note TO "Remark"; INSERT INTO price (id, "Remark") VALUES (14, 'r')},
+        qr/"Remark"/);
+    $one->source_sql('DELETE FROM price WHERE id = 2');
+    $one->knock;
+    $one->wait_applied;
+    $one->assert_equal_tables("$how: after each", rows_only => 1);
+
+    # Two columns that change their names look the same as before; where each was tells.
+    if ($plugin eq 'pgoutput') {
+        $one->source_sql('ALTER TABLE swapped RENAME a TO c; ALTER TABLE swapped RENAME b TO a;
+            ALTER TABLE swapped RENAME c TO b; INSERT INTO swapped (id, a, b) VALUES (6, 60, 61)');
+        $one->wait_state('failed');
+        like($one->status_row->{message}, qr/"[ab]" is another one of that name/, "$how, swapped: told");
+        $one->target_sql('ALTER TABLE swapped RENAME a TO c; ALTER TABLE swapped RENAME b TO a;
+            ALTER TABLE swapped RENAME c TO b');
+        $one->resume;
+        $one->knock;
+        $one->wait_applied;
+    }
+
+    # No row tells of these.
+    $one->source_sql(q{ALTER TABLE quiet ALTER note TYPE text USING note || note,
+        ALTER amount TYPE timestamp(3); ALTER TABLE quiet RENAME amount TO sum;
+        ALTER TABLE quiet ADD more int DEFAULT 3});
+    if ($plugin eq 'pgoutput') {
+        $one->poll(sub { $one->target_sql("SELECT count(*) FROM livemigrate.events WHERE severity = 'warning'
+            AND message ~ '\"quiet\" was changed on the source.*note.*sum|\"quiet\" was changed.*\"sum\"'") > 0 });
+        is($one->status_row->{state}, 'running', "$how, no rows: a warning before the cutover");
+        $one->set_endpos;
+    }
+    $one->wait_state('failed');
+    like($one->status_row->{message}, qr/"quiet" was changed on the source/, "$how: the cutover stops");
+    follow_hint($one, "$how, no rows");
+    $one->target_sql('UPDATE quiet SET note = note || note');
+    $one->set_endpos if $plugin eq 'wal2json';
+    if ($plugin eq 'wal2json') {
+        $one->wait_state('failed');
+        follow_hint($one, "$how, no rows, at the cutover");
+    }
+    $one->wait_stage('done');
+    $one->assert_equal_tables("$how: at the end");
+    $one->cleanup;
+}
+
+done_testing();
