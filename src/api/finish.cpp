@@ -88,10 +88,11 @@ SourceCleanup(const Migration &migration) {
     return statements;
 }
 
-// A walsender may live a moment longer than its connection, and the slot is in use that long.
+// A walsender may live longer than its connection, and the slot is in use that long: a moment, or,
+// where it gathers changes, until it looks at the connection again.
 void
 RunOnSource(source::Connection &source, const std::string &statement) {
-    constexpr int kAttempts = 50;
+    constexpr int kAttempts = 150;
     for (int attempt = 1;; attempt++) {
         try {
             source.Query(statement);

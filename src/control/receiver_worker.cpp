@@ -47,12 +47,14 @@ class SharedReceiveObserver final : public stage::ReceiveObserver {
         state_.spool_holds.fetch_or(SpoolHoldBit(hold));
     }
     void
-    TimelineChanged(uint32_t timeline) override {
+    OnTimeline(uint32_t timeline, Lsn began, bool promoted) override {
         pg::Transaction transaction;
-        SetSourceTimeline(migration_.id, timeline);
-        RecordEvent(migration_.id, "warning", migration_.stage,
-                    "the source was promoted: it is on timeline " + std::to_string(timeline),
-                    "All that was received is in its history.");
+        SetSourceTimeline(migration_.id, timeline, began);
+        if (promoted) {
+            RecordEvent(migration_.id, "warning", migration_.stage,
+                        "the source was promoted: it is on timeline " + std::to_string(timeline),
+                        "All that was received is in its history.");
+        }
         transaction.Commit();
     }
     void
@@ -103,6 +105,7 @@ RunReceiver(SharedState &state, WorkerSlot &slot, Oid database, const Migration 
                       migration.settings.apply_jobs == 1;
     settings.system_identifier = migration.source_system_identifier;
     settings.timeline = migration.source_timeline;
+    settings.timeline_began = migration.source_timeline_began;
     settings.spool_directory = WorkDirectory(database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);
     settings.snapshot_lsn = migration.snapshot_lsn;

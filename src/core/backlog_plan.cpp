@@ -14,7 +14,22 @@ constexpr uint64_t kChunksReadAgain = 8;
 // So much longer a chunk may be where much is read again.
 constexpr uint64_t kStretch = 2;
 
+// What an answer may come to, in the source's memory and temporary file.
+constexpr uint64_t kLargestAnswer = 1 << 30;
+// What a byte of WAL becomes, as long as nothing is known: values that are compressed there come
+// whole.
+constexpr uint64_t kBytesPerWal = 2;
+
 } // namespace
+
+BacklogPlan::BacklogPlan(uint64_t chunk_size)
+    : chunk_size_(chunk_size), bytes_per_wal_(kBytesPerWal) {}
+
+void
+BacklogPlan::Brought(const ChunkSize &size) {
+    brought_nothing_ = size.changes == 0;
+    bytes_per_wal_ = std::max(bytes_per_wal_, size.bytes / std::max<uint64_t>(wal_, 1));
+}
 
 std::optional<Lsn>
 BacklogPlan::NextChunk(const BacklogState &state) {
@@ -30,10 +45,15 @@ BacklogPlan::NextChunk(const BacklogState &state) {
     if (again / kChunksReadAgain > chunk_size_) {
         return std::nullopt;
     }
+    const uint64_t most = kLargestAnswer / bytes_per_wal_;
+    if (again + first > most) {
+        return std::nullopt;
+    }
     size_ = size_ == 0 ? first : std::min(size_ * 2, chunk_size_);
     const uint64_t stretched =
         std::clamp(again / 2, size_, std::max(size_, kStretch * chunk_size_));
-    return Lsn{state.received.value + std::min(stretched, backlog)};
+    wal_ = std::min({stretched, backlog, most - again});
+    return Lsn{state.received.value + wal_};
 }
 
 } // namespace livemigrate

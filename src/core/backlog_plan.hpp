@@ -8,7 +8,7 @@
 // time; and the source gathers the answer, in memory and then in a temporary file, before it sends
 // the first of it. So chunks are bounded, and a slot that would make them read much twice is
 // streamed. That bounds what a transaction may have written as well: none that ends in a chunk
-// began before restart_lsn.
+// began before restart_lsn; and with what the last chunk's WAL became it bounds the answer's size.
 #pragma once
 
 #include "core/lsn.hpp"
@@ -25,24 +25,29 @@ struct BacklogState {
     Lsn confirmed;      // the slot's: nothing before it is given out again
 };
 
+// What a chunk brought.
+struct ChunkSize {
+    uint64_t changes = 0;
+    uint64_t bytes = 0;
+};
+
 class BacklogPlan {
   public:
     // `chunk_size`: bytes of WAL; 0: everything is streamed.
-    explicit BacklogPlan(uint64_t chunk_size) : chunk_size_(chunk_size) {}
+    explicit BacklogPlan(uint64_t chunk_size);
 
     // Where the next chunk ends; nullopt when it is time to stream.
     std::optional<Lsn> NextChunk(const BacklogState &state);
 
-    // How many changes it brought. After one that brought none streaming is better: there is
-    // nothing to send, or a large transaction that can be had while it is in progress.
-    void
-    Brought(uint64_t changes) {
-        brought_nothing_ = changes == 0;
-    }
+    // After a chunk that brought nothing streaming is better: there is nothing to send, or a large
+    // transaction that can be had while it is in progress.
+    void Brought(const ChunkSize &size);
 
   private:
     uint64_t chunk_size_;
     uint64_t size_ = 0; // of the last chunk: they grow, so that apply has something to do soon
+    uint64_t wal_ = 0;  // that the last chunk stood for
+    uint64_t bytes_per_wal_;
     bool brought_nothing_ = false;
 };
 

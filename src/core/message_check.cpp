@@ -65,6 +65,21 @@ CheckTruncate(ByteReader &reader) {
 }
 
 void
+CheckRelation(ByteReader &reader) {
+    reader.ReadU32(); // its OID
+    reader.ReadCString();
+    reader.ReadCString();
+    reader.ReadU8(); // replica identity
+    for (size_t left = reader.ReadU16(); left > 0; left--) {
+        reader.ReadU8(); // flags
+        reader.ReadCString();
+        reader.ReadU32(); // type
+        reader.ReadU32(); // modifier
+    }
+    reader.ExpectEnd();
+}
+
+void
 CheckPgoutput(std::string_view payload, bool in_chunk) {
     ByteReader reader(payload);
     const uint8_t type = reader.ReadU8();
@@ -95,6 +110,8 @@ CheckPgoutput(std::string_view payload, bool in_chunk) {
         CheckRow(reader, static_cast<char>(type));
     } else if (type == 'T') {
         CheckTruncate(reader);
+    } else if (type == 'R') {
+        CheckRelation(reader);
     }
 }
 

@@ -35,10 +35,10 @@ ParsePosition(std::string_view text) {
     }
 }
 
-} // namespace
-
-std::optional<Lsn>
-EndOfTimeline(std::string_view history, uint32_t timeline) {
+// Calls `visit` with each timeline and where it was left, until that returns true.
+template <typename Visit>
+void
+VisitTimelines(std::string_view history, const Visit &visit) {
     while (!history.empty()) {
         const size_t end = history.find('\n');
         std::string_view line = history.substr(0, end);
@@ -47,19 +47,41 @@ EndOfTimeline(std::string_view history, uint32_t timeline) {
         if (number.empty() || number[0] == '#') {
             continue;
         }
-        uint32_t found = 0;
+        uint32_t timeline = 0;
         const auto [rest, error] =
-            std::from_chars(number.data(), number.data() + number.size(), found);
+            std::from_chars(number.data(), number.data() + number.size(), timeline);
         const std::string_view position = NextWord(line);
         if (error != std::errc() || rest != number.data() + number.size()) {
             ThrowUnreadable();
         }
-        const Lsn left = ParsePosition(position);
-        if (found == timeline) {
-            return left;
+        if (visit(timeline, ParsePosition(position))) {
+            return;
         }
     }
-    return std::nullopt;
+}
+
+} // namespace
+
+std::optional<Lsn>
+EndOfTimeline(std::string_view history, uint32_t timeline) {
+    std::optional<Lsn> end;
+    VisitTimelines(history, [&](uint32_t found, Lsn left) {
+        if (found == timeline) {
+            end = left;
+        }
+        return end.has_value();
+    });
+    return end;
+}
+
+Lsn
+BeginOfTimeline(std::string_view history) {
+    Lsn begin;
+    VisitTimelines(history, [&](uint32_t, Lsn left) {
+        begin = left;
+        return false;
+    });
+    return begin;
 }
 
 } // namespace livemigrate

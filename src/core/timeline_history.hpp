@@ -14,4 +14,8 @@ namespace livemigrate {
 // Throws Error 08P01 for a line that is none of such a file.
 std::optional<Lsn> EndOfTimeline(std::string_view history, uint32_t timeline);
 
+// Where the timeline that the history is of began: where the last of those before it was left.
+// Invalid if there was none. Throws as EndOfTimeline() does.
+Lsn BeginOfTimeline(std::string_view history);
+
 } // namespace livemigrate

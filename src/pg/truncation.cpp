@@ -153,7 +153,8 @@ TruncateTables(const std::vector<Oid> &tables, bool restart_identity) {
 }
 
 // As heap_truncate_find_FKs() sees it: a foreign key to a partitioned table is one to each of its
-// partitions, and the other way round.
+// partitions, and the other way round. So the partitions of a table that goes along are looked at,
+// too.
 std::vector<Oid>
 TruncatedAlong(const std::vector<Oid> &tables,
                const std::set<std::pair<std::string, std::string>> &not_streamed) {

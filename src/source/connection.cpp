@@ -484,6 +484,21 @@ Connection::FinishCopy() {
     }
 }
 
+void
+Connection::EndWithClient() {
+    constexpr int kFirstThatChecks = 140000;
+    if (server_version() < kFirstThatChecks) {
+        return;
+    }
+    try {
+        Query("SET client_connection_check_interval = '2s'");
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kInvalidParameterValue) {
+            throw; // else: the source's platform cannot do it
+        }
+    }
+}
+
 bool
 Connection::IsAlive() {
     return connection_ != nullptr && PQconsumeInput(connection_) != 0 &&

@@ -71,6 +71,10 @@ class Connection {
         silent_since_ = since;
     }
 
+    // Has a statement end that goes on without sending anything when we are gone, where the source
+    // can tell (from 14 on, on most systems).
+    void EndWithClient();
+
     // True while the server has not closed the connection; reads what it sent, without waiting.
     bool IsAlive();
 

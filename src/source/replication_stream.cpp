@@ -71,6 +71,15 @@ ReplicationStream::EndOfTimeline(uint32_t current, uint32_t earlier) {
     return livemigrate::EndOfTimeline(result.rows.at(0).at(1).value_or(""), earlier);
 }
 
+Lsn
+ReplicationStream::BeginOfTimeline(uint32_t current) {
+    if (current <= 1) {
+        return {}; // and has no history
+    }
+    const pg::SqlResult result = connection_.Query("TIMELINE_HISTORY " + std::to_string(current));
+    return livemigrate::BeginOfTimeline(result.rows.at(0).at(1).value_or(""));
+}
+
 CreatedSlot
 ReplicationStream::CreateSlot(const std::string &slot, Plugin plugin, bool temporary,
                               const WaitObserver &observer) {

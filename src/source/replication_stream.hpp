@@ -57,6 +57,9 @@ class ReplicationStream {
     // does not come from there.
     std::optional<Lsn> EndOfTimeline(uint32_t current, uint32_t earlier);
 
+    // Where the timeline that the server is on began; invalid for the first.
+    Lsn BeginOfTimeline(uint32_t current);
+
     // Creates a logical slot and exports its snapshot. Waits for all transactions that are running
     // on the source; the observer is called meanwhile. Temporary slots go with the connection.
     CreatedSlot CreateSlot(const std::string &slot, Plugin plugin, bool temporary,

@@ -5,13 +5,21 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace livemigrate::source {
 
 bool
 SlotChanges::AreOffered(int server_version) {
-    return server_version >= 110000;
+    constexpr int kFirstOf[] = {130021, 140018, 150013, 160009, 170005, 180000};
+    constexpr int kMajor = 10000;
+    const int major = server_version / kMajor;
+    return std::any_of(
+               std::begin(kFirstOf), std::end(kFirstOf),
+               [&](int first) { return major == first / kMajor && server_version >= first; }) ||
+           major > kFirstOf[std::size(kFirstOf) - 1] / kMajor;
 }
 
 BacklogState
@@ -51,8 +59,9 @@ SlotChanges::Read(Lsn end) {
     at_end_ = false;
 }
 
-std::optional<SlotChange>
-SlotChanges::TryNext() {
+// A row or the trailer.
+std::optional<std::string_view>
+SlotChanges::TryMessage() {
     char *message = nullptr;
     const int length = PQgetCopyData(connection_.raw(), &message, 1);
     message_.reset(message);
@@ -63,9 +72,20 @@ SlotChanges::TryNext() {
         connection_.FinishCopy();
         at_end_ = true;
     }
+    return length > 0 ? std::optional(std::string_view(message, static_cast<size_t>(length)))
+                      : std::nullopt;
+}
+
+std::optional<SlotChange>
+SlotChanges::TryNext() {
     std::array<std::string_view, 2> values;
-    if (length <= 0 || !reader_.ReadRow({message, static_cast<size_t>(length)}, values)) {
-        return std::nullopt;
+    for (bool is_row = false; !is_row;) {
+        const std::optional<std::string_view> message = TryMessage();
+        if (!message) {
+            return std::nullopt;
+        }
+        // Behind the trailer the end of the answer is mostly there already.
+        is_row = reader_.ReadRow(*message, values);
     }
     ByteReader lsn(values[0]);
     const SlotChange change{Lsn{lsn.ReadU64()}, values[1]};

@@ -23,7 +23,9 @@ class SlotChanges {
     SlotChanges(Connection &connection, const StreamOptions &options)
         : connection_(connection), options_(options) {}
 
-    // PostgreSQL 11 is the first that can move a slot by a function.
+    // Versions that can: 11 is the first that moves a slot by a function, but before these minor
+    // ones that took catalog_xmin beyond what transactions in progress still need (commit aaf9e95
+    // of PostgreSQL), and pgoutput could be started only so often in one session.
     static bool AreOffered(int server_version);
 
     // The slot's positions and the source's end of WAL. `received` is left alone.
@@ -52,6 +54,8 @@ class SlotChanges {
             PQfreemem(message);
         }
     };
+
+    std::optional<std::string_view> TryMessage();
 
     Connection &connection_;
     const StreamOptions &options_;

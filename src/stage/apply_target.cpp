@@ -32,12 +32,12 @@ FormatOf(const ApplySettings &settings) {
             settings.plugin == Plugin::kPgoutput ? GetDatabaseEncoding() : PG_UTF8};
 }
 
-ApplyWriter::Names
+ApplyWriter::NotStreamed
 NotStreamed(const ApplySettings &settings) {
-    ApplyWriter::Names names;
+    ApplyWriter::NotStreamed names;
     for (const CopyTable &table : settings.tables) {
         if (table.relkind == 'r' && (!table.copy_data || table.persistence == 'u')) {
-            names.emplace(table.schema, table.name);
+            names.emplace(std::pair(table.schema, table.name), table.snapshot_lsn);
         }
     }
     return names;

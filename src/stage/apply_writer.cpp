@@ -20,20 +20,6 @@ namespace {
 
 using Item = ChangeBatch::Item;
 
-const char *
-CommandName(ChangeKind kind) {
-    switch (kind) {
-    case ChangeKind::kInsert:
-        return "INSERT";
-    case ChangeKind::kUpdate:
-        return "UPDATE";
-    case ChangeKind::kDelete:
-        return "DELETE";
-    default:
-        return "TRUNCATE";
-    }
-}
-
 // Whether going through the changes one by one may help, or at least tell which it is: not where
 // the session, its transaction or the machine is in trouble.
 bool
@@ -47,14 +33,27 @@ IsAboutRows(const Error &error) {
     return true;
 }
 
+using Names = std::set<std::pair<std::string, std::string>>; // schema and table
+
+// Tables that a TRUNCATE that commits there has emptied without the stream saying so, if it has
+// them: rows copied under a later snapshot came after it.
+Names
+CopiedBefore(const ApplyWriter::NotStreamed &tables, Lsn commit_lsn) {
+    Names names;
+    for (const auto &[name, snapshot_lsn] : tables) {
+        if (!snapshot_lsn.valid() || snapshot_lsn <= commit_lsn) {
+            names.insert(name);
+        }
+    }
+    return names;
+}
+
 using Relations = std::vector<std::shared_ptr<const RemoteRelation>>;
 
 // Whether the truncated relations are all of the table that the rows of one are routed through: it
 // is among them, or, as pgoutput has it, all of its partitions that the stream knows are.
 bool
-TruncatesWhole(const Relations &relations, const ApplyWriter::Names &not_streamed,
-               const TargetRelation &target) {
-    ApplyWriter::Names truncated = not_streamed;
+TruncatesWhole(const Relations &relations, Names truncated, const TargetRelation &target) {
     for (const auto &relation : relations) {
         if (QualifiedName(relation->schema, relation->name) == target.target_name()) {
             return true;
@@ -91,7 +90,7 @@ struct ApplyWriter::Group {
     std::vector<const Item *> items; // for the others
 };
 
-ApplyWriter::ApplyWriter(const ValueFormat &format, Names not_streamed, ApplyFailure &failure)
+ApplyWriter::ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, ApplyFailure &failure)
     : format_(format), not_streamed_(std::move(not_streamed)), failure_(failure) {}
 
 ApplyWriter::~ApplyWriter() = default;
@@ -251,10 +250,11 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const ChangeBatch::Truncation &truncation = batch.truncation(item);
     const auto &relations = truncation.relations;
     try {
+        const Names unnamed = CopiedBefore(not_streamed_, item.transaction.commit_lsn);
         std::vector<Oid> tables;
         for (const auto &relation : relations) {
             const TargetRelation &target = Find(relation).sql;
-            if (target.is_routed() && !TruncatesWhole(relations, not_streamed_, target)) {
+            if (target.is_routed() && !TruncatesWhole(relations, unnamed, target)) {
                 throw Error(sqlstate::kFeatureNotSupported,
                             "cannot truncate one partition of a table that is partitioned by the "
                             "hash of an enum")
@@ -266,7 +266,7 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
                 tables.push_back(target.relid());
             }
         }
-        const std::vector<Oid> along = pg::TruncatedAlong(tables, not_streamed_);
+        const std::vector<Oid> along = pg::TruncatedAlong(tables, unnamed);
         tables.insert(tables.end(), along.begin(), along.end());
         pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {

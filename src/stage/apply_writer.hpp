@@ -14,8 +14,8 @@
 #include "stage/plain_table.hpp"
 #include "stage/target_relation.hpp"
 
+#include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -28,10 +28,11 @@ class ApplyWriter {
   public:
     using Items = std::span<const ChangeBatch::Item>;
 
-    using Names = std::set<std::pair<std::string, std::string>>; // schema and table
+    // The migration's tables whose changes are not in the stream, by schema and table; and what
+    // their rows, if they have been copied, are consistent with.
+    using NotStreamed = std::map<std::pair<std::string, std::string>, Lsn>;
 
-    // `not_streamed`: the migration's tables whose changes are not in the stream.
-    ApplyWriter(const ValueFormat &format, Names not_streamed, ApplyFailure &failure);
+    ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, ApplyFailure &failure);
     ~ApplyWriter();
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
@@ -55,7 +56,7 @@ class ApplyWriter {
     Table &FindFor(const ChangeBatch &batch, const ChangeBatch::Item &item);
 
     ValueFormat format_;
-    Names not_streamed_;
+    NotStreamed not_streamed_;
     ApplyFailure &failure_;
     std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
 };

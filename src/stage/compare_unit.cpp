@@ -322,16 +322,7 @@ OpenComparingSession(const std::string &conninfo, const std::string &snapshot) {
     if (source.server_version() >= 110000) {
         source.Query("SET jit = off"); // compiling wide rows costs more than it saves
     }
-    if (source.server_version() >= 140000) {
-        try {
-            // So that a cancelled comparison does not go on reading on the source.
-            source.Query("SET client_connection_check_interval = '2s'");
-        } catch (const Error &error) {
-            if (error.sqlstate() != sqlstate::kInvalidParameterValue) {
-                throw; // else: the source's platform cannot do it
-            }
-        }
-    }
+    source.EndWithClient();
     if (!snapshot.empty()) {
         source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
         source.Query("SET TRANSACTION SNAPSHOT " + QuoteLiteral(snapshot));

@@ -16,6 +16,7 @@
 #include "source/receive_buffer.hpp"
 #include "source/replication_stream.hpp"
 #include "stage/receive_backlog.hpp"
+#include "stage/receive_history.hpp"
 #include "stage/receive_slot.hpp"
 #include "stage/receive_types.hpp"
 
@@ -50,6 +51,8 @@ constexpr milliseconds kDiskFullPause{1000};
 // Until the source gives a slot free whose stream was left, and between two looks at it.
 constexpr std::chrono::seconds kSlotReleaseLimit{60};
 constexpr milliseconds kSlotReleasePause{100};
+// While the source has an answer ready.
+constexpr std::chrono::seconds kLongestWaitInChunk{30};
 // What WAL becomes in the spool is mostly less, but wide compressed values are more.
 constexpr uint64_t kSpoolBytesPerWal = 4;
 // Messages between two looks at the clock while data keeps coming.
@@ -60,12 +63,17 @@ ServeInterrupts() {
     pg::CheckInterrupts();
 }
 
+// What is tried, until something is in the way: then it goes on with another connection.
+struct ReceiveManner {
+    bool binary = false; // values in binary form
+    bool chunks = true;  // a backlog in chunks
+};
+
 // One connection's life: messages in, feedback out.
 class Receiver : private BacklogSink {
   public:
-    // `may_be_binary`: unless a column's type is in the way.
-    Receiver(ReceiveSettings &settings, ReceiveObserver &observer, bool may_be_binary)
-        : settings_(settings), observer_(observer), may_be_binary_(may_be_binary),
+    Receiver(ReceiveSettings &settings, ReceiveObserver &observer, const ReceiveManner &manner)
+        : settings_(settings), observer_(observer), manner_(manner),
           stream_(
               source::Connection::Open(settings.conninfo, source::ConnectionKind::kReplication)) {}
 
@@ -75,7 +83,7 @@ class Receiver : private BacklogSink {
             stream_.IdentifySource(settings_.system_identifier, settings_.timeline);
         const SlotState slot = CheckSlot(stream_.connection(), settings_);
         OpenSpool(slot);
-        CheckHistory(identity);
+        FollowHistory(stream_, identity, received_, settings_, observer_);
         ChooseOptions();
         ReadBacklog();
         StartStreaming();
@@ -88,25 +96,6 @@ class Receiver : private BacklogSink {
     }
 
   private:
-    // The slot would go on from `received_` whatever lies before it: a server that never had what
-    // we have of the old one skips its own changes up to there.
-    void
-    CheckHistory(const source::SystemIdentity &identity) {
-        if (identity.flushed < received_) {
-            ThrowLostChanges(received_, "its WAL ends", identity.flushed);
-        }
-        if (settings_.timeline == 0 || identity.timeline == settings_.timeline) {
-            return;
-        }
-        const std::optional<Lsn> end = stream_.EndOfTimeline(identity.timeline, settings_.timeline);
-        if (!end || *end < received_) {
-            ThrowLostChanges(received_, "it left timeline " + std::to_string(settings_.timeline),
-                             end.value_or(Lsn{}));
-        }
-        observer_.TimelineChanged(identity.timeline);
-        settings_.timeline = identity.timeline; // for a receiver that follows in this process
-    }
-
     void
     OpenSpool(const SlotState &slot) {
         SpoolOptions options;
@@ -161,7 +150,7 @@ class Receiver : private BacklogSink {
         options_.plugin = settings_.plugin;
         options_.publications = settings_.publications;
         options_.streaming = pg::StreamInProgress();
-        if (may_be_binary_ && stream_.OffersBinary()) {
+        if (manner_.binary && stream_.OffersBinary()) {
             types_ = TypesForBinary(stream_.connection(), settings_.publications);
         }
         options_.binary = types_.has_value();
@@ -170,11 +159,11 @@ class Receiver : private BacklogSink {
 
     void
     ReadBacklog() {
+        if (!manner_.chunks) {
+            return;
+        }
         observer_.Doing("receiving");
         ReceiveBacklog(stream_.connection(), options_, *this);
-        if (writer_->in_transaction()) {
-            writer_->AppendReset();
-        }
     }
 
     void
@@ -207,6 +196,7 @@ class Receiver : private BacklogSink {
         if (Clock::now() - last_look_ >= kRoomInterval) {
             WaitForRoom();
         }
+        waits_since_.reset();
     }
 
     Lsn
@@ -236,6 +226,7 @@ class Receiver : private BacklogSink {
                 }
             }
             SetHold(SpoolHold::kDiskFull);
+            CheckWaitInChunk();
             pg::SleepOnLatch(kDiskFullPause);
         }
     }
@@ -244,11 +235,22 @@ class Receiver : private BacklogSink {
     WaitForRoom() {
         for (LookForRoom(); room_.bytes == 0; LookForRoom()) {
             SetHold(room_.hold);
+            CheckWaitInChunk();
             pg::Wait({.timeout = kHoldPause});
             Write([&] { SyncIfDue(); });
             PublishWritten();
         }
         SetHold(room_.hold);
+    }
+
+    // The source's statement keeps its snapshot, and its temporary file.
+    void
+    CheckWaitInChunk() {
+        if (!waits_since_) {
+            waits_since_ = Clock::now();
+        } else if (Clock::now() - *waits_since_ >= kLongestWaitInChunk) {
+            throw BacklogRefused{"the spool has no room for the rest of a chunk"};
+        }
     }
 
     Lsn
@@ -504,7 +506,7 @@ class Receiver : private BacklogSink {
 
     ReceiveSettings &settings_;
     ReceiveObserver &observer_;
-    const bool may_be_binary_;
+    const ReceiveManner manner_;
     source::ReplicationStream stream_;
     source::StreamOptions options_;
     std::optional<WireTypes> types_; // while values come in binary form
@@ -521,6 +523,7 @@ class Receiver : private BacklogSink {
     bool reply_requested_ = false;
     bool holds_bursts_ = false; // the kernel, while nothing is read
     size_t burst_bytes_ = 0;
+    std::optional<Clock::time_point> waits_since_; // for room, in a chunk
     StandbyStatus last_status_;
     std::string feedback_;
     Clock::time_point last_look_{};
@@ -529,47 +532,38 @@ class Receiver : private BacklogSink {
     Clock::time_point last_position_{};
 };
 
-// A table has got a column of a type that was not expected. Everything since the last transaction
-// that is complete in the spool comes again, as text.
-void
-LogUnknownType(const WireTypes::Unknown &unknown) {
-    pg::Call([&] {
-        ereport(LOG, (errmsg("changes are received as text from now on"),
-                      errdetail("Column \"%s\" of table \"%s\" has the source's type %u, of which "
-                                "nothing is known.",
-                                unknown.column.c_str(), unknown.relation.c_str(), unknown.type)));
-    });
-}
-
-// Runs until the stream cannot go on in binary form.
-void
-ReceiveWhileBinary(ReceiveSettings &settings, ReceiveObserver &observer) {
+// Runs until something is in the manner's way, and says what is not to be tried any more.
+ReceiveManner
+ReceiveInManner(ReceiveSettings &settings, ReceiveObserver &observer, ReceiveManner manner) {
     try {
-        Receiver receiver(settings, observer, true);
-        receiver.Run();
+        Receiver(settings, observer, manner).Run();
     } catch (const WireTypes::Unknown &unknown) {
         LogUnknownType(unknown);
+        manner.binary = false;
+    } catch (const BacklogRefused &refusal) {
+        LogRefusal(refusal);
+        manner.chunks = false;
     }
+    return manner;
 }
 
 } // namespace
 
 void
 Receive(ReceiveSettings settings, ReceiveObserver &observer) {
-    if (!settings.binary) {
-        Receiver(settings, observer, false).Run();
-    }
-    ReceiveWhileBinary(settings, observer);
+    ReceiveManner manner = {.binary = settings.binary};
     // The walsender that was left takes a moment to see it.
-    for (const Clock::time_point end = Clock::now() + kSlotReleaseLimit;;) {
+    Clock::time_point may_be_in_use_until = Clock::now();
+    for (;;) {
         try {
-            Receiver(settings, observer, false).Run();
+            manner = ReceiveInManner(settings, observer, manner);
+            may_be_in_use_until = Clock::now() + kSlotReleaseLimit;
         } catch (const Error &error) {
-            if (error.sqlstate() != sqlstate::kObjectInUse || Clock::now() >= end) {
+            if (error.sqlstate() != sqlstate::kObjectInUse || Clock::now() >= may_be_in_use_until) {
                 throw;
             }
+            pg::SleepOnLatch(kSlotReleasePause);
         }
-        pg::SleepOnLatch(kSlotReleasePause);
     }
 }
 

@@ -22,6 +22,7 @@ struct ReceiveSettings {
     bool binary = false;           // pgoutput: values in binary form where all types allow it
     std::string system_identifier; // of the source the migration began with
     uint32_t timeline = 0;         // on which it was last; 0: not known
+    Lsn timeline_began;            // invalid: not known, or the first
     std::string spool_directory;
     SpoolIdentity spool_identity;
     Lsn snapshot_lsn;    // where the stream begins
@@ -40,8 +41,9 @@ class ReceiveObserver {
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
     // Whether and why the stream is left on the source; kNone at the start.
     virtual void Held(SpoolHold hold) = 0;
-    // The source was promoted, with all that was received: it is on this timeline now.
-    virtual void TimelineChanged(uint32_t timeline) = 0;
+    // The source is on this timeline, which is not the first; because it was promoted, with all that
+    // was received, or because that was not known.
+    virtual void OnTimeline(uint32_t timeline, Lsn began, bool promoted) = 0;
     virtual void SourceClock(int64_t offset_microseconds) = 0;
     // How far apply is: committed, and flushed to the target's disk.
     virtual Lsn Applied() = 0;

@@ -35,10 +35,6 @@ IsRefusal(const Error &error) {
     return std::find(std::begin(kStates), std::end(kStates), error.sqlstate()) != std::end(kStates);
 }
 
-struct Refusal {
-    Error error;
-};
-
 template <typename F>
 auto
 AskSource(const F &ask) {
@@ -46,31 +42,23 @@ AskSource(const F &ask) {
         return ask();
     } catch (const Error &error) {
         if (IsRefusal(error)) {
-            throw Refusal{error};
+            throw BacklogRefused{error.message()};
         }
         throw;
     }
 }
 
-void
-LogRefusal(const Error &error) {
-    pg::Call([&] {
-        ereport(LOG, (errmsg("a backlog is streamed instead of read in chunks"),
-                      errdetail("%s.", error.message().c_str())));
-    });
-}
-
-// Returns the number of changes.
-uint64_t
+ChunkSize
 ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
           BacklogSink &sink) {
-    uint64_t count = 0;
+    ChunkSize brought;
     size_t unshown = 0;
     AskSource([&] { changes.Read(end); });
     while (!changes.at_end()) {
         if (const auto change = AskSource([&] { return changes.TryNext(); })) {
             sink.Take(change->lsn, change->payload);
-            ++count;
+            brought.changes++;
+            brought.bytes += change->payload.size();
             unshown += change->payload.size();
             if (unshown >= kShownBytes) {
                 sink.ShowTaken();
@@ -86,7 +74,7 @@ ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
             }
         }
     }
-    return count;
+    return brought;
 }
 
 // Between two calls nobody holds the slot: whoever moves it then takes changes away.
@@ -96,6 +84,22 @@ Look(source::SlotChanges &changes, const std::string &slot, BacklogSink &sink) {
     state.received = sink.received();
     CheckSlotIsNotAhead(slot, state.confirmed, state.received);
     return state;
+}
+
+// Nothing is sent while the source gathers an answer, so that it would not see that we are gone,
+// and keep the slot in use. What it gathers lies on the disk of a database that is in use; only
+// some roles may say how much of that.
+void
+PrepareSession(source::Connection &connection) {
+    connection.EndWithClient();
+    try {
+        connection.Query("SELECT pg_catalog.set_config('temp_file_limit', '2GB', false) "
+                         "WHERE pg_catalog.current_setting('temp_file_limit') = '-1'");
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kInsufficientPrivilege) {
+            throw;
+        }
+    }
 }
 
 void
@@ -132,11 +136,16 @@ ReceiveBacklog(source::Connection &connection, const source::StreamOptions &opti
     source::StreamOptions whole = options;
     whole.streaming = false; // the functions return transactions that have committed
     source::SlotChanges changes(connection, whole);
-    try {
-        ReadChunks(connection, changes, options.slot, sink);
-    } catch (const Refusal &refusal) {
-        LogRefusal(refusal.error);
-    }
+    PrepareSession(connection);
+    ReadChunks(connection, changes, options.slot, sink);
+}
+
+void
+LogRefusal(const BacklogRefused &refusal) {
+    pg::Call([&] {
+        ereport(LOG, (errmsg("a backlog is streamed instead of read in chunks"),
+                      errdetail("%s.", refusal.why.c_str())));
+    });
 }
 
 } // namespace livemigrate::stage

@@ -6,6 +6,7 @@
 #include "source/replication_stream.hpp"
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace livemigrate::stage {
@@ -27,10 +28,18 @@ class BacklogSink {
     virtual Lsn received() = 0;
 };
 
-// Throws Error as streaming would: connection, slot, output plugin, spool. When the source merely
-// refuses to go on this way (rights, temp_file_limit), it says so in the log and returns; the spool
-// must then be told that the stream begins anew.
+// The source refuses to go on in this way (rights, temp_file_limit); it can still stream. Not in
+// the same session: an error leaves what an output plugin remembers of tables in disorder there
+// (commit b46efe9 of PostgreSQL).
+struct BacklogRefused {
+    std::string why;
+};
+
+// Throws Error as streaming would: connection, slot, output plugin, spool; and BacklogRefused.
 void ReceiveBacklog(source::Connection &connection, const source::StreamOptions &options,
                     BacklogSink &sink);
+
+// Tells the log.
+void LogRefusal(const BacklogRefused &refusal);
 
 } // namespace livemigrate::stage

@@ -83,4 +83,14 @@ TypesForBinary(source::Connection &source, const std::vector<std::string> &publi
     return WireTypes(std::move(types));
 }
 
+void
+LogUnknownType(const WireTypes::Unknown &unknown) {
+    pg::Call([&] {
+        ereport(LOG, (errmsg("changes are received as text from now on"),
+                      errdetail("Column \"%s\" of table \"%s\" has the source's type %u, of which "
+                                "nothing is known.",
+                                unknown.column.c_str(), unknown.relation.c_str(), unknown.type)));
+    });
+}
+
 } // namespace livemigrate::stage

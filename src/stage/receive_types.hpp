@@ -17,4 +17,8 @@ namespace livemigrate::stage {
 std::optional<WireTypes> TypesForBinary(source::Connection &source,
                                         const std::vector<std::string> &publications);
 
+// Tells the log that a table has got a column of a type that was not expected. Everything since the
+// last transaction that is complete in the spool comes again, as text.
+void LogUnknownType(const WireTypes::Unknown &unknown);
+
 } // namespace livemigrate::stage

@@ -237,7 +237,7 @@ sub is_portable {
 my $sends_binary = $pair->source_sql('SHOW server_version_num') >= 140000;
 my $form         = <<'SQL';
 SELECT query ~ 'binary ''true''' FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'walsender'
+WHERE datname = current_database() AND backend_type = 'walsender' AND query ~ '^START_REPLICATION'
 SQL
 
 for my $how (qw(pgoutput binary wal2json)) {
@@ -262,6 +262,7 @@ for my $how (qw(pgoutput binary wal2json)) {
         } @tables);
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
+    $one->poll(sub { $one->source_sql($form) ne '' });
     is($one->source_sql($form), $how eq 'binary' && $sends_binary ? 't' : 'f', "$how: form of values");
 
     my $transactions = sub {

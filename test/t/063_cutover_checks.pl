@@ -74,11 +74,12 @@ ALTER TABLE child DISABLE TRIGGER ALL;
 SQL
 $pair->source_sql(q{SELECT lo_put(1002, 0, 'change'), lo_from_bytea(1004, 'new'), lo_unlink(1003)});
 
+my $listener = $target->background_psql('app', on_error_stop => 0);
+$listener->query('LISTEN livemigrate');
+
 # E07: a session that nobody has stopped still writes.
 $pair->set_endpos;
 $pair->source_sql(q{INSERT INTO busy (v) VALUES (777); UPDATE busy SET v = 778 WHERE v = 777});
-my $listener = $target->background_psql('app', on_error_stop => 0);
-$listener->query('LISTEN livemigrate');
 $pair->wait_stage('done');
 my $notified = $listener->query('SELECT 1') . $listener->query('SELECT 1');
 $listener->quit;

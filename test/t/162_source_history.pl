@@ -112,6 +112,23 @@ my ($detail) = $pair->target_sql("SELECT string_agg(detail, ' ') FROM livemigrat
 like($detail, qr/its WAL ends at .*it left timeline 3 at /s, 'and so does one that was promoted without some');
 is($pair->target_sql('SELECT string_agg(id::text, $$,$$ ORDER BY id) FROM t'), '1,2,3', 'nothing of it is applied');
 
+# --- a standby that was promoted apart from the other: its timeline has the same number
+$source->stop;
+move($files, "$files.apart");
+move($old, $files);
+start_promoted();
+is($pair->source_sql('SELECT timeline_id FROM pg_control_checkpoint()'), '3', 'timeline 3 once more');
+my $received = $pair->target_sql('SELECT received_lsn FROM livemigrate.migration_status()');
+$pair->source_sql("INSERT INTO t VALUES (6$_); SELECT pg_switch_wal()") for 1 .. 10;
+is($pair->source_sql("SELECT pg_current_wal_lsn() > '$received'"), 't', 'its WAL goes beyond what was received');
+$pair->resume;
+$pair->wait_state('failed');
+like(
+    $pair->target_sql("SELECT detail FROM livemigrate.events WHERE message ~ 'no longer has changes'
+        ORDER BY at DESC LIMIT 1"),
+    qr/its timeline 3 is not the one that began at \S+: it began at/, 'it is told from the other');
+is($pair->target_sql('SELECT string_agg(id::text, $$,$$ ORDER BY id) FROM t'), '1,2,3', 'nothing of it is applied');
+
 # --- a migration that is not cleaned up keeps its database, and gives up only outside a transaction
 for my $force ('', ' WITH (FORCE)') {
     my ($rc, $out, $err) = $target->psql('postgres', "DROP DATABASE app$force");

@@ -38,7 +38,7 @@ TEST(BacklogPlanTest, ChunksGrowToTheGivenSize) {
     BacklogPlan plan(64 * kMegabyte);
     for (uint64_t expected : {16, 32, 64, 64}) {
         EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), expected);
-        plan.Brought(1);
+        plan.Brought({.changes = 1, .bytes = 1});
     }
 }
 
@@ -58,14 +58,14 @@ TEST(BacklogPlanTest, TheLastChunkEndsWhereTheSourceIs) {
 TEST(BacklogPlanTest, StreamsAfterAChunkThatBroughtNothing) {
     BacklogPlan plan(64 * kMegabyte);
     plan.NextChunk(State(1000 * kMegabyte));
-    plan.Brought(0);
+    plan.Brought({});
     EXPECT_EQ(plan.NextChunk(State(1000 * kMegabyte)), std::nullopt);
 }
 
 TEST(BacklogPlanTest, StreamsWhatWouldBeReadAgainTooOften) {
-    EXPECT_NE(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 512 * kMegabyte)),
+    EXPECT_NE(BacklogPlan(32 * kMegabyte).NextChunk(State(1000 * kMegabyte, 256 * kMegabyte)),
               std::nullopt);
-    EXPECT_EQ(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 577 * kMegabyte)),
+    EXPECT_EQ(BacklogPlan(32 * kMegabyte).NextChunk(State(1000 * kMegabyte, 288 * kMegabyte)),
               std::nullopt);
 }
 
@@ -74,8 +74,26 @@ TEST(BacklogPlanTest, ChunksAreLongerWhereMuchIsReadAgain) {
         Megabytes(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 90 * kMegabyte))),
         45U);
     EXPECT_EQ(
-        Megabytes(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 500 * kMegabyte))),
+        Megabytes(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 300 * kMegabyte))),
         128U);
+}
+
+TEST(BacklogPlanTest, AnAnswerIsBoundedByWhatTheLastOneCameTo) {
+    BacklogPlan plan(64 * kMegabyte);
+    plan.NextChunk(State(1000 * kMegabyte));
+    plan.Brought({.changes = 1, .bytes = 16 * 32 * kMegabyte});
+    EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), 32U);
+    plan.Brought({.changes = 1, .bytes = 32 * 32 * kMegabyte});
+    EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte, 12 * kMegabyte))), 20U);
+    EXPECT_EQ(plan.NextChunk(State(1000 * kMegabyte, 17 * kMegabyte)), std::nullopt);
+}
+
+TEST(BacklogPlanTest, AnUnknownAnswerIsTakenForTwiceItsWal) {
+    EXPECT_EQ(
+        Megabytes(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 490 * kMegabyte))),
+        22U);
+    EXPECT_EQ(BacklogPlan(64 * kMegabyte).NextChunk(State(1000 * kMegabyte, 500 * kMegabyte)),
+              std::nullopt);
 }
 
 TEST(BacklogPlanTest, RestartBeyondWhatIsReceivedIsNothingToReadAgain) {

@@ -18,6 +18,13 @@ TEST(TimelineHistoryTest, FindsWhereATimelineWasLeft) {
     EXPECT_EQ(EndOfTimeline(kHistory, 7), Lsn{0x16B374D848});
 }
 
+TEST(TimelineHistoryTest, ATimelineBeginsWhereTheLastOneWasLeft) {
+    EXPECT_EQ(BeginOfTimeline(kHistory), Lsn{0x16B374D848});
+    EXPECT_EQ(BeginOfTimeline(""), Lsn{});
+    EXPECT_EQ(BeginOfTimeline("1\t0/3000158\tx\n2\t0/50000A0\n"), Lsn{0x50000A0});
+    EXPECT_THROW(BeginOfTimeline("1\t0/3000158\nx\n"), Error);
+}
+
 TEST(TimelineHistoryTest, KnowsNothingOfOthers) {
     EXPECT_EQ(EndOfTimeline(kHistory, 3), std::nullopt);
     EXPECT_EQ(EndOfTimeline("", 1), std::nullopt);
