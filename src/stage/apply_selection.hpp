@@ -25,8 +25,8 @@ class ApplySelection {
         kApply,
         kPassOver, // left out by the user: to be counted
         kCopied,   // the copied rows have it, or there are none
-        kChanged,  // the table's columns are others than those of its copied rows; see NotFollowed()
-        kUnknown,  // see AcceptUnknown()
+        kChanged, // the table's columns are others than those of its copied rows; see NotFollowed()
+        kUnknown, // see AcceptUnknown()
     };
 
     // By CopyTable::id: what the columns were when the rows were copied. Not known of tables that
@@ -45,8 +45,8 @@ class ApplySelection {
     // `in_transaction`: one is open.
     bool AcceptUnknown(const RemoteRelation &relation, bool in_transaction);
 
-    // What became of the columns of a table whose choice is kChanged, and the target's table has not
-    // followed; nothing if its changes can be applied. `in_transaction`: one is open.
+    // What became of the columns of a table whose choice is kChanged, and the target's table has
+    // not followed; nothing if its changes can be applied. `in_transaction`: one is open.
     std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
                                           bool in_transaction);
 

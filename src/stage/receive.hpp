@@ -41,8 +41,8 @@ class ReceiveObserver {
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
     // Whether and why the stream is left on the source; kNone at the start.
     virtual void Held(SpoolHold hold) = 0;
-    // The source is on this timeline, which is not the first; because it was promoted, with all that
-    // was received, or because that was not known.
+    // The source is on this timeline, which is not the first; because it was promoted, with all
+    // that was received, or because that was not known.
     virtual void OnTimeline(uint32_t timeline, Lsn began, bool promoted) = 0;
     virtual void SourceClock(int64_t offset_microseconds) = 0;
     // How far apply is: committed, and flushed to the target's disk.
