@@ -236,7 +236,7 @@ sub is_portable {
 
 my $sends_binary = $pair->source_sql('SHOW server_version_num') >= 140000;
 my $form         = <<'SQL';
-SELECT query ~ 'binary ''true''' FROM pg_stat_activity
+SELECT query ~ '"binary" ''true''' FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'walsender' AND query ~ '^START_REPLICATION'
 SQL
 
