@@ -202,6 +202,7 @@ runs('installation: the start', 'target', $installation{start});
 is(psql('target', "CALL livemigrate.migration_wait('streaming')"), "CALL\n", 'installation: it streams');
 my %runbook = page('doc/runbook.md')->marked;
 like(runs('runbook: look', 'target', $runbook{look}), qr/^main\|streaming\|running\|/, 'runbook: what is going on');
+runs('runbook: the slot', 'source', $runbook{slot});
 for my $page (grep { $_->name =~ /runbook|monitoring|resuming/ } @pages) {
     for my $statement (grep { !/migration_(?:abort|cleanup|resume|wait|start)|set_endpos|watch|\blsn\b/ } $page->statements) {
         runs($page->name . ': ' . substr($statement, 0, 60), 'target', $statement);
