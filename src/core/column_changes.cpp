@@ -68,7 +68,9 @@ FindColumnChanges(const std::vector<SourceColumn> &before, const std::vector<Rem
     std::vector<ColumnChange> changes;
     for (const SourceColumn &column : before) {
         if (Find(now, column.name) == now.end()) {
-            changes.push_back({Kind::kDropped, {.name = column.name}});
+            RemoteColumn gone;
+            gone.name = column.name;
+            changes.push_back({Kind::kDropped, gone});
         }
     }
     auto last = before.begin();
@@ -79,7 +81,7 @@ FindColumnChanges(const std::vector<SourceColumn> &before, const std::vector<Rem
             continue;
         }
         if (!HasType(*found, column)) {
-            changes.push_back({Kind::kRetyped, column});
+            changes.push_back({Kind::kRetyped, column, found->type_oid});
         } else if (found < last) {
             changes.push_back({Kind::kReplaced, column});
         }

@@ -28,7 +28,8 @@ struct SourceColumn {
 struct ColumnChange {
     // kReplaced: one column took another's name.
     enum class Kind : uint8_t { kAdded, kDropped, kRetyped, kReplaced } kind;
-    RemoteColumn column; // as it is now; kDropped: nothing but its name
+    RemoteColumn column;          // as it is now; kDropped: nothing but its name
+    uint32_t former_type_oid = 0; // kRetyped
 };
 
 // A column that is renamed is one dropped and one added. Columns in the order of their numbers, in

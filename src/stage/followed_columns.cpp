@@ -49,17 +49,27 @@ IsSameEverywhere(uint32_t type) {
     return type != InvalidOid && type < FirstGenbkiObjectId && type != ANYENUMOID;
 }
 
-// A domain may stand for what it is made of: binary values are described so. Of types that have
-// other OIDs here nothing more is known than that.
+// A domain stands for what it is made of: binary values are described so.
+Oid
+BaseType(const TargetColumn &column) {
+    return column.is_domain ? pg::Call([&] { return getBaseType(column.type); }) : column.type;
+}
+
+// Whether the target's column takes what the source's holds: it has its type, without a narrower
+// modifier, or one that it never had there, by somebody's choice. Of types that have other OIDs
+// here nothing more is known than that.
 bool
-HasType(const TargetColumn &column, const RemoteColumn &remote) {
-    if (!IsSameEverywhere(remote.type_oid)) {
-        return column.type >= FirstGenbkiObjectId;
+HasFollowedType(const TargetColumn &column, const ColumnChange &change) {
+    const Oid type = BaseType(column);
+    if (!IsSameEverywhere(change.column.type_oid)) {
+        return type >= FirstGenbkiObjectId ||
+               (IsSameEverywhere(change.former_type_oid) && type != change.former_type_oid);
     }
-    if (column.is_domain) {
-        return pg::Call([&] { return getBaseType(column.type); }) == remote.type_oid;
+    if (type != change.column.type_oid) {
+        return type != change.former_type_oid;
     }
-    return column.type == remote.type_oid && column.type_modifier == remote.type_modifier;
+    return column.is_domain || column.type_modifier == -1 ||
+           column.type_modifier == change.column.type_modifier;
 }
 
 bool
@@ -71,7 +81,7 @@ IsFollowed(const ColumnChange &change, const std::map<std::string, TargetColumn>
     case Kind::kDropped:
         return found == columns.end() || found->second.generated;
     case Kind::kRetyped:
-        return found == columns.end() || HasType(found->second, change.column);
+        return found == columns.end() || HasFollowedType(found->second, change);
     case Kind::kReplaced:
         break;
     }

@@ -10,7 +10,7 @@
 namespace livemigrate::stage {
 
 // The changes that the target has not followed: it lacks a column that was added, still has one
-// that was dropped, or has one of another type than the source's, be it the old one or any other.
+// that was dropped, or has the old type of one that got another, or a narrower modifier.
 // Nothing tells of columns that were replaced: they count as not followed. All are followed where
 // the table is not there. REQUIRES: an open transaction.
 std::vector<ColumnChange> NotFollowed(const std::string &schema, const std::string &table,
