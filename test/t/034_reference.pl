@@ -57,17 +57,50 @@ for my $view (rows("SELECT relname FROM pg_class WHERE relnamespace = $schema AN
 is_deeply(missing(section('Settings'), rows("SELECT name FROM pg_settings WHERE name ~ '^livemigrate\\.'")),
     [], 'settings');
 
-# --- checks: those that this pair of servers makes, and those that the sources name
 my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
-my @checks = rows("SELECT DISTINCT check_id FROM livemigrate.migration_check($source)");
-push @checks, map { slurp_file($_) =~ /run\.(?:Ok|Notice|Warning|Fail)\(\s*"(\w+)"/g }
-  glob "$FindBin::RealBin/../../src/stage/preflight*.cpp";
-cmp_ok(scalar @checks, '>', 60, 'there are checks');
-is_deeply(missing(section('Checks'), @checks), [], 'checks');
-my @at_cutover = map { slurp_file($_) =~ /constexpr char kId\[\] = "(\w+)"/g }
-  glob("$FindBin::RealBin/../../src/stage/cutover_check*.cpp"), "$FindBin::RealBin/../../src/control/cutover_readiness.cpp";
-cmp_ok(scalar @at_cutover, '>', 14, 'there are checks at cutover');
-is_deeply(missing(section($_), @at_cutover), [], "checks at cutover: $_") for 'Checks', 'cutover_check';
+
+# --- checks: a row for each that the sources name and that this pair of servers makes, with the
+# severities that the sources give it
+my @severities = qw(notice warning error);
+
+# Of tables with the severities in their third column: by check.
+sub rows_of_checks {
+    my ($text) = @_;
+    my %cell = $text =~ /^\| `(\w+)` \| [^|]* \| ([^|]*) \|/mg;
+    delete $cell{check_id};    # the heading
+    return { map { $_ => $cell{$_} =~ /^\w/ ? $cell{$_} : '' } keys %cell };
+}
+
+sub listed {
+    my ($given) = @_;
+    return join ', ', grep { $given->{$_} } @severities;
+}
+{
+    my %severity_of = (Ok => 'ok', Notice => 'notice', Warning => 'warning', Fail => 'error');
+    my %given;
+    for my $text (map { slurp_file($_) } glob "$FindBin::RealBin/../../src/stage/preflight*.cpp") {
+        $given{$2}{ $severity_of{$1} } = 1 while $text =~ /\b(Ok|Notice|Warning|Fail)\(\s*"(\w+)"/g;
+        $given{$1}{$2} = 1 while $text =~ /rows\.push_back\(\{"(\w+)", "(\w+)"/g;
+    }
+    cmp_ok(scalar keys %given, '>', 60, 'there are checks');
+    $given{$_} //= {} for rows("SELECT DISTINCT check_id FROM livemigrate.migration_check($source)");
+    is_deeply(rows_of_checks(section('Checks')), { map { $_ => listed($given{$_}) } keys %given }, 'checks');
+}
+{
+    my %given;
+    for my $file (glob("$FindBin::RealBin/../../src/stage/cutover_check*.cpp"),
+        "$FindBin::RealBin/../../src/control/cutover_readiness.cpp") {
+        my (undef, @parts) = split /constexpr char kId\[\] = "(\w+)";/, slurp_file($file);
+        while (my ($check, $code) = splice @parts, 0, 2) {
+            $given{$check}{$_} = 1 for $code =~ /"(notice|warning|error)"/g;
+        }
+    }
+    cmp_ok(scalar keys %given, '>', 14, 'there are checks at cutover');
+    # Above the first of them in their file, in Judge().
+    $given{$_}{notice} = $given{$_}{warning} = 1 for qw(deferrable_duplicates foreign_key_orphans);
+    is_deeply(rows_of_checks(section('cutover_check')), { map { $_ => listed($given{$_}) } keys %given },
+        'checks at cutover');
+}
 
 # --- options: the error for an unknown one lists the known
 my $error = $pair->target_error($pair->start_sql(options => { nonsense => 1 }));
