@@ -96,15 +96,15 @@ check_version() {
         echo "livemigrate.control:2:" | breach "sql/livemigrate--$version.sql is missing"
 }
 
-# Each check_id that the sources give out has its place in the reference, and the other way round.
+# Each check_id that the sources give out has its row in the reference, and the other way round.
 check_check_ids() {
     local id
     comm -3 \
         <(cat src/stage/preflight*.cpp | tr '\n' ' ' |
             grep -oE '\brun_?\.(Ok|Notice|Warning|Fail)\( *"[a-z_]+"' |
             sed -E 's/.*"([a-z_]+)"/\1/' | sort -u) \
-        <(sed -n '/^## Checks/,/^## Settings/p' doc/reference.md |
-            sed -nE 's/^\| `([a-z_]+)` \|.*/\1/p' | grep -v '^check_id$' | sort -u) | tr -d '\t' |
+        <(sed -n '/^## Checks/,/^## SQLSTATEs/p' doc/reference.md |
+            sed -nE 's/^\| `([a-z_]+)` \| .*/\1/p' | grep -vx check_id | sort -u) | tr -d '\t' |
         while IFS= read -r id; do
             echo "doc/reference.md:1:" | breach "check $id stands in the sources or in the reference only"
         done
