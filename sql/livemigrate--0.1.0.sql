@@ -67,8 +67,10 @@ CREATE TABLE migration (
   source_database text,
   slot_name name,
   slot_created boolean NOT NULL DEFAULT false,
+  slot_sent boolean NOT NULL DEFAULT false, -- its creation: from then on what bears the name is ours
   publications text[] NOT NULL DEFAULT '{}',
   publications_created boolean NOT NULL DEFAULT false,
+  publications_sent boolean NOT NULL DEFAULT false,
   publications_as_of text,           -- the source's xid that wrote last to what its catalog says of them
   origin_name text,
   snapshot_lsn pg_lsn,
@@ -193,12 +195,13 @@ CREATE TABLE schema_job (
   error text,
   worker int,
   table_id int,                      -- may begin when this table is complete; NULL: after all data
+  attempts int NOT NULL DEFAULT 0,   -- begun and not taken back, as of copy_part
   sql text NOT NULL,
   PRIMARY KEY (migration, id)
 );
 CREATE INDEX schema_job_unfinished ON schema_job (migration, phase, id)
   WHERE state IN ('pending', 'running');
-CREATE INDEX schema_job_next ON schema_job (migration, phase, bytes DESC, id)
+CREATE INDEX schema_job_next ON schema_job (migration, phase, attempts, bytes DESC, id)
   WHERE state = 'pending' AND ready AND error IS NULL;
 CREATE INDEX schema_job_table ON schema_job (migration, table_id) WHERE phase = 1;
 

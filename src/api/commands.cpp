@@ -176,6 +176,7 @@ Resume(FunctionCallInfo fcinfo) {
     control::ClearPauseRequest(migration.id);
     control::ClearError(migration.id);
     control::ForgetPartErrors(migration.id);
+    control::ForgetJobAttempts(migration.id);
     if (migration.state != State::kRunning) {
         control::TransitionTo(migration, State::kRunning);
     }
@@ -219,7 +220,9 @@ CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
     if (!migration.source_system_identifier.empty()) {
-        source::CheckSameServer(source, migration.source_system_identifier);
+        source::CheckSameServer(
+            source, migration.source_system_identifier,
+            control::NamedHint(migration.id, "SELECT livemigrate.set_endpos();"));
     }
     CheckNothingPrepared(source);
     if (const std::optional<control::SharedSegment> segment =
@@ -331,11 +334,14 @@ CopySequences(FunctionCallInfo fcinfo) {
     }
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    source::CheckSameServer(
+        source, migration.source_system_identifier,
+        control::NamedHint(migration.id, "SELECT livemigrate.copy_sequences();"));
     const TableFilter filter = control::FilterOf(migration.settings);
-    const stage::SequenceReport report =
-        stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {
+    const stage::SequenceReport report = stage::SetSequences(
+        stage::ReadSequences(source, [&](const std::string &schema, const std::string &name) {
             return filter.Selects(schema, name);
-        });
+        }));
     for (const std::string &warning : report.warnings) {
         pg::Call([&] { ereport(WARNING, (errmsg("%s", warning.c_str()))); });
     }

@@ -78,6 +78,7 @@ class Coordinator {
     void AddLockOnSource(WaitText &waits);
     void AddSlotDanger(WaitText &waits);
     void ShowPause(bool receives);
+    source::WaitObserver WatchLocks(source::Connection &source, const std::string &doing);
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
     void SetMessage(const std::string &message, const std::string &hint = "");
@@ -99,8 +100,10 @@ class Coordinator {
     void RunPreflightStage();
     void RunSlotStage();
     void CheckNamesAreFree();
+    void BeginToReceive();
     void UseExistingSlot(source::Connection &source);
-    void MakeSlot(bool repeated);
+    void MakeSlot();
+    void MarkSent(bool &sent);
     [[noreturn]] void ForgetSlotPlan(const Error &taken);
     source::CreatedSlot CreateSlot(source::ReplicationStream &stream, source::Connection &monitor,
                                    const std::vector<CopyTable> &published);
@@ -132,6 +135,7 @@ class Coordinator {
 
     // coordinator_data.cpp: data and indexes.
     void CheckDistributedTables();
+    void ReleaseOrphans();
     void RunDataStage();
     void CheckPlacedTables();
     void PlanData();
@@ -160,6 +164,7 @@ class Coordinator {
     bool EndposStands();
     void RunCutoverStage();
     void RefreshViews(source::Connection &source, stage::CutoverReport &report);
+    void GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report);
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
     void CheckNewPartitions(source::Connection &source, const TableFilter &filter);

@@ -202,17 +202,18 @@ Coordinator::RunCutoverStage() {
     CheckColumns(source);
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
+    stage::SourceSequences sequences = stage::ReadSequences(
+        source,
+        [&](const std::string &schema, const std::string &name) {
+            return filter.Selects(schema, name);
+        },
+        WatchLocks(source, "setting sequences"));
     {
         std::optional<pg::Transaction> transaction(std::in_place);
-        const stage::SequenceReport report = stage::CopySequences(
-            source,
-            [&](const std::string &schema, const std::string &name) {
-                return filter.Selects(schema, name);
-            },
-            [&] {
-                transaction->Commit();
-                transaction.emplace();
-            });
+        const stage::SequenceReport report = stage::SetSequences(std::move(sequences), [&] {
+            transaction->Commit();
+            transaction.emplace();
+        });
         RecordEvent(migration_.id, "info", migration_.stage,
                     Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
         for (const std::string &warning : report.warnings) {
@@ -226,7 +227,7 @@ Coordinator::RunCutoverStage() {
         }
         transaction->Commit();
     }
-    CheckPublications(source);
+    CheckPublications(source, WatchLocks(source, "checking publications"));
     CheckInsertOnlyTables(source);
     CheckNewPartitions(source, filter);
     CheckRequests();
@@ -249,14 +250,20 @@ Coordinator::RunCutoverStage() {
 void
 Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &report) {
     SetMessage("refreshing materialized views");
+    const std::set<stage::RelationName> populated =
+        stage::PopulatedViews(source, WatchLocks(source, "refreshing materialized views"));
     std::vector<SchemaJob> jobs;
     {
         pg::Transaction transaction;
-        jobs = PlanRefreshes(migration_.id, stage::PlanMaterializedViews(source));
+        jobs = PlanRefreshes(migration_.id, stage::PlanMaterializedViews(populated));
         transaction.Commit();
     }
     for (size_t i = 0; i < jobs.size(); i++) {
         const SchemaJob &job = jobs[i];
+        if (job.attempts >= pg::CopyAttempts()) {
+            GiveUpRefresh(job, report);
+            continue;
+        }
         SetMessage("refreshing materialized view " + QualifiedName(job.schema, job.table) + " (" +
                    std::to_string(i + 1) + " of " + std::to_string(jobs.size()) + ")");
         const int64_t started = GetCurrentTimestamp();
@@ -276,6 +283,18 @@ Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &repo
         transaction.Commit();
         CheckRequests();
     }
+}
+
+// One that has taken the server down each time: it can be refreshed by hand.
+void
+Coordinator::GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report) {
+    report.warnings.push_back("materialized view " + QualifiedName(job.schema, job.table) +
+                              " could not be refreshed in " +
+                              Counted(static_cast<uint64_t>(job.attempts), "attempt") +
+                              ": the server crashed meanwhile; to try again: " + job.sql + ";");
+    pg::Transaction transaction;
+    SkipJob(job, report.warnings.back());
+    transaction.Commit();
 }
 
 // The application waits: what is found is told, and stops nothing. Nor does a check that fails.
@@ -343,13 +362,17 @@ Coordinator::CheckNewPartitions(source::Connection &source, const TableFilter &f
     if (migration_.plugin != Plugin::kPgoutput || migration_.settings.existing_slot) {
         return;
     }
-    pg::Transaction transaction;
     std::set<uint32_t> known;
-    for (const CopyTable &table : LoadTables(migration_.id)) {
-        known.insert(table.source_oid);
+    {
+        pg::Transaction transaction;
+        for (const CopyTable &table : LoadTables(migration_.id)) {
+            known.insert(table.source_oid);
+        }
+        transaction.Commit();
     }
-    const std::vector<stage::RelationName> unpublished =
-        stage::FindUnpublishedPartitions(source, migration_.publications, known);
+    const std::vector<stage::RelationName> unpublished = stage::FindUnpublishedPartitions(
+        source, migration_.publications, known, WatchLocks(source, "checking partitions"));
+    pg::Transaction transaction;
     std::string names;
     for (const auto &[schema, name] : unpublished) {
         if (!filter.Selects(schema, name)) {
