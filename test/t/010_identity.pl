@@ -235,4 +235,37 @@ for my $case (
         $one->abort;
     }
 }
+
+# --- I11 the key changes, and a value out of line does not: where the row is missing, the stream has not
+# all that a new one would take
+sub key_changes {
+    my ($plugin) = @_;
+    my $one = $pair->database("toast_$plugin");
+    $one->source_sql(<<'SQL');
+CREATE TABLE t (a int PRIMARY KEY, c int, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+INSERT INTO t SELECT g, 0, repeat(md5(g::text), 200) FROM generate_series(1, 5) g;
+SQL
+    $one->start(plugin => $plugin);
+    $one->wait_stage('streaming');
+    my %change = (
+        1 => 'UPDATE t SET a = 101 WHERE a = 1',
+        2 => 'BEGIN; UPDATE t SET a = 50 WHERE a = 2; UPDATE t SET a = 102, c = 1 WHERE a = 50; COMMIT',
+        3 => 'BEGIN; UPDATE t SET c = 1 WHERE a = 3; UPDATE t SET a = 103 WHERE a = 3; COMMIT');
+    for my $row (sort keys %change) {
+        my $label = "I11 $plugin: row $row is missing and its key changes";
+        $one->target_sql("DELETE FROM t WHERE a = $row");
+        $one->source_sql($change{$row});
+        $one->wait_state('failed');
+        is($one->target_sql("SELECT count(*), count(*) FILTER (WHERE big IS NULL OR length(big) < 6400) FROM t"),
+            '4|0', "$label: nothing is made of what came");
+        is($one->target_sql('SELECT count(*) FROM livemigrate.conflicts'), $row, "$label: a conflict");
+        $one->target_sql("INSERT INTO t SELECT $row, 0, repeat(md5('$row'), 200)");
+        $one->resume;
+        ok($one->poll(sub { $one->target_sql("SELECT count(*) FROM t WHERE a = 100 + $row") eq '1' }),
+            "$label: and then it is there");
+    }
+    $one->finish("I11 $plugin");
+}
+key_changes($_) for qw(pgoutput wal2json);
+
 done_testing();

@@ -54,10 +54,10 @@ INSERT INTO t VALUES (201, 'kept'); SAVEPOINT a; INSERT INTO t VALUES (202, 'gon
 UPDATE t SET v = 'gone' WHERE id = 1; SAVEPOINT b; DELETE FROM t WHERE id = 2; ROLLBACK TO a;
 INSERT INTO t VALUES (202, 'again'); RELEASE a;
 COMMIT;
--- X01 2000 subtransactions, every second one aborted
+-- X01 10000 subtransactions, every second one aborted
 DO $$BEGIN
-    FOR i IN 1..2000 LOOP
-        BEGIN INSERT INTO t VALUES (1000 + i, 'sub'); IF i % 2 = 0 THEN RAISE 'abort'; END IF;
+    FOR i IN 1..10000 LOOP
+        BEGIN INSERT INTO t VALUES (20000 + i, 'sub'); IF i % 2 = 0 THEN RAISE 'abort'; END IF;
         EXCEPTION WHEN raise_exception THEN NULL; END;
     END LOOP;
 END$$;
@@ -134,8 +134,8 @@ COMMIT;
 SQL
 my @cases = $cases =~ /^-- ([^\n]+)\n(.*?)(?=^-- |\z)/gms;
 
-# Two-phase commit (X03): prepared before the snapshot is not possible (the slot waits for it), so
-# prepared while buffering and while streaming, and ended later.
+# Two-phase commit (X03): prepared while buffering and while streaming, and ended later; 205 has one
+# that is prepared before the snapshot.
 sub prepare_sql {
     my ($gid, $id) = @_;
     return

@@ -81,6 +81,35 @@ $existing->finish("on_existing => 'truncate' and two snapshots", skip => qr/felt
 my $felt = 'SELECT count(*), sum(hashtextextended(f::text, 0)) FROM felt f';
 is($existing->target_sql($felt), $existing->source_sql($felt), 'rows whose partitions mix are equal, too');
 
+# --- rows of both snapshots fit together only when apply has passed the later one: until then a foreign
+# key has to wait
+my $keys = $pair->database('keys');
+$keys->source_sql(<<'SQL');
+CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent SELECT generate_series(1, 1000);
+CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent); INSERT INTO child VALUES (1, 1);
+SQL
+$keys->start(pause_after => ['schema']);
+$keys->wait_state('paused');
+$lock = $keys->lock_table($target, 'child');
+$keys->resume(['indexes']);
+ok(done_tables($keys, 'parent'), 'the parents are copied') or $keys->diagnose('keys');
+$keys->source_sql('INSERT INTO parent VALUES (2000); INSERT INTO child VALUES (2, 2000)');
+lose_snapshot($keys);
+ok($keys->poll(sub { $keys->target_sql("SELECT count(*) FROM livemigrate.events
+        WHERE message ~ 'a new snapshot was taken'") == 1 }), 'a new snapshot, with a child of a later parent');
+$keys->end_session($lock);
+$keys->wait_stage('indexes');
+$keys->wait_state('paused');
+is(snapshots($keys), '2', 'the children are of a later snapshot');
+my $orphans  = 'SELECT count(*) FROM child c WHERE NOT EXISTS (SELECT FROM parent p WHERE p.id = c.parent)';
+my $foreign  = "SELECT count(*), count(*) FILTER (WHERE convalidated) FROM pg_constraint WHERE conname = 'child_parent_fkey'";
+is($keys->target_sql("$orphans") . ' ' . $keys->target_sql($foreign), '1 0|0',
+    'one has no parent yet, and the foreign key is not there');
+$keys->resume([]);
+$keys->wait_stage('streaming');
+is($keys->target_sql("$orphans") . ' ' . $keys->target_sql($foreign), '0 1|1', 'both come with the stream');
+$keys->finish('a foreign key between two snapshots');
+
 # --- lost before there is anything to copy: while the schema is restored
 my $early = $pair->database('early');
 $early->source_sql('CREATE SCHEMA late; CREATE TABLE late.t (id int PRIMARY KEY); INSERT INTO late.t VALUES (1)');

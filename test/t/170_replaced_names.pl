@@ -1,11 +1,13 @@
 # A name of the source leads to something else than it did a moment ago: a table is replaced by one of
-# its name while the slot or a new snapshot is being made, its schema while the tables wait for their
-# copy; and somebody else takes the names of the slot or publication first.
+# its name, or rewritten (C01, C02, C03), while the slot or a new snapshot is being made, its schema
+# while the tables wait for their copy; and somebody else takes the names of the slot or publication
+# first.
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use LiveMigrate::Snapshot qw(open_before_snapshot);
 use LiveMigrate::Test;
 use Test::More;
 
@@ -20,28 +22,19 @@ sub waits_for {
       or $one->diagnose($what);
 }
 
-# Keeps the making of a slot waiting (`begin` starts that) until a transaction is open of which the
-# slot's snapshot sees nothing, and which it does not wait for: it begins in the last of the waits.
+# A transaction that holds its tables while the snapshot is taken, and commits when these are to be locked.
 sub replace_under_snapshot {
-    my ($one, $label, $begin, $sql) = @_;
-    my $first = $one->session($source, 'BEGIN; INSERT INTO w VALUES (1)');
-    $begin->();
-    my $waiting = sub {
-        my ($pid) = @_;
-        ok($one->poll(sub { $one->source_sql("SELECT count(*) FROM pg_stat_activity
-                WHERE backend_type = 'walsender' AND $pid = ANY (pg_blocking_pids(pid))") > 0 }),
-            "$label: the slot waits");
-    };
-    $waiting->($first->query('SELECT pg_backend_pid()'));
-    my $second = $one->session($source, 'BEGIN; INSERT INTO w VALUES (2)');
-    my $pid    = $second->query('SELECT pg_backend_pid()');
-    $first->query_safe('COMMIT');
-    $waiting->($pid);
-    my $third = $one->session($source, "BEGIN; $sql");
-    $second->query_safe('COMMIT');
+    my ($one, $label, $begin, $sql, $besides) = @_;
+    my $end = sub { };
+    my $holder = open_before_snapshot($one, $label, $begin, sub {
+        my $session = $one->session($source, "BEGIN; $sql");
+        $end = $besides->() if $besides;
+        return $session;
+    });
     waits_for($one, 'relation', "$label: the snapshot is there, its locks are waited for");
-    $third->query_safe('COMMIT');
-    $one->end_session($_) for $first, $second, $third;
+    $holder->query_safe('COMMIT');
+    $one->end_session($holder);
+    $end->();
 }
 
 my $swap = <<'SQL';
@@ -80,6 +73,67 @@ $anew->source_sql('DROP TABLE t; ALTER TABLE t_old RENAME TO t');
 $anew->resume;
 $anew->wait_stage('streaming');
 $anew->finish('new snapshot: with its name again');
+
+# --- a table is rewritten meanwhile: its rows are in another file now, which looks empty to the snapshot
+my $tables = <<'SQL';
+CREATE TABLE w (id int PRIMARY KEY);
+CREATE TABLE altered (id int PRIMARY KEY, v int); INSERT INTO altered SELECT g, g FROM generate_series(1, 1000) g;
+CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied SELECT generate_series(1, 1000);
+CREATE FUNCTION waits(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+    $$BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(170); RETURN $1; END$$;
+CREATE TABLE packed (id int PRIMARY KEY); CREATE INDEX packed_waits ON packed (waits(id));
+INSERT INTO packed SELECT generate_series(1, 1000); DELETE FROM packed WHERE id % 2 = 0;
+SQL
+my %rewrite = (
+    'ALTER TYPE'  => 'ALTER TABLE altered ALTER v TYPE int USING v + 1',
+    'TRUNCATE'    => 'TRUNCATE emptied; INSERT INTO emptied VALUES (7), (2000)',
+    'VACUUM FULL' => '');
+
+# VACUUM FULL, which waits at its end for what is returned.
+sub vacuum {
+    my ($one) = @_;
+    my $gate   = $one->session($source, 'SELECT pg_advisory_lock(170)');
+    my $vacuum = $one->session($source);
+    $vacuum->query_until(qr/sent/, "\\echo sent\nVACUUM FULL packed;\n");
+    ok($one->poll(sub { $one->source_sql("SELECT count(*) FROM pg_stat_activity
+            WHERE query ~ '^VACUUM FULL' AND wait_event = 'advisory'") == 1 }), 'VACUUM FULL waits');
+    return sub { $one->end_session($_) for $gate, $vacuum };
+}
+
+sub rewrite_under_snapshot {
+    my ($one, $sql, $begin) = @_;
+    my $name = $one->name;
+    replace_under_snapshot($one, $name, $begin, $sql, $sql eq '' ? sub { vacuum($one) } : undef);
+    $one->wait_stage('streaming');
+    is($one->target_sql("SELECT count(*) FROM livemigrate.events WHERE severity = 'warning' AND message ~
+        '^table .* was rewritten on the source while the snapshot was being taken\$'"), '1', "$name: it is noticed");
+    $one->source_sql('INSERT INTO emptied VALUES (3000); UPDATE altered SET v = 0 WHERE id < 10; DELETE FROM packed WHERE id = 1');
+    $one->set_endpos;
+    $one->wait_stage('done');
+    $one->assert_equal_tables("$name: equal tables");
+    $one->cleanup;
+}
+
+for my $what (sort keys %rewrite) {
+    my $begun = $pair->database(lc "slot_$what" =~ tr/ /_/r);
+    $begun->source_sql($tables);
+    $begun->start(pause_after => ['preflight']);
+    $begun->wait_state('paused');
+    rewrite_under_snapshot($begun, $rewrite{$what}, sub { $begun->resume([]) });
+}
+# One restart for all of them.
+my %again = map { $_ => $pair->database(lc "again_$_" =~ tr/ /_/r) } sort keys %rewrite;
+for my $one (map { $again{$_} } sort keys %again) {
+    $one->source_sql($tables);
+    $one->start(pause_after => ['schema']);
+    $one->wait_state('paused');
+}
+$target->restart;
+for my $what (sort keys %again) {
+    my $one = $again{$what};
+    rewrite_under_snapshot($one, $rewrite{$what}, sub { $one->resume([]) });
+}
+$pair->assert_nothing_left('nothing left of any of them');
 
 # --- its schema, which no lock on the table keeps from being renamed
 my $schema = $pair->database('schema');
