@@ -199,7 +199,7 @@ Coordinator::RunCutoverStage() {
     source::Connection source =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::CheckSameServer(source, migration_.source_system_identifier);
-    CheckColumns(source);
+    CheckColumns(source, WatchLocks(source, "checking columns"));
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
     stage::SourceSequences sequences = stage::ReadSequences(
