@@ -4,6 +4,7 @@
 // values stand in the order of those columns.
 #pragma once
 
+#include "core/error.hpp"
 #include "core/lsn.hpp"
 
 #include <cstdint>
@@ -136,6 +137,13 @@ class ChangeDecoder {
     // anything malformed, unknown or truncated: position, message type and first bytes in the
     // detail, never a row's values.
     virtual void Decode(Lsn lsn, std::string_view payload, Change &change) = 0;
+
+    // Why the last change decoded is not as the source made it, while it still tells its row; else
+    // null. It must not be applied.
+    virtual const Error *
+    problem() const {
+        return nullptr;
+    }
 
     // Rewind() takes back what has been learnt of relations since the last Mark(), so that the
     // payloads since then can be decoded again. For decoders whose payloads tell all themselves

@@ -358,6 +358,9 @@ class Applier {
             return;
         }
         if (IsWanted(change_.relation) && IsOurs()) {
+            if (const Error *problem = decoder_->problem()) {
+                target_.Refuse(change_, *problem);
+            }
             target_.batch().Add(change_);
             open_changes_++;
         }

@@ -80,6 +80,14 @@ ApplyTarget::End(const Complete &transaction, bool at_once) {
 }
 
 void
+ApplyTarget::Refuse(const Change &change, const Error &error) {
+    CommitComplete();
+    batch_.Add(change);
+    OpenTarget();
+    writer_.Refuse(batch_, batch_.items().back(), error);
+}
+
+void
 ApplyTarget::WriteOpen() {
     OpenTarget();
     in_source_order_ += writer_.Write(batch_, batch_.items());

@@ -47,6 +47,9 @@ class ApplyTarget {
     batch() {
         return batch_;
     }
+    // Throws `error` as one of the change, a row of the open source transaction, with everything
+    // before that committed.
+    [[noreturn]] void Refuse(const Change &change, const Error &error);
     // The open source transaction ends. It is committed with others, or now: if `at_once`, or if
     // the batch is full, or if it has been written in part.
     void End(const Complete &transaction, bool at_once);

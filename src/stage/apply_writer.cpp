@@ -140,6 +140,13 @@ ApplyWriter::Write(const ChangeBatch &batch, Items items) {
     return in_source_order;
 }
 
+void
+ApplyWriter::Refuse(const ChangeBatch &batch, const Item &item, const Error &error) {
+    TargetRelation &table = FindFor(batch, item).sql;
+    failure_.Set(CommandName(item.row.kind), item, table.ShowKey(item.row));
+    throw failure_.Describe(error);
+}
+
 uint64_t
 ApplyWriter::WriteRows(const ChangeBatch &batch, Items items) {
     if (TryNetEffect(batch, items)) {

@@ -41,6 +41,10 @@ class ApplyWriter {
     // REQUIRES: an open transaction and SPI connection; it must be rolled back after an Error.
     uint64_t Write(const ChangeBatch &batch, Items items);
 
+    // Throws `error`, which `failure` then names as that of the change. REQUIRES: as Write().
+    [[noreturn]] void Refuse(const ChangeBatch &batch, const ChangeBatch::Item &item,
+                             const Error &error);
+
   private:
     struct Table;
     struct Group;

@@ -547,10 +547,8 @@ ReceiveInManner(ReceiveSettings &settings, ReceiveObserver &observer, ReceiveMan
     return manner;
 }
 
-} // namespace
-
-void
-Receive(ReceiveSettings settings, ReceiveObserver &observer) {
+[[noreturn]] void
+ReceiveInAnyManner(ReceiveSettings &settings, ReceiveObserver &observer) {
     ReceiveManner manner = {.binary = settings.binary};
     // The walsender that was left takes a moment to see it.
     Clock::time_point may_be_in_use_until = Clock::now();
@@ -564,6 +562,17 @@ Receive(ReceiveSettings settings, ReceiveObserver &observer) {
             }
             pg::SleepOnLatch(kSlotReleasePause);
         }
+    }
+}
+
+} // namespace
+
+void
+Receive(ReceiveSettings settings, ReceiveObserver &observer) {
+    try {
+        ReceiveInAnyManner(settings, observer);
+    } catch (const Error &error) {
+        throw DescribeStreamError(error);
     }
 }
 

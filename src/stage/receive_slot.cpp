@@ -71,4 +71,26 @@ CheckSlotIsNotAhead(const std::string &slot, Lsn confirmed_flush, Lsn received) 
         .Hint("Start over: SELECT livemigrate.migration_abort();");
 }
 
+Error
+DescribeStreamError(const Error &error) {
+    if (error.sqlstate() == sqlstate::kUndefinedObject && error.hint().empty() &&
+        error.message().find("publication") != std::string::npos) {
+        return Error(error.sqlstate(), error.message())
+            .Detail("The source looks for it as of each change that it sends: one that is made "
+                    "again serves for later changes only.")
+            .Hint("If no table of the database was written to in between, make it as it was, then "
+                  "run: SELECT livemigrate.migration_resume(); else start over: SELECT "
+                  "livemigrate.migration_abort();")
+            .Context(error.context());
+    }
+    if (error.sqlstate() == sqlstate::kUntranslatableCharacter) {
+        return Error(error.sqlstate(), error.message())
+            .Detail("The source converts text before it sends it, and so cannot send this row.")
+            .Hint("Change the value on the source, then start over: SELECT "
+                  "livemigrate.migration_abort();")
+            .Context(error.context());
+    }
+    return error;
+}
+
 } // namespace livemigrate::stage

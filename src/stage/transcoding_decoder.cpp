@@ -14,11 +14,25 @@ namespace livemigrate::stage {
 TranscodingDecoder::TranscodingDecoder(std::unique_ptr<ChangeDecoder> decoder, int encoding)
     : decoder_(std::move(decoder)), encoding_(encoding) {}
 
+namespace {
+
+bool
+IsBeyondAscii(char byte) {
+    return (static_cast<unsigned char>(byte) & 0x80) != 0;
+}
+
+bool
+IsAboutCharacters(const Error &error) {
+    return error.sqlstate() == sqlstate::kUntranslatableCharacter ||
+           error.sqlstate() == "22021"; // character_not_in_repertoire
+}
+
+} // namespace
+
 void
 TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
-    const bool is_ascii = std::none_of(payload.begin(), payload.end(), [](char byte) {
-        return (static_cast<unsigned char>(byte) & 0x80) != 0;
-    });
+    problem_.reset();
+    const bool is_ascii = std::none_of(payload.begin(), payload.end(), IsBeyondAscii);
     // A logical message may hold any bytes, and nothing of it is decoded.
     if (is_ascii || Wal2jsonAction(payload) == 'M') {
         decoder_->Decode(lsn, payload, change);
@@ -26,6 +40,22 @@ TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
     }
     // The payload lies in the spool reader's buffer, without a terminating NUL.
     converted_.assign(payload);
+    const bool may_fail = !IsTransactionState();
+    try {
+        Convert();
+    } catch (const Error &error) {
+        if (!may_fail || !IsAboutCharacters(error)) {
+            throw;
+        }
+        problem_ = error;
+        // Which table and row it is, ASCII mostly tells.
+        std::replace_if(converted_.begin(), converted_.end(), IsBeyondAscii, '?');
+    }
+    decoder_->Decode(lsn, converted_, change);
+}
+
+void
+TranscodingDecoder::Convert() {
     auto *input = reinterpret_cast<unsigned char *>(converted_.data());
     const auto length = static_cast<int>(converted_.size());
     // Conversion functions are found in the catalog.
@@ -49,7 +79,6 @@ TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
     if (transaction) {
         transaction->Commit();
     }
-    decoder_->Decode(lsn, converted_, change);
 }
 
 int
