@@ -28,7 +28,8 @@ constexpr size_t kSequencesPerStatement = 100;
 constexpr size_t kSequencesPerTransaction = 1000;
 constexpr size_t kMaxNamesInDetail = 20;
 
-// The sequences of users, with the table and column that own them if any.
+// The sequences of users, with the table and column that own them if any; of an extension's, those
+// that it says are the user's.
 constexpr char kSequencesQuery[] = R"(
 SELECT n.nspname, c.relname, c.oid, s.seqincrement, s.seqstart, s.seqcycle,
        pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
@@ -50,9 +51,10 @@ LEFT JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
 LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND e.objid = c.oid AND e.deptype = 'e')
+  AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                   WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                     AND e.objid = c.oid AND e.deptype = 'e')
+       OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig)))
 )";
 
 using Name = std::pair<std::string, std::string>;
