@@ -47,21 +47,25 @@ find_monitoring() {
     [ ! -d "$fetched" ] || cp -Rl "$fetched" "$work/monitoring" 2>/dev/null || cp -R "$fetched" "$work/monitoring"
 }
 
-# Runs a command with small file systems for the tests of full disks, in a mount namespace of its own,
-# with which they vanish; without them where mounting is not allowed.
-with_small_disks() {
+# Runs a command with small file systems for the tests of full disks, and a copy of the directory of
+# extensions that tests may add theirs to, in a mount namespace of its own, with which they vanish;
+# without them where mounting is not allowed.
+with_mounts() {
     # shellcheck disable=SC2016
-    local mount_all='owner=$1 work=$2; shift 2
+    local mount_all='owner=$1 work=$2 extensions=$3; shift 3
         small_disk() {
             mkdir -p "$work/$1" && mount -t tmpfs -o "size=$2,mode=0700,uid=$owner" tmpfs "$work/$1" &&
                 echo "$work/$1"
         }
         : "${LIVEMIGRATE_SMALL_DISK:=$(small_disk small_disk 8m)}"
         : "${LIVEMIGRATE_TABLE_DISK:=$(small_disk table_disk 160m)}"
-        export LIVEMIGRATE_SMALL_DISK LIVEMIGRATE_TABLE_DISK
+        cp -R "$extensions" "$work/extension" && chown "$owner" "$work/extension" &&
+            mount --bind "$work/extension" "$extensions" && LIVEMIGRATE_EXTENSIONS=$extensions
+        export LIVEMIGRATE_SMALL_DISK LIVEMIGRATE_TABLE_DISK LIVEMIGRATE_EXTENSIONS
         exec "$@"'
     if unshare --mount true 2>/dev/null; then
-        unshare --mount bash -c "$mount_all" small_disks "$(id -u "$test_user")" "$work" "$@"
+        unshare --mount bash -c "$mount_all" mounts "$(id -u "$test_user")" "$work" \
+            "$("$pg_config" --sharedir)/extension" "$@"
     else
         "$@"
     fi
@@ -73,7 +77,7 @@ run_in_copy() {
     local run=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGDATA -u LC_ALL
         -u MAKEFLAGS -u MAKELEVEL -u MFLAGS LANG=C.UTF-8 HOME="$work" "$@")
     if [ "$(id -u)" = 0 ]; then
-        run=(with_small_disks runuser -u "$test_user" -- "${run[@]}")
+        run=(with_mounts runuser -u "$test_user" -- "${run[@]}")
     fi
     (cd "$work" && "${run[@]}") 2>&1 | tee "$output"
 }

@@ -364,6 +364,13 @@ CommitJobs(WorkerContext &context, pg::Transaction &transaction,
     CountDone(context, finished.size());
 }
 
+// Not the source's: ANALYZE asks the servers of foreign partitions, which may lead to nowhere from
+// here.
+bool
+IsForeignConnection(const Error &error) {
+    return error.sqlstate().starts_with("08");
+}
+
 // False when the job's error is kept for the next stage.
 bool
 RunOneJob(WorkerContext &context, const SchemaJob &job) {
@@ -372,7 +379,8 @@ RunOneJob(WorkerContext &context, const SchemaJob &job) {
         CommitJobs(context, transaction, {RunInTransaction(context, job)});
         return true;
     } catch (const Error &error) {
-        if (job.kind == "analyze" && !IsTransient(error.sqlstate())) {
+        if (job.kind == "analyze" &&
+            (!IsTransient(error.sqlstate()) || IsForeignConnection(error))) {
             SkipAnalyze(job, error);
             CountDone(context, 1);
             return true;
@@ -404,7 +412,7 @@ RunTogether(WorkerContext &context, const std::vector<SchemaJob> &jobs) {
         CommitJobs(context, transaction, finished);
         return true;
     } catch (const Error &error) {
-        if (IsTransient(error.sqlstate())) {
+        if (IsTransient(error.sqlstate()) && !IsForeignConnection(error)) {
             throw;
         }
         return false;

@@ -139,15 +139,17 @@ class ViewOrder {
     std::set<std::string> visited_;
 };
 
-// Whether an error concerns the statement alone, so that the next one may well succeed.
+// Whether an error concerns the statement alone, so that the next one may well succeed. A
+// connection is one to the server of a foreign table, which may lead to nowhere from here.
 bool
 IsOwnFault(const Error &error) {
-    return !IsTransient(error.sqlstate()) && error.sqlstate() != sqlstate::kQueryCanceled &&
-           error.sqlstate() != sqlstate::kDiskFull;
+    return error.sqlstate().starts_with("08") ||
+           (!IsTransient(error.sqlstate()) && error.sqlstate() != sqlstate::kQueryCanceled &&
+            error.sqlstate() != sqlstate::kDiskFull);
 }
 
-// Runs statements in a subtransaction of their own; a failure becomes a warning.
-void
+// Runs statements in a subtransaction of their own; a failure becomes a warning, and false.
+bool
 RunOrWarn(const std::vector<std::string> &statements, const std::string &what,
           CutoverReport &report) {
     try {
@@ -156,13 +158,21 @@ RunOrWarn(const std::vector<std::string> &statements, const std::string &what,
             pg::Execute(sql);
         }
         subtransaction.Commit();
+        return true;
     } catch (const Error &error) {
         if (!IsOwnFault(error)) {
             throw;
         }
         report.warnings.push_back(what + ": " + error.message() +
                                   "; to try again: " + statements.front() + ";");
+        return false;
     }
+}
+
+bool
+AnalyzeOrWarn(const RelationName &name, CutoverReport &report) {
+    const std::string table = QualifiedName(name.first, name.second);
+    return RunOrWarn({"ANALYZE " + table}, "table " + table + " could not be analyzed", report);
 }
 
 } // namespace
@@ -200,16 +210,13 @@ AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &report) {
         names.push_back(name);
     }
     std::vector<bool> found(tables.size());
-    std::vector<RelationName> roots;
-    std::set<RelationName> seen;
+    std::map<RelationName, std::vector<RelationName>> of_roots;
     const pg::SqlResult result =
         pg::Query(kAnalyzeQuery, {TextArrayLiteral(schemas), TextArrayLiteral(names)});
     for (const auto &row : result.rows) {
-        found.at(std::stoul(row.at(0).value()) - 1) = true;
-        RelationName root(row.at(1).value(), row.at(2).value());
-        if (seen.insert(root).second) {
-            roots.push_back(std::move(root));
-        }
+        const size_t table = std::stoul(row.at(0).value()) - 1;
+        found.at(table) = true;
+        of_roots[{row.at(1).value(), row.at(2).value()}].push_back(tables.at(table));
     }
     for (size_t i = 0; i < tables.size(); i++) {
         if (!found[i]) {
@@ -217,9 +224,16 @@ AnalyzeTables(const std::vector<RelationName> &tables, CutoverReport &report) {
                                    " was not analyzed, as it does not exist on the target");
         }
     }
-    for (const auto &[schema, name] : roots) {
-        const std::string table = QualifiedName(schema, name);
-        RunOrWarn({"ANALYZE " + table}, "table " + table + " could not be analyzed", report);
+    for (const auto &[root, of_root] : of_roots) {
+        if (AnalyzeOrWarn(root, report)) {
+            continue;
+        }
+        // It may be a foreign partition's fault.
+        for (const RelationName &table : of_root) {
+            if (table != root) {
+                AnalyzeOrWarn(table, report);
+            }
+        }
     }
 }
 

@@ -44,9 +44,10 @@ WHERE c.relkind = 'S' AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT CASE WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
                ELSE true END
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND e.objid = c.oid AND e.deptype = 'e')
+  AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                   WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                     AND e.objid = c.oid AND e.deptype = 'e')
+       OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig)))
 ORDER BY 1, 2, 3
 )sql";
 
