@@ -30,6 +30,22 @@ struct ObjectGrants {
     std::vector<Grant> grants;
 };
 
+// What the source says is data: it becomes part of a statement only as what it must be.
+std::string
+OidText(const SqlRow &row, size_t column) {
+    return std::to_string(pg::Number<uint32_t>(row, column));
+}
+
+std::string
+PrivilegeWord(const std::string &text) {
+    if (text != "SELECT" && text != "UPDATE") {
+        throw Error(sqlstate::kProtocolViolation,
+                    "the source names an unknown privilege of a large object: " +
+                        QuoteLiteral(text));
+    }
+    return text;
+}
+
 std::string
 InRange(const char *column, uint32_t first_oid, uint32_t last_oid) {
     return std::string(column) + " >= " + std::to_string(first_oid) + " AND " + column +
@@ -60,7 +76,7 @@ CopyOwners(source::Connection &source, uint32_t first_oid, uint32_t last_oid) {
     const std::string self = pg::Query("SELECT CURRENT_USER").Scalar().value_or("");
     for (const SqlRow &row : owners.rows) {
         if (Text(row, 1) != self) {
-            Run("ALTER LARGE OBJECT " + Text(row, 0) + " OWNER TO " +
+            Run("ALTER LARGE OBJECT " + OidText(row, 0) + " OWNER TO " +
                 QuoteIdentifier(Text(row, 1)));
         }
     }
@@ -79,11 +95,11 @@ ReadGrants(source::Connection &source, uint32_t first_oid, uint32_t last_oid) {
                      InRange("m.oid", first_oid, last_oid));
     std::map<std::string, ObjectGrants> objects;
     for (const SqlRow &row : items.rows) {
-        ObjectGrants &object = objects[Text(row, 0)];
+        ObjectGrants &object = objects[OidText(row, 0)];
         object.owner = Text(row, 1);
         if (row[4]) {
             object.grants.push_back({Text(row, 2), row[3] ? QuoteIdentifier(*row[3]) : "PUBLIC",
-                                     Text(row, 4), pg::Flag(row, 5)});
+                                     PrivilegeWord(*row[4]), pg::Flag(row, 5)});
         }
     }
     return objects;
@@ -151,7 +167,7 @@ CopyLabels(source::Connection &source, uint32_t first_oid, uint32_t last_oid) {
                      InRange("objoid", first_oid, last_oid));
     for (const SqlRow &row : labels.rows) {
         Run("SECURITY LABEL FOR " + QuoteIdentifier(Text(row, 1)) + " ON LARGE OBJECT " +
-            Text(row, 0) + " IS " + QuoteLiteral(Text(row, 2)));
+            OidText(row, 0) + " IS " + QuoteLiteral(Text(row, 2)));
     }
 }
 

@@ -9,6 +9,7 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_row.hpp"
 #include "pg/wait.hpp"
 
 #include <algorithm>
@@ -260,7 +261,7 @@ CopyComments(source::Connection &source, uint32_t first_oid, uint32_t last_oid) 
                      " AND d.objoid >= " +
                      std::to_string(first_oid) + " AND d.objoid <= " + std::to_string(last_oid));
     for (const auto &row : comments.rows) {
-        pg::Execute("COMMENT ON LARGE OBJECT " + row.at(0).value() + " IS " +
+        pg::Execute("COMMENT ON LARGE OBJECT " + std::to_string(pg::Number<Oid>(row, 0)) + " IS " +
                     QuoteLiteral(row.at(1).value()));
     }
 }

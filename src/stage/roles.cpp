@@ -12,6 +12,7 @@
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_row.hpp"
 #include "stage/setting.hpp"
 
 #include <algorithm>
@@ -75,7 +76,7 @@ struct Role {
     bool login = false;
     bool replication = false;
     bool bypass_rls = false;
-    std::string connection_limit;
+    int connection_limit = -1;
     std::optional<std::string> valid_until;
     std::optional<std::string> comment;
 };
@@ -122,7 +123,7 @@ ReadRoles(source::Connection &source) {
         role.login = IsTrue(row.at(5));
         role.replication = IsTrue(row.at(6));
         role.bypass_rls = IsTrue(row.at(7));
-        role.connection_limit = row.at(8).value_or("-1");
+        role.connection_limit = pg::Number<int>(row, 8);
         role.valid_until = row.at(9);
         role.comment = row.at(10);
         roles.push_back(std::move(role));
@@ -211,8 +212,8 @@ RoleCreator::Create(const Role &role) {
     Add(role, role.replication, rights_.replication, replication_);
     Add(role, role.bypass_rls, rights_.bypass_rls, bypass_rls_);
     Add(role, role.create_database, rights_.create_database, create_database_);
-    if (role.connection_limit != "-1") {
-        attributes_ += " CONNECTION LIMIT " + role.connection_limit;
+    if (role.connection_limit >= 0) {
+        attributes_ += " CONNECTION LIMIT " + std::to_string(role.connection_limit);
     }
     if (role.valid_until) {
         attributes_ += " VALID UNTIL " + QuoteLiteral(*role.valid_until);
