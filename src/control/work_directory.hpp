@@ -2,7 +2,7 @@
 //
 //   livemigrate/<database oid>.<migration id>/   0700, exists while the migration has not ended
 //     spool/        buffered changes (doc/spool_format.md)
-//     schema.dump   pg_dump's archive
+//     schema.dump   pg_dump's archive; schema.dump.<pid> while one writes it
 //
 // The launcher finds unfinished migrations by these directories; a restored dump of the tables
 // therefore never starts a worker.

@@ -9,9 +9,12 @@
 #include <cstring>
 #include <fcntl.h>
 #include <map>
-#include <spawn.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 extern char **environ;
 
@@ -23,6 +26,8 @@ constexpr size_t kErrorOutputLimit = 16 * 1024;
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kWaitingInterval{2};
+constexpr std::chrono::seconds kEndPatience{3};
+constexpr int kEndPause = 20; // milliseconds
 
 class Pipe {
   public:
@@ -84,15 +89,25 @@ class Pipe {
     int ends_[2] = {-1, -1};
 };
 
-// Ends the child when the scope is left by an error.
+// Ends the child when the scope is left by an error: it is asked, and given a few seconds, as it
+// may hang where no signal but one reaches it.
 class ChildGuard {
   public:
     explicit ChildGuard(pid_t pid) : pid_(pid) {}
     ~ChildGuard() {
-        if (pid_ > 0) {
-            kill(pid_, SIGTERM);
-            Reap();
+        if (pid_ <= 0) {
+            return;
         }
+        kill(pid_, SIGTERM);
+        const Clock::time_point until = Clock::now() + kEndPatience;
+        while (Clock::now() < until) {
+            if (waitpid(pid_, nullptr, WNOHANG) != 0) {
+                return;
+            }
+            poll(nullptr, 0, kEndPause);
+        }
+        kill(pid_, SIGKILL);
+        Reap();
     }
     ChildGuard(const ChildGuard &) = delete;
     ChildGuard &operator=(const ChildGuard &) = delete;
@@ -140,30 +155,72 @@ Pointers(std::vector<std::string> &strings) {
     return pointers;
 }
 
+// The child, between fork() and the program, where few functions may be called. It ends when we do,
+// however that comes: it would hold its session on the source, and its file.
+[[noreturn]] void
+RunProgram(char *const *argv, char *const *environment, const Pipe &output, const Pipe &errors,
+           const Pipe &failure, pid_t parent) {
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+#ifdef PR_SET_PDEATHSIG
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) {
+        _exit(1);
+    }
+#else
+    (void)parent;
+#endif
+    dup2(open("/dev/null", O_RDONLY), 0);
+    dup2(output.write_end(), 1);
+    dup2(errors.write_end(), 2);
+    execve(argv[0], argv, environment);
+    const int code = errno;
+    (void)!write(failure.write_end(), &code, sizeof(code));
+    _exit(1);
+}
+
+// What RunProgram() says of a program that could not be started; 0 if it was.
+int
+ReadFailure(Pipe &failure) {
+    failure.CloseWrite();
+    fcntl(failure.read_end(), F_SETFL, 0);
+    int code = 0;
+    ssize_t got = 0;
+    do {
+        got = read(failure.read_end(), &code, sizeof(code));
+    } while (got < 0 && errno == EINTR);
+    return got == sizeof(code) ? code : 0;
+}
+
 pid_t
 Spawn(const ChildRequest &request, const Pipe &output, const Pipe &errors) {
     std::vector<std::string> argv = request.argv;
     std::vector<std::string> environment = MergedEnvironment(request);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, output.write_end(), 1);
-    posix_spawn_file_actions_adddup2(&actions, errors.write_end(), 2);
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
+    const std::vector<char *> arguments = Pointers(argv);
+    const std::vector<char *> variables = Pointers(environment);
+    Pipe failure;
+    const pid_t parent = getpid();
+    // Our handlers are not for the child.
     sigset_t all;
-    sigset_t none;
+    sigset_t before;
     sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    pid_t pid = -1;
-    const int code = posix_spawn(&pid, argv[0].c_str(), &actions, &attributes,
-                                 Pointers(argv).data(), Pointers(environment).data());
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    if (code != 0) {
+    sigprocmask(SIG_SETMASK, &all, &before);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        RunProgram(arguments.data(), variables.data(), output, errors, failure, parent);
+    }
+    const int fork_error = errno;
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+    if (pid < 0) {
+        throw Error(sqlstate::kIoError,
+                    "could not start \"" + argv[0] + "\": " + std::strerror(fork_error));
+    }
+    if (const int code = ReadFailure(failure); code != 0) {
+        waitpid(pid, nullptr, 0);
         throw Error(sqlstate::kUndefinedFile,
                     "could not start \"" + argv[0] + "\": " + std::strerror(code));
     }

@@ -1,5 +1,5 @@
 // A child program started without a shell: argv as an array, extra environment, output through a
-// pipe that is read under the latch.
+// pipe that is read under the latch. Where the system can do that (Linux), it ends with its parent.
 #pragma once
 
 #include <functional>
@@ -21,8 +21,9 @@ struct ChildResult {
     std::string error_output; // the last 16 kB
 };
 
-// Runs the program to its end. Interruptible: when an interrupt cancels, the child is terminated.
-// Throws Error 58P01 when it cannot be started; a non-zero exit code is for the caller to judge.
+// Runs the program to its end. Interruptible: when an interrupt cancels, the child is terminated,
+// and killed three seconds later. Throws Error 58P01 when it cannot be started; a non-zero exit
+// code is for the caller to judge.
 ChildResult RunChild(const ChildRequest &request);
 
 } // namespace livemigrate::pg

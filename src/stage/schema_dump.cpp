@@ -7,10 +7,13 @@
 #include "core/sql_text.hpp"
 #include "pg/child_process.hpp"
 #include "pg/client_binary.hpp"
+#include "pg/guard.hpp"
 #include "source/connection.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <initializer_list>
+#include <system_error>
 
 namespace livemigrate::stage {
 
@@ -111,12 +114,28 @@ Run(const pg::ChildRequest &request, const char *program) {
     return std::move(result.output);
 }
 
+// What others have left, who were not to end their work.
+void
+RemoveUnfinished(const std::string &file) {
+    const std::filesystem::path path(file);
+    const std::string begin = path.filename().string() + ".";
+    std::error_code code;
+    for (const auto &entry : std::filesystem::directory_iterator(path.parent_path(), code)) {
+        if (entry.path().filename().string().rfind(begin, 0) == 0) {
+            std::filesystem::remove(entry.path(), code);
+        }
+    }
+}
+
 } // namespace
 
 void
 DumpSchema(const MigrationSettings &settings, int source_version, const std::string &snapshot,
            const std::vector<std::pair<std::string, std::string>> &excluded,
            const std::string &file, const std::function<void()> &waiting) {
+    RemoveUnfinished(file);
+    // The name is given to what is complete, and durably: it is read again when the data is copied.
+    const std::string unfinished = file + "." + std::to_string(MyProcPid);
     const ChildConnection child = SplitPassword(settings.source);
     pg::ChildRequest request;
     request.environment = child.environment;
@@ -128,13 +147,14 @@ DumpSchema(const MigrationSettings &settings, int source_version, const std::str
                     "--no-password",
                     "--encoding=" + std::string(GetDatabaseEncodingName()),
                     "--snapshot=" + snapshot,
-                    "--file=" + file,
+                    "--file=" + unfinished,
                     "--dbname=" + child.conninfo};
     AddRightsFlags(settings, request.argv);
     for (const auto &relation : excluded) {
         request.argv.push_back("--exclude-table=" + ExactPattern(relation));
     }
     Run(request, "pg_dump");
+    pg::Call([&] { durable_rename(unfinished.c_str(), file.c_str(), ERROR); });
 }
 
 std::string
