@@ -66,8 +66,10 @@ CREATE TABLE migration (
   source_database text,
   slot_name name,
   slot_created boolean NOT NULL DEFAULT false,
+  slot_sent boolean NOT NULL DEFAULT false, -- its creation: from then on what bears the name is ours
   publications text[] NOT NULL DEFAULT '{}',
   publications_created boolean NOT NULL DEFAULT false,
+  publications_sent boolean NOT NULL DEFAULT false,
   publications_as_of text,           -- the source's xid that wrote last to what its catalog says of them
   origin_name text,
   snapshot_lsn pg_lsn,

@@ -219,7 +219,9 @@ CurrentSourcePosition(const Migration &migration) {
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
     if (!migration.source_system_identifier.empty()) {
-        source::CheckSameServer(source, migration.source_system_identifier);
+        source::CheckSameServer(
+            source, migration.source_system_identifier,
+            control::NamedHint(migration.id, "SELECT livemigrate.set_endpos();"));
     }
     CheckNothingPrepared(source);
     if (const std::optional<control::SharedSegment> segment =
@@ -331,6 +333,9 @@ CopySequences(FunctionCallInfo fcinfo) {
     }
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    source::CheckSameServer(
+        source, migration.source_system_identifier,
+        control::NamedHint(migration.id, "SELECT livemigrate.copy_sequences();"));
     const TableFilter filter = control::FilterOf(migration.settings);
     const stage::SequenceReport report =
         stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {

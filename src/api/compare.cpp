@@ -13,6 +13,8 @@
 #include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
+#include "source/catalog_query.hpp"
+#include "source/connection.hpp"
 #include "stage/compare_schema.hpp"
 
 #include <algorithm>
@@ -204,8 +206,13 @@ CompareSchemaRows(FunctionCallInfo fcinfo) {
         return filter.Selects(schema, name);
     };
     const stage::SchemaExtent extent{migration.settings.owner, migration.settings.privileges};
+    source::Connection source =
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    source::CheckSameServer(
+        source, migration.source_system_identifier,
+        control::NamedHint(migration.id, "SELECT * FROM livemigrate.compare_schema();"));
     for (const stage::SchemaDifference &difference :
-         stage::CompareSchema(migration.settings.source, selects, extent)) {
+         stage::CompareSchema(source, selects, extent)) {
         rows.push_back(
             {difference.object, TextOrNull(difference.source), TextOrNull(difference.target)});
         kept.push_back({difference.object, difference.source, difference.target});

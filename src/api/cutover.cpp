@@ -10,6 +10,7 @@
 #include "control/check_record.hpp"
 #include "core/operator_text.hpp"
 #include "pg/guc.hpp"
+#include "source/catalog_query.hpp"
 #include "source/connection.hpp"
 #include "stage/large_object_difference.hpp"
 #include "stage/large_object_rights.hpp"
@@ -54,6 +55,9 @@ CopyLargeObjects(FunctionCallInfo fcinfo) {
     CheckIsCopied(migration);
     source::Connection source =
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    source::CheckSameServer(
+        source, migration.source_system_identifier,
+        control::NamedHint(migration.id, "SELECT livemigrate.copy_large_objects();"));
     source.Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     const auto difference = stage::CompareLargeObjects(source, std::nullopt);
     uint64_t copied = 0;

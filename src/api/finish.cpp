@@ -11,9 +11,11 @@
 #include "control/catalog.hpp"
 #include "control/policy_jobs.hpp"
 #include "control/shared_memory.hpp"
+#include "control/source_leftovers.hpp"
 #include "control/work_directory.hpp"
 #include "core/sql_text.hpp"
 #include "pg/wait.hpp"
+#include "source/catalog_query.hpp"
 #include "source/connection.hpp"
 
 #include <csignal>
@@ -70,53 +72,31 @@ StopCoordinator(int32_t id) {
     control::AcquireForTransaction(id, LockClass::kWorkers, LockStrength::kExclusive);
 }
 
-// The statements that remove what the migration made on the source, each fit for running as it is.
-std::vector<std::string>
-SourceCleanup(const Migration &migration) {
-    std::vector<std::string> statements;
-    if (migration.slot_created && !migration.slot_name.empty()) {
-        statements.push_back("SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM "
-                             "pg_catalog.pg_replication_slots WHERE slot_name = " +
-                             QuoteLiteral(migration.slot_name));
-    }
-    if (migration.publications_created) {
-        for (const char *suffix : {"", "_insert"}) {
-            statements.push_back("DROP PUBLICATION IF EXISTS " +
-                                 QuoteIdentifier(SlotName(migration.settings.name) + suffix));
-        }
-    }
-    return statements;
-}
-
-// A walsender may live a moment longer than its connection, and the slot is in use that long.
+// A name may lead to another server by now, to the target already, say, or to a standby: neither
+// has anything to remove, which is not to be taken for success.
 void
-RunOnSource(source::Connection &source, const std::string &statement) {
-    constexpr int kAttempts = 50;
-    for (int attempt = 1;; attempt++) {
-        try {
-            source.Query(statement);
-            return;
-        } catch (const Error &error) {
-            if (error.sqlstate() != sqlstate::kObjectInUse || attempt == kAttempts) {
-                throw;
-            }
-        }
-        pg::SleepOnLatch(std::chrono::milliseconds(100));
+CheckIsTheSource(source::Connection &source, const Migration &migration) {
+    if (!migration.source_system_identifier.empty()) {
+        source::CheckSameServer(source, migration.source_system_identifier);
+    }
+    if (source.Query("SELECT pg_catalog.pg_is_in_recovery()").Scalar() == "t") {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState, "the source is a standby");
     }
 }
 
 // True when nothing is left on the source. Otherwise says what to run there.
 bool
 CleanSource(const Migration &migration) {
-    const std::vector<std::string> statements = SourceCleanup(migration);
+    const std::vector<std::string> statements = control::RemovalStatements(migration);
     if (statements.empty()) {
         return true;
     }
     try {
         source::Connection source =
             source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+        CheckIsTheSource(source, migration);
         for (const std::string &statement : statements) {
-            RunOnSource(source, statement);
+            control::RunRemoval(source, migration.slot_name, statement);
         }
         return true;
     } catch (const Error &error) {

@@ -172,7 +172,7 @@ LoadMigration(int32_t id, bool lock) {
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
                     "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
-                    "publications_as_of, source_timeline "
+                    "publications_as_of, source_timeline, slot_sent, publications_sent "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -208,6 +208,8 @@ LoadMigration(int32_t id, bool lock) {
     migration.schema_restored = Flag(row, 22);
     migration.publications_as_of = Text(row, 23);
     migration.source_timeline = Number<uint32_t>(row, 24);
+    migration.slot_sent = Flag(row, 25);
+    migration.publications_sent = Flag(row, 26);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -375,10 +377,12 @@ void
 SetSlotPlan(const Migration &migration) {
     Update(migration.id,
            "slot_name = $2::name, slot_created = $3::boolean, publications = $4::text[], "
-           "publications_created = $5::boolean, origin_name = $6",
+           "publications_created = $5::boolean, origin_name = $6, slot_sent = $7::boolean, "
+           "publications_sent = $8::boolean",
            {OrNull(migration.slot_name), BoolText(migration.slot_created),
             TextArrayLiteral(migration.publications), BoolText(migration.publications_created),
-            OrNull(migration.origin_name)});
+            OrNull(migration.origin_name), BoolText(migration.slot_sent),
+            BoolText(migration.publications_sent)});
 }
 
 void

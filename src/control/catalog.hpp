@@ -38,9 +38,12 @@ struct Migration {
     std::string source_encoding;
     std::string source_database;
     std::string slot_name;
-    bool slot_created = false;
+    bool slot_created = false; // it is to be, or was, made by the migration
+    // Its creation was sent to the source: what bears its name there is the migration's.
+    bool slot_sent = false;
     std::vector<std::string> publications;
     bool publications_created = false;
+    bool publications_sent = false;
     std::string publications_as_of; // stage::PublicationState::newest
     std::string origin_name;
     Lsn snapshot_lsn;

@@ -16,6 +16,8 @@ CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds
              bool thorough) {
     stage::CutoverCheckSettings settings;
     settings.conninfo = migration.settings.source;
+    settings.system_identifier = migration.source_system_identifier;
+    settings.call = NamedHint(migration.id, "SELECT * FROM livemigrate.cutover_check();");
     settings.limit = limit;
     settings.before_cutover = migration.stage < Stage::kCutover;
     Readiness readiness = CheckReadiness(migration, thorough);

@@ -15,6 +15,7 @@
 #include "pg/sql_row.hpp"
 #include "pg/stop_request.hpp"
 #include "pg/wait.hpp"
+#include "source/catalog_query.hpp"
 #include "source/replication_stream.hpp"
 #include "stage/compare_plan.hpp"
 
@@ -420,6 +421,9 @@ Compare(const Migration &migration, const std::vector<stage::ComparedTable> &tab
     stage::ComparisonPlan plan;
     {
         source::Connection source = stage::OpenComparingSession(migration.settings.source, "");
+        source::CheckSameServer(
+            source, migration.source_system_identifier,
+            NamedHint(migration.id, "SELECT * FROM livemigrate.compare_data();"));
         plan = stage::PlanComparison(source, tables, pg::CompareRangeSize(), interrupted.parts);
     }
     const size_t jobs = std::clamp<size_t>(plan.units.size(), 1, pg::CompareJobs());

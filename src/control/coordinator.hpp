@@ -90,8 +90,10 @@ class Coordinator {
     void RunPreflightStage();
     void RunSlotStage();
     void CheckNamesAreFree();
+    void BeginToReceive();
     void UseExistingSlot(source::Connection &source);
-    void MakeSlot(bool repeated);
+    void MakeSlot();
+    void MarkSent(bool &sent);
     [[noreturn]] void ForgetSlotPlan(const Error &taken);
     source::CreatedSlot CreateSlot(source::ReplicationStream &stream, source::Connection &monitor,
                                    const std::vector<CopyTable> &published);

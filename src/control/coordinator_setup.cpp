@@ -10,6 +10,7 @@
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
 #include "control/source_blockers.hpp"
+#include "control/source_leftovers.hpp"
 #include "core/operator_text.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
@@ -116,8 +117,9 @@ Coordinator::ListTables(source::Connection &source, source::TableSizes sizes) {
     return tables;
 }
 
-// Until the migration's row has the names, what bears them is somebody else's: preflight has
-// looked, but another database of this server may have begun a migration of the same name since.
+// Until their creation is sent, what bears the names is somebody else's: preflight has looked, but
+// another database of this server, or another target, may have begun a migration of the same name
+// since.
 void
 Coordinator::CheckNamesAreFree() {
     const std::string &name = migration_.origin_name;
@@ -129,11 +131,13 @@ Coordinator::CheckNamesAreFree() {
         source::Connection source =
             source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
         const std::string literal = QuoteLiteral(name);
-        if (!source
+        if (!migration_.slot_sent &&
+            !source
                  .Query("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = " + literal)
                  .rows.empty()) {
             taken = "replication slot \"" + name + "\" exists on the source";
-        } else if (!source
+        } else if (!migration_.publications_sent &&
+                   !source
                         .Query("SELECT FROM pg_catalog.pg_publication WHERE pubname IN (" +
                                literal + ", " + QuoteLiteral(name + stage::kInsertsOnlySuffix) +
                                ")")
@@ -156,7 +160,9 @@ Coordinator::ForgetSlotPlan(const Error &taken) {
         migration_.slot_name.clear();
         migration_.origin_name.clear();
         migration_.slot_created = false;
+        migration_.slot_sent = false;
         migration_.publications_created = false;
+        migration_.publications_sent = false;
         migration_.publications.clear();
         SetSlotPlan(migration_);
         transaction.Commit();
@@ -171,16 +177,14 @@ Coordinator::ForgetSlotPlan(const Error &taken) {
 
 void
 Coordinator::RunSlotStage() {
+    snapshot_session_.reset();
     migration_.origin_name = SlotName(migration_.settings.name);
-    bool repeated = false;
     {
         pg::Transaction transaction;
-        repeated = HasSlotPlan(migration_.id);
-        if (repeated) {
+        if (HasSlotPlan(migration_.id)) {
             DropOrigins(migration_);
-        } else {
-            CheckNamesAreFree();
         }
+        CheckNamesAreFree();
         migration_.spool_token = MakeSpoolToken();
         SetSpoolToken(migration_.id, migration_.spool_token);
         // Names are in the catalog before the objects exist, so that whatever happens they can be
@@ -207,18 +211,12 @@ Coordinator::RunSlotStage() {
     pool_.Stop(WorkerKind::kReceiver);
     directory_.Remove();
     directory_.Create();
-    if (migration_.settings.existing_slot) {
-        source::Connection source =
-            source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
-        UseExistingSlot(source);
-    } else {
-        MakeSlot(repeated);
-    }
-    PublishCopyFigures();
-    receiver_wanted_ = true;
-    pool_.Ensure(WorkerKind::kReceiver, 1);
-    while (state_.received_lsn.load() == 0) {
-        Tick("starting the receiver");
+    try {
+        BeginToReceive();
+    } catch (...) {
+        // The stage begins anew: until then, or for ever, the session would keep locks and xmin.
+        snapshot_session_.reset();
+        throw;
     }
     Event("info", "changes are being buffered from " + migration_.snapshot_lsn.ToString());
     if (migration_.settings.existing_slot) {
@@ -226,6 +224,23 @@ Coordinator::RunSlotStage() {
         pg::Transaction transaction;
         EnterStage(migration_, Stage::kIndexes);
         transaction.Commit();
+    }
+}
+
+void
+Coordinator::BeginToReceive() {
+    if (migration_.settings.existing_slot) {
+        source::Connection source =
+            source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+        UseExistingSlot(source);
+    } else {
+        MakeSlot();
+    }
+    PublishCopyFigures();
+    receiver_wanted_ = true;
+    pool_.Ensure(WorkerKind::kReceiver, 1);
+    while (state_.received_lsn.load() == 0) {
+        Tick("starting the receiver");
     }
 }
 
@@ -265,6 +280,7 @@ Coordinator::CreateSlot(source::ReplicationStream &stream, source::Connection &m
     if (migration_.publications_created) {
         CreatePublications(monitor, published);
     }
+    MarkSent(migration_.slot_sent);
     return stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
         const SourceBlockers blockers = FindBlockers(monitor);
         SetMessage("creating the replication slot: waiting for transactions on the source" +
@@ -275,23 +291,24 @@ Coordinator::CreateSlot(source::ReplicationStream &stream, source::Connection &m
 }
 
 void
-Coordinator::MakeSlot(bool repeated) {
+Coordinator::MakeSlot() {
     SetMessage("creating the replication slot");
     source::Connection monitor =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     stream.IdentifySource(migration_.source_system_identifier, migration_.source_timeline);
-    if (repeated) {
-        DropLeftovers(stream);
-    }
+    const bool repeated = migration_.slot_sent || migration_.publications_sent;
+    DropLeftovers(stream);
     const std::vector<CopyTable> published = ListTables(monitor, source::TableSizes::kAsCounted);
     source::CreatedSlot slot;
     publications_made_.clear();
     try {
         slot = CreateSlot(stream, monitor, published);
     } catch (const Error &error) {
-        if (repeated || error.sqlstate() != sqlstate::kDuplicateObject) {
+        // The latter from two that make a publication at the same time.
+        if (repeated || (error.sqlstate() != sqlstate::kDuplicateObject &&
+                         error.sqlstate() != sqlstate::kUniqueViolation)) {
             throw;
         }
         ForgetSlotPlan(error);
@@ -329,19 +346,28 @@ Coordinator::MakeSlot(bool repeated) {
     }
 }
 
-// What an earlier attempt of this stage left on the source. The names are this migration's own.
+// Durable before it is sent, so that whatever happens it can be found and dropped; and not earlier,
+// because until then the names are anybody's.
+void
+Coordinator::MarkSent(bool &sent) {
+    sent = true;
+    pg::Transaction transaction;
+    SetSlotPlan(migration_);
+    transaction.Commit();
+}
+
+// What an earlier attempt of this stage left on the source.
 void
 Coordinator::DropLeftovers(source::ReplicationStream &stream) {
-    stream.connection().Query("SELECT pg_catalog.pg_drop_replication_slot(slot_name) "
-                              "FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-                              QuoteLiteral(migration_.slot_name));
-    if (!migration_.publications_created) {
-        return;
+    const std::string slot = migration_.slot_name;
+    for (const std::string &statement : RemovalStatements(migration_)) {
+        RunRemoval(stream.connection(), slot, statement, [&] { CheckRequests(); });
     }
-    for (const char *suffix : {"", stage::kInsertsOnlySuffix}) {
-        stream.connection().Query("DROP PUBLICATION IF EXISTS " +
-                                  QuoteIdentifier(migration_.origin_name + suffix));
-    }
+    migration_.slot_sent = false;
+    migration_.publications_sent = false;
+    pg::Transaction transaction;
+    SetSlotPlan(migration_);
+    transaction.Commit();
 }
 
 // Two publications: one for all changes, one without UPDATE and DELETE for tables accepted without
@@ -369,6 +395,7 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
     const std::string name = migration_.origin_name;
     // It locks its tables against other changes of their definition.
     const auto show_holders = [&] { ShowLockHolders(PQbackendPID(source.raw())); };
+    MarkSent(migration_.publications_sent);
     const bool sends_generated = source.server_version() >= source::kSendsGeneratedVersion;
     source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
                      (full.empty() ? "" : " FOR TABLE " + full) +

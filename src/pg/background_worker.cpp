@@ -97,6 +97,9 @@ PinSessionSettings() {
     SetConfig("backslash_quote", "safe_encoding");
     SetConfig("default_transaction_deferrable", "off");
     SetConfig("check_function_bodies", "off");
+    if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF) {
+        SetConfig("synchronous_commit", "local"); // what must be known after a crash
+    }
     transaction.Commit();
 }
 

@@ -299,23 +299,23 @@ ListTables(Connection &connection, TableSizes sizes) {
 }
 
 void
-CheckSystemIdentifier(const std::string &found, const std::string &expected) {
+CheckSystemIdentifier(const std::string &found, const std::string &expected,
+                      const std::string &call) {
     if (found != expected) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "the source is another server than the one the migration began with")
             .Detail("Its system identifier is " + found + ", not " + expected + ".")
-            .Hint("Let the connection string lead to the original source, then run: SELECT "
-                  "livemigrate.migration_resume();");
+            .Hint("Let the connection string lead to the original source, then run: " + call);
     }
 }
 
 void
-CheckSameServer(Connection &connection, const std::string &expected) {
+CheckSameServer(Connection &connection, const std::string &expected, const std::string &call) {
     CheckSystemIdentifier(
         connection.Query("SELECT system_identifier FROM pg_catalog.pg_control_system()")
             .Scalar()
             .value_or(""),
-        expected);
+        expected, call);
 }
 
 std::vector<SourceRelation>

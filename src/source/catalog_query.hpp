@@ -97,9 +97,12 @@ std::vector<SourceTable> ListTables(Connection &connection,
                                     TableSizes sizes = TableSizes::kMeasured);
 
 // Throws Error 55000 unless the server's system identifier is `expected`: a name that leads
-// elsewhere meanwhile, to the target already, say.
-void CheckSystemIdentifier(const std::string &found, const std::string &expected);
-void CheckSameServer(Connection &connection, const std::string &expected);
+// elsewhere meanwhile, to the target already, say. `call`: what the hint tells to run then.
+inline constexpr char kResumeCall[] = "SELECT livemigrate.migration_resume();";
+void CheckSystemIdentifier(const std::string &found, const std::string &expected,
+                           const std::string &call = kResumeCall);
+void CheckSameServer(Connection &connection, const std::string &expected,
+                     const std::string &call = kResumeCall);
 
 struct SourceRelation {
     std::string schema;

@@ -458,9 +458,7 @@ DropMadeByTimescaledb(std::vector<SchemaDifference> &differences) {
 } // namespace
 
 std::vector<SchemaDifference>
-CompareSchema(const std::string &conninfo, const SchemaFilter &selects,
-              const SchemaExtent &extent) {
-    source::Connection source = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
+CompareSchema(source::Connection &source, const SchemaFilter &selects, const SchemaExtent &extent) {
     source.Query("SET quote_all_identifiers = off");
     const pg::LocalSettings settings({{"search_path", ""},
                                       {"quote_all_identifiers", "off"},

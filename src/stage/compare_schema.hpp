@@ -1,6 +1,8 @@
 // Compares the definitions of everything a migration takes over, from both sides' catalogs.
 #pragma once
 
+#include "source/connection.hpp"
+
 #include <functional>
 #include <string>
 #include <vector>
@@ -26,7 +28,7 @@ struct SchemaExtent {
 // compared, nor is anything of the system, of extensions or of livemigrate.
 // Settings of the session are the same afterwards.
 // REQUIRES: an open transaction.
-std::vector<SchemaDifference> CompareSchema(const std::string &conninfo,
+std::vector<SchemaDifference> CompareSchema(source::Connection &source,
                                             const SchemaFilter &selects = {},
                                             const SchemaExtent &extent = {});
 

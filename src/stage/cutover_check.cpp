@@ -9,6 +9,7 @@
 #include "pg/subtransaction.hpp"
 #include "pg/time_limit.hpp"
 #include "pg/wait.hpp"
+#include "source/catalog_query.hpp"
 
 #include <algorithm>
 
@@ -94,6 +95,7 @@ CutoverCheckRun::CutoverCheckRun(const CutoverCheckSettings &given)
     : settings(given),
       source(source::Connection::Open(given.conninfo, source::ConnectionKind::kSql)),
       start_(Clock::now()) {
+    source::CheckSameServer(source, given.system_identifier, given.call);
     std::vector<std::string> schemas;
     std::vector<std::string> names;
     for (const auto &[schema, name] : given.tables) {

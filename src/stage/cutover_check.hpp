@@ -16,6 +16,8 @@ namespace livemigrate::stage {
 
 struct CutoverCheckSettings {
     std::string conninfo;
+    std::string system_identifier;                           // of the server it must lead to
+    std::string call;                                        // that does these checks again
     std::vector<std::pair<std::string, std::string>> tables; // of the migration: schema, name
     bool before_cutover = false;                             // sequences are not set yet
     // Until apply is where the source is; nothing: nobody can say. Before cutover only.
