@@ -181,12 +181,13 @@ CREATE TABLE schema_job (
   error text,
   worker int,
   table_id int,                      -- may begin when this table is complete; NULL: after all data
+  attempts int NOT NULL DEFAULT 0,   -- begun and not taken back, as of copy_part
   sql text NOT NULL,
   PRIMARY KEY (migration, id)
 );
 CREATE INDEX schema_job_unfinished ON schema_job (migration, phase, id)
   WHERE state IN ('pending', 'running');
-CREATE INDEX schema_job_next ON schema_job (migration, phase, bytes DESC, id)
+CREATE INDEX schema_job_next ON schema_job (migration, phase, attempts, bytes DESC, id)
   WHERE state = 'pending' AND ready AND error IS NULL;
 CREATE INDEX schema_job_table ON schema_job (migration, table_id) WHERE phase = 1;
 

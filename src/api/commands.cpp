@@ -176,6 +176,7 @@ Resume(FunctionCallInfo fcinfo) {
     control::ClearPauseRequest(migration.id);
     control::ClearError(migration.id);
     control::ForgetPartErrors(migration.id);
+    control::ForgetJobAttempts(migration.id);
     if (migration.state != State::kRunning) {
         control::TransitionTo(migration, State::kRunning);
     }

@@ -174,6 +174,12 @@ void ReleaseClaims(int32_t id, std::optional<int> worker);
 // Before that: the parts of a worker that died of what it did; nullopt: of any, if the server
 // crashed since they were claimed. Returns how many.
 int64_t BlameClaims(int32_t id, std::optional<int> worker);
+// The same of jobs. One that has used up livemigrate.copy_attempts keeps its error and is not
+// claimed; ANALYZE is skipped with a warning.
+void BlameJobs(int32_t id, std::optional<int> worker);
+// The error of such a job, in these phases.
+std::optional<Error> GivenUpJob(int32_t id, int last_phase);
+void ForgetJobAttempts(int32_t id);
 struct PartCounts {
     int64_t left = 0; // that can be copied, now or later, or are being copied
     int64_t failed = 0;

@@ -1,4 +1,5 @@
-// The part of the catalog that counts the attempts at a part and says when it is claimed again.
+// The part of the catalog that counts the attempts at a part or a job and says when it is claimed
+// again.
 //
 // An attempt is counted when it begins, in the transaction that claims the part, which is durable
 // before the work starts: so it counts if the worker, or the server with it, dies of it. It is
@@ -62,6 +63,42 @@ void
 Fail(const CopyTask &task, const Error &error) {
     StoreError(task, error, std::nullopt);
     RecordEvent(task.migration, "error", Stage::kData, error.message(), error.DetailWithContext());
+}
+
+std::string
+NameOf(const SchemaJob &job) {
+    return job.kind + (job.object.empty() ? "" : " " + QuoteIdentifier(job.object)) +
+           (job.table.empty() ? "" : " on " + QualifiedName(job.schema, job.table));
+}
+
+// What it has to say of itself behind its last attempt; a refresh says so when its turn comes
+// again.
+void
+GiveUp(const SchemaJob &job, const std::string &error) {
+    if (job.kind == "analyze") {
+        SkipJob(job, error);
+        RecordEvent(job.migration, "warning", Stage::kIndexes, error, job.sql + ";");
+    } else if (job.phase != static_cast<int>(JobPhase::kRefresh)) {
+        Query("UPDATE livemigrate.schema_job SET error = $3 "
+              "WHERE migration = $1::int AND id = $2::int",
+              {std::to_string(job.migration), std::to_string(job.id), error});
+    }
+}
+
+// It has ended with its worker or the server: `end` says with which.
+void
+BlameJob(const SchemaJob &job, const std::string &end) {
+    const int limit = pg::CopyAttempts();
+    const std::string name = NameOf(job);
+    if (job.attempts >= limit) {
+        GiveUp(job, name + " could not be completed in " +
+                        Counted(static_cast<uint64_t>(job.attempts), "attempt") + ": " + end);
+        return;
+    }
+    RecordEvent(job.migration, "warning",
+                job.phase < static_cast<int>(JobPhase::kLast) ? Stage::kIndexes : Stage::kCutover,
+                name + " could not be completed: " + end,
+                "Attempt " + std::to_string(job.attempts) + " of " + std::to_string(limit) + ".");
 }
 
 // Takes back the claims, and the attempts with them.
@@ -204,10 +241,58 @@ void
 ReleaseClaims(int32_t id, std::optional<int> worker) {
     const SqlValue number = worker ? SqlValue(std::to_string(*worker)) : std::nullopt;
     ReleaseParts(id, number);
-    Query("UPDATE livemigrate.schema_job SET state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND state = 'running' "
+    Query("UPDATE livemigrate.schema_job SET state = 'pending', worker = NULL, "
+          "attempts = attempts - 1 WHERE migration = $1::int AND state = 'running' "
           "AND ($2::int IS NULL OR worker = $2::int)",
           {std::to_string(id), number});
+}
+
+void
+BlameJobs(int32_t id, std::optional<int> worker) {
+    const SqlResult claimed =
+        Query("UPDATE livemigrate.schema_job SET state = 'pending', worker = NULL "
+              "WHERE migration = $1::int AND state = 'running' AND CASE WHEN $2::int IS NULL "
+              "THEN started_at < (SELECT stats_reset FROM pg_catalog.pg_stat_wal) "
+              "ELSE worker = $2::int END "
+              "RETURNING id, kind, schema_name, table_name, object_name, attempts, phase, sql",
+              {std::to_string(id), worker ? SqlValue(std::to_string(*worker)) : std::nullopt});
+    const char *end =
+        worker ? "the index worker ended unexpectedly" : "the server crashed meanwhile";
+    for (const Row &row : claimed.rows) {
+        SchemaJob job;
+        job.migration = id;
+        job.id = Number<int32_t>(row, 0);
+        job.kind = Text(row, 1);
+        job.schema = Text(row, 2);
+        job.table = Text(row, 3);
+        job.object = Text(row, 4);
+        job.attempts = Number<int32_t>(row, 5);
+        job.phase = Number<int32_t>(row, 6);
+        job.sql = Text(row, 7);
+        BlameJob(job, end);
+    }
+}
+
+std::optional<Error>
+GivenUpJob(int32_t id, int last_phase) {
+    const SqlResult found =
+        Query("SELECT error FROM livemigrate.schema_job WHERE migration = $1::int "
+              "AND state IN ('pending', 'running') AND error IS NOT NULL "
+              "AND attempts >= $2::int AND phase <= $3::int ORDER BY phase, id LIMIT 1",
+              {std::to_string(id), std::to_string(pg::CopyAttempts()), std::to_string(last_phase)});
+    if (found.rows.empty()) {
+        return std::nullopt;
+    }
+    return Error(sqlstate::kProgramLimitExceeded, Text(found.rows[0], 0))
+        .Detail("The target's server log says why it ended.")
+        .Hint("When the cause is gone: SELECT livemigrate.migration_resume();");
+}
+
+void
+ForgetJobAttempts(int32_t id) {
+    Query("UPDATE livemigrate.schema_job SET error = NULL, attempts = 0 "
+          "WHERE migration = $1::int AND attempts > 0 AND state IN ('pending', 'skipped')",
+          {std::to_string(id)});
 }
 
 PartCounts

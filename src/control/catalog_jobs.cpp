@@ -5,9 +5,11 @@
 #include "control/advisory_lock.hpp"
 #include "control/catalog_columns.hpp"
 #include "core/sql_text.hpp"
+#include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace livemigrate::control {
 
@@ -92,13 +94,14 @@ struct Candidate {
 std::vector<Candidate>
 NextJobs(const std::string &migration, const std::string &phase, bool in_order) {
     const SqlResult result =
-        Query(std::string("SELECT id, table_id, bytes < ") + std::to_string(kSmallTable) +
+        Query(std::string("SELECT id, table_id, attempts = 0 AND bytes < ") +
+                  std::to_string(kSmallTable) +
                   " AND kind <> 'other' FROM livemigrate.schema_job WHERE migration = $1::int "
                   "AND phase = $2::int AND " +
                   (in_order ? "state IN ('pending', 'running') AND state = 'pending' "
                               "AND error IS NULL ORDER BY id LIMIT "
                             : "state = 'pending' AND ready AND error IS NULL "
-                              "ORDER BY bytes DESC, id LIMIT ") +
+                              "ORDER BY attempts, bytes DESC, id LIMIT ") +
                   std::to_string(kCandidates),
               {migration, phase});
     std::vector<Candidate> candidates;
@@ -134,8 +137,8 @@ LeaveBusyTables(const std::string &migration, const std::string &phase,
     std::erase_if(candidates, [&](const Candidate &one) { return busy.contains(one.id); });
 }
 
-// The first job; with it those behind it, while all are small, but so that the other workers get
-// their share, too.
+// The first job; with it those behind it, while all are small and none has ended a worker, but so
+// that the other workers get their share, too.
 std::set<int32_t>
 JobsToGather(const std::vector<Candidate> &candidates, bool in_order, int workers) {
     const size_t fair =
@@ -162,7 +165,7 @@ AddJobsOfTables(const std::string &migration, const std::vector<Candidate> &cand
     }
     const SqlResult others =
         Query("SELECT id, table_id, kind = 'analyze', state = 'pending' AND error IS NULL "
-              "AND (ready OR kind = 'analyze') FROM livemigrate.schema_job "
+              "AND attempts = 0 AND (ready OR kind = 'analyze') FROM livemigrate.schema_job "
               "WHERE migration = $1::int AND phase = " +
                   std::string(kIndexPhase) + " AND table_id = " + AnyOf("$2") +
                   " AND state IN ('pending', 'running')",
@@ -184,7 +187,7 @@ std::vector<SchemaJob>
 MarkRunning(const std::string &migration, int worker, const std::set<int32_t> &ids) {
     const SqlResult result =
         Query("UPDATE livemigrate.schema_job SET state = 'running', worker = $3::int, "
-              "started_at = pg_catalog.clock_timestamp() "
+              "attempts = attempts + 1, started_at = pg_catalog.clock_timestamp() "
               "WHERE migration = $1::int AND id = " +
                   AnyOf("$2") +
                   " RETURNING "
@@ -226,7 +229,7 @@ ReleaseJobsOfTables(int32_t id, const std::optional<std::set<int32_t>> &complete
 
 void
 InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
-    Columns columns(8);
+    Columns columns(9);
     for (const SchemaJob &job : jobs) {
         columns.Add(0, std::to_string(job.id));
         columns.Add(1, std::to_string(job.phase));
@@ -236,18 +239,21 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
         columns.Add(5, job.object);
         columns.Add(6, job.sql);
         columns.Add(7, job.table_id ? std::to_string(*job.table_id) : "");
+        columns.Add(8, std::to_string(job.attempts));
     }
     Query("INSERT INTO livemigrate.schema_job (migration, id, phase, kind, schema_name, "
-          "table_name, object_name, sql, bytes, table_id, ready) SELECT $1::int, a::int, b::int, "
+          "table_name, object_name, sql, bytes, table_id, ready, attempts) SELECT $1::int, a::int, "
+          "b::int, "
           "c, NULLIF(d, ''), NULLIF(e, ''), NULLIF(f, ''), g, "
           "COALESCE(t.bytes, 0), NULLIF(h, '')::int, b::int <> " +
               std::string(kIndexPhase) +
-              " FROM ROWS FROM ("
+              ", i::int FROM ROWS FROM ("
               "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
               "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
               "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
-              "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[])) "
-              "AS j(a, b, c, d, e, f, g, h) LEFT JOIN livemigrate.table_copy t "
+              "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), "
+              "pg_catalog.unnest($10::text[])) AS j(a, b, c, d, e, f, g, h, i) LEFT JOIN "
+              "livemigrate.table_copy t "
               "ON t.migration = $1::int AND t.schema_name = d AND t.table_name = e",
           columns.Parameters(id));
     // Thousands of new rows: without figures the planner may read all of them at each claim.
@@ -286,8 +292,8 @@ CountReadyJobs(int32_t id, int most) {
 
 void
 FailJob(const SchemaJob &job, const Error &error) {
-    Query("UPDATE livemigrate.schema_job SET error = $3, state = 'pending', worker = NULL "
-          "WHERE migration = $1::int AND id = $2::int",
+    Query("UPDATE livemigrate.schema_job SET error = $3, state = 'pending', worker = NULL, "
+          "attempts = attempts - 1 WHERE migration = $1::int AND id = $2::int",
           {std::to_string(job.migration), std::to_string(job.id), error.message()});
 }
 
@@ -328,9 +334,9 @@ ClaimJobs(int32_t id, int worker, int workers, int last_phase) {
 
 void
 ForgetJobErrors(int32_t id) {
-    Query("UPDATE livemigrate.schema_job SET error = NULL "
-          "WHERE migration = $1::int AND state = 'pending' AND error IS NOT NULL",
-          {std::to_string(id)});
+    Query("UPDATE livemigrate.schema_job SET error = NULL WHERE migration = $1::int "
+          "AND state = 'pending' AND error IS NOT NULL AND attempts < $2::int",
+          {std::to_string(id), std::to_string(pg::CopyAttempts())});
 }
 
 void
@@ -394,6 +400,16 @@ HasJobs(int32_t id) {
 std::vector<SchemaJob>
 PlanRefreshes(int32_t id, const std::vector<std::pair<std::string, std::string>> &views) {
     const std::string phase = std::to_string(static_cast<int>(JobPhase::kRefresh));
+    // One that is still running was left for another reason.
+    std::map<std::pair<std::string, std::string>, int32_t> attempts;
+    for (const Row &row :
+         Query("SELECT schema_name, table_name, CASE WHEN state = 'running' THEN attempts - 1 "
+               "WHEN state <> 'done' THEN attempts ELSE 0 END FROM livemigrate.schema_job "
+               "WHERE migration = $1::int AND phase = $2::int",
+               {std::to_string(id), phase})
+             .rows) {
+        attempts[{Text(row, 0), Text(row, 1)}] = Number<int32_t>(row, 2);
+    }
     Query("DELETE FROM livemigrate.schema_job WHERE migration = $1::int AND phase = $2::int",
           {std::to_string(id), phase});
     auto next = Number<int32_t>(Query("SELECT COALESCE(pg_catalog.max(id), 0) FROM "
@@ -411,6 +427,7 @@ PlanRefreshes(int32_t id, const std::vector<std::pair<std::string, std::string>>
         job.schema = schema;
         job.table = view;
         job.sql = "REFRESH MATERIALIZED VIEW " + QualifiedName(schema, view);
+        job.attempts = attempts[{schema, view}];
         jobs.push_back(std::move(job));
     }
     if (!jobs.empty()) {
@@ -421,7 +438,7 @@ PlanRefreshes(int32_t id, const std::vector<std::pair<std::string, std::string>>
 
 void
 BeginJob(const SchemaJob &job) {
-    Query("UPDATE livemigrate.schema_job SET state = 'running', "
+    Query("UPDATE livemigrate.schema_job SET state = 'running', attempts = attempts + 1, "
           "started_at = pg_catalog.clock_timestamp() WHERE migration = $1::int AND id = $2::int",
           {std::to_string(job.migration), std::to_string(job.id)});
 }

@@ -65,6 +65,9 @@ Coordinator::Coordinator(SharedSegment &segment, Migration migration)
             [this](int slot, bool died) {
                 pg::Transaction transaction;
                 const bool blamed = died && BlameClaims(migration_.id, slot) > 0;
+                if (died) {
+                    BlameJobs(migration_.id, slot);
+                }
                 ReleaseClaims(migration_.id, slot);
                 transaction.Commit();
                 return blamed;
@@ -77,6 +80,7 @@ Coordinator::Run() {
         SetDsmHandle(migration_.id, segment_.handle());
         KeepWork(migration_.id, std::nullopt);
         BlameClaims(migration_.id, std::nullopt);
+        BlameJobs(migration_.id, std::nullopt);
         ReleaseClaims(migration_.id, std::nullopt);
         if (migration_.state == State::kRetrying) {
             TransitionTo(migration_, State::kRunning);

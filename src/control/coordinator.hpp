@@ -153,6 +153,7 @@ class Coordinator {
     bool EndposStands();
     void RunCutoverStage();
     void RefreshViews(source::Connection &source, stage::CutoverReport &report);
+    void GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report);
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
     void CheckNewPartitions(source::Connection &source, const TableFilter &filter);

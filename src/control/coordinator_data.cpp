@@ -531,8 +531,12 @@ Coordinator::RunJobs(int last_phase, const char *what) {
         if (recount.IsDue(pool_.Running(WorkerKind::kIndex) == 0)) {
             pg::Transaction transaction;
             left = CountUnfinishedJobs(migration_.id, last_phase);
+            const std::optional<Error> given_up = GivenUpJob(migration_.id, last_phase);
             transaction.Commit();
             recount.Done();
+            if (given_up) {
+                throw *given_up;
+            }
         }
         if (left == 0) {
             break;

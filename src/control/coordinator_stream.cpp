@@ -254,6 +254,10 @@ Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &repo
     }
     for (size_t i = 0; i < jobs.size(); i++) {
         const SchemaJob &job = jobs[i];
+        if (job.attempts >= pg::CopyAttempts()) {
+            GiveUpRefresh(job, report);
+            continue;
+        }
         SetMessage("refreshing materialized view " + QualifiedName(job.schema, job.table) + " (" +
                    std::to_string(i + 1) + " of " + std::to_string(jobs.size()) + ")");
         const int64_t started = GetCurrentTimestamp();
@@ -273,6 +277,18 @@ Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &repo
         transaction.Commit();
         CheckRequests();
     }
+}
+
+// One that has taken the server down each time: it can be refreshed by hand.
+void
+Coordinator::GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report) {
+    report.warnings.push_back("materialized view " + QualifiedName(job.schema, job.table) +
+                              " could not be refreshed in " +
+                              Counted(static_cast<uint64_t>(job.attempts), "attempt") +
+                              ": the server crashed meanwhile; to try again: " + job.sql + ";");
+    pg::Transaction transaction;
+    SkipJob(job, report.warnings.back());
+    transaction.Commit();
 }
 
 // The application waits: what is found is told, and stops nothing. Nor does a check that fails.

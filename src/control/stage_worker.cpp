@@ -275,17 +275,24 @@ CopyParts(WorkerContext &context, source::Connection &source, const std::vector<
     }
 }
 
-// Durable: if the copy takes the server down with it, that was an attempt.
-std::vector<CopyTask>
-Claim(WorkerContext &context) {
+// Durable: if what is claimed takes the server down with it, that was an attempt.
+template <typename F>
+auto
+ClaimDurably(const F &claim) {
     pg::SetConfig("synchronous_commit", "local");
     pg::Transaction transaction;
-    std::vector<CopyTask> tasks =
-        ClaimParts(context.migration.id, static_cast<int>(context.arguments.slot),
-                   static_cast<int>(context.migration.settings.table_jobs));
+    auto claimed = claim();
     transaction.Commit();
     pg::SetConfig("synchronous_commit", "off");
-    return tasks;
+    return claimed;
+}
+
+std::vector<CopyTask>
+Claim(WorkerContext &context) {
+    return ClaimDurably([&] {
+        return ClaimParts(context.migration.id, static_cast<int>(context.arguments.slot),
+                          static_cast<int>(context.migration.settings.table_jobs));
+    });
 }
 
 void
@@ -434,17 +441,16 @@ RunIndex(WorkerContext &context) {
     for (;;) {
         CheckCoordinator(context.state);
         const auto last_phase = static_cast<int>(context.state.job_phase.load());
-        std::vector<SchemaJob> jobs;
         int64_t unfinished = 0;
-        {
-            pg::Transaction transaction;
-            jobs = ClaimJobs(context.migration.id, static_cast<int>(context.arguments.slot),
-                             static_cast<int>(context.migration.settings.index_jobs), last_phase);
-            if (jobs.empty()) {
+        const std::vector<SchemaJob> jobs = ClaimDurably([&] {
+            std::vector<SchemaJob> claimed =
+                ClaimJobs(context.migration.id, static_cast<int>(context.arguments.slot),
+                          static_cast<int>(context.migration.settings.index_jobs), last_phase);
+            if (claimed.empty()) {
                 unfinished = CountUnfinishedJobs(context.migration.id, last_phase);
             }
-            transaction.Commit();
-        }
+            return claimed;
+        });
         if (!jobs.empty()) {
             RunClaimed(context, jobs);
             pause = kShortestJobPause;

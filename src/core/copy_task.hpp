@@ -75,6 +75,7 @@ struct SchemaJob {
     std::string sql;
     uint64_t bytes = 0;
     std::optional<int32_t> table_id; // as soon as this table is complete; nullopt: after all data
+    int32_t attempts = 0;            // that ended with their worker or the server
 };
 
 } // namespace livemigrate

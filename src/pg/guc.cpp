@@ -85,10 +85,10 @@ DefineSettings() {
         "livemigrate.compare_rate_limit",
         "How much compare_data reads on the source in a second; 0 means no limit.", nullptr,
         &compare_rate_limit_kb, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("livemigrate.copy_attempts",
-                            "Attempts at a part of a table after which its error is permanent.",
-                            nullptr, &copy_attempts, 10, 1, 1000, PGC_SIGHUP, 0, nullptr, nullptr,
-                            nullptr);
+    DefineCustomIntVariable(
+        "livemigrate.copy_attempts",
+        "Attempts at a part of a table, or a statement, after which its error is permanent.",
+        nullptr, &copy_attempts, 10, 1, 1000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "livemigrate.cutover_check_limit",
         "Longest time that the checks at cutover read tables; 0 means no limit.", nullptr,
