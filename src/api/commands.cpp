@@ -338,10 +338,10 @@ CopySequences(FunctionCallInfo fcinfo) {
         source, migration.source_system_identifier,
         control::NamedHint(migration.id, "SELECT livemigrate.copy_sequences();"));
     const TableFilter filter = control::FilterOf(migration.settings);
-    const stage::SequenceReport report =
-        stage::CopySequences(source, [&](const std::string &schema, const std::string &name) {
+    const stage::SequenceReport report = stage::SetSequences(
+        stage::ReadSequences(source, [&](const std::string &schema, const std::string &name) {
             return filter.Selects(schema, name);
-        });
+        }));
     for (const std::string &warning : report.warnings) {
         pg::Call([&] { ereport(WARNING, (errmsg("%s", warning.c_str()))); });
     }

@@ -312,7 +312,7 @@ void
 SetAttemptsAside(int32_t migration) {
     ReleaseParts(migration, std::nullopt);
     Query("UPDATE livemigrate.copy_part p SET state = 'void' WHERE migration = $1::int "
-          "AND (attempts > 0 OR error IS NOT NULL) AND EXISTS (SELECT "
+          "AND state <> 'done' AND (attempts > 0 OR error IS NOT NULL) AND EXISTS (SELECT "
           "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
           "AND t.state <> 'done')",
           {std::to_string(migration)});

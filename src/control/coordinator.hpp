@@ -69,6 +69,7 @@ class Coordinator {
     void AddLockOnSource(WaitText &waits);
     void AddSlotDanger(WaitText &waits);
     void ShowPause(bool receives);
+    source::WaitObserver WatchLocks(source::Connection &source, const std::string &doing);
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
     void SetMessage(const std::string &message, const std::string &hint = "");
@@ -125,6 +126,7 @@ class Coordinator {
 
     // coordinator_data.cpp: data and indexes.
     void CheckDistributedTables();
+    void ReleaseOrphans();
     void RunDataStage();
     void CheckPlacedTables();
     void PlanData();

@@ -314,8 +314,20 @@ Coordinator::PublishJobFigures() {
     state_.work.jobs_done.store(figures.jobs_done);
 }
 
+// What no worker has in hand is free, also where its release failed when its worker ended.
+void
+Coordinator::ReleaseOrphans() {
+    if (pool_.Running(WorkerKind::kCopy) > 0 || pool_.Running(WorkerKind::kIndex) > 0) {
+        return;
+    }
+    pg::Transaction transaction;
+    ReleaseClaims(migration_.id, std::nullopt);
+    transaction.Commit();
+}
+
 void
 Coordinator::RunDataStage() {
+    ReleaseOrphans();
     CheckDistributedTables();
     EnsureSnapshot();
     bool planned = false;
@@ -352,6 +364,9 @@ Coordinator::RunDataStage() {
         }
         if (parts.left == 0 || parts.failed >= kMostFailedParts) {
             ThrowPartError(parts.failed);
+        }
+        // Otherwise those that failed are to be tried again meanwhile, and counted anew.
+        if (parts.left == 0 && parts.failed == 0) {
             break;
         }
         EnsureCopying(parts.left - parts.postponed);
@@ -520,6 +535,7 @@ Coordinator::ReleaseIndexes() {
 void
 Coordinator::RunJobs(int last_phase, const char *what) {
     state_.job_phase.store(static_cast<uint32_t>(last_phase));
+    ReleaseOrphans();
     {
         pg::Transaction transaction;
         ForgetJobErrors(migration_.id);

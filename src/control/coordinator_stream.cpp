@@ -199,17 +199,18 @@ Coordinator::RunCutoverStage() {
     source::CheckSameServer(source, migration_.source_system_identifier);
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
+    stage::SourceSequences sequences = stage::ReadSequences(
+        source,
+        [&](const std::string &schema, const std::string &name) {
+            return filter.Selects(schema, name);
+        },
+        WatchLocks(source, "setting sequences"));
     {
         std::optional<pg::Transaction> transaction(std::in_place);
-        const stage::SequenceReport report = stage::CopySequences(
-            source,
-            [&](const std::string &schema, const std::string &name) {
-                return filter.Selects(schema, name);
-            },
-            [&] {
-                transaction->Commit();
-                transaction.emplace();
-            });
+        const stage::SequenceReport report = stage::SetSequences(std::move(sequences), [&] {
+            transaction->Commit();
+            transaction.emplace();
+        });
         RecordEvent(migration_.id, "info", migration_.stage,
                     Counted(static_cast<uint64_t>(report.set), "sequence") + " set");
         for (const std::string &warning : report.warnings) {
@@ -223,7 +224,7 @@ Coordinator::RunCutoverStage() {
         }
         transaction->Commit();
     }
-    CheckPublications(source);
+    CheckPublications(source, WatchLocks(source, "checking publications"));
     CheckInsertOnlyTables(source);
     CheckNewPartitions(source, filter);
     CheckRequests();
@@ -246,10 +247,12 @@ Coordinator::RunCutoverStage() {
 void
 Coordinator::RefreshViews(source::Connection &source, stage::CutoverReport &report) {
     SetMessage("refreshing materialized views");
+    const std::set<stage::RelationName> populated =
+        stage::PopulatedViews(source, WatchLocks(source, "refreshing materialized views"));
     std::vector<SchemaJob> jobs;
     {
         pg::Transaction transaction;
-        jobs = PlanRefreshes(migration_.id, stage::PlanMaterializedViews(source));
+        jobs = PlanRefreshes(migration_.id, stage::PlanMaterializedViews(populated));
         transaction.Commit();
     }
     for (size_t i = 0; i < jobs.size(); i++) {
@@ -356,13 +359,17 @@ Coordinator::CheckNewPartitions(source::Connection &source, const TableFilter &f
     if (migration_.plugin != Plugin::kPgoutput || migration_.settings.existing_slot) {
         return;
     }
-    pg::Transaction transaction;
     std::set<uint32_t> known;
-    for (const CopyTable &table : LoadTables(migration_.id)) {
-        known.insert(table.source_oid);
+    {
+        pg::Transaction transaction;
+        for (const CopyTable &table : LoadTables(migration_.id)) {
+            known.insert(table.source_oid);
+        }
+        transaction.Commit();
     }
-    const std::vector<stage::RelationName> unpublished =
-        stage::FindUnpublishedPartitions(source, migration_.publications, known);
+    const std::vector<stage::RelationName> unpublished = stage::FindUnpublishedPartitions(
+        source, migration_.publications, known, WatchLocks(source, "checking partitions"));
+    pg::Transaction transaction;
     std::string names;
     for (const auto &[schema, name] : unpublished) {
         if (!filter.Selects(schema, name)) {

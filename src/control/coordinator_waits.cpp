@@ -5,6 +5,7 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
@@ -143,6 +144,23 @@ Coordinator::AddSlotDanger(WaitText &waits) {
         Event("warning", text, hint);
     }
     waits.Add(text, hint);
+}
+
+// For statements on the source that wait, while there is no Tick(): whose lock it is, and requests.
+// REQUIRES, when it is called: no transaction is open.
+source::WaitObserver
+Coordinator::WatchLocks(source::Connection &source, const std::string &doing) {
+    const int pid = PQbackendPID(source.raw());
+    return [this, pid, doing] {
+        CheckRequests();
+        const SourceBlockers holders = FindLockHolders(migration_.settings.source, pid);
+        if (holders.who.empty()) {
+            SetMessage(doing + ": waiting for the source");
+        } else {
+            SetMessage(doing + ": waiting for locks on the source" + holders.who,
+                       "The migration goes on as soon as they are released." + holders.command);
+        }
+    };
 }
 
 // While a paused or failed migration keeps its coordinator. A failure's own message stays.

@@ -167,18 +167,18 @@ RunOrWarn(const std::vector<std::string> &statements, const std::string &what,
 
 } // namespace
 
-std::vector<RelationName>
-PlanMaterializedViews(source::Connection &source) {
+std::set<RelationName>
+PopulatedViews(source::Connection &source, const source::WaitObserver &observer) {
     std::set<RelationName> populated;
-    for (const auto &row : source.Query(kPopulatedViewsQuery).rows) {
+    for (const auto &row : source.Query(kPopulatedViewsQuery, observer).rows) {
         populated.emplace(row.at(0).value(), row.at(1).value());
     }
-    return populated.empty() ? std::vector<RelationName>() : ViewOrder().Sort(populated);
+    return populated;
 }
 
-void
-RefreshMaterializedViews(source::Connection &source, CutoverReport &report) {
-    RefreshMaterializedViews(PlanMaterializedViews(source), report);
+std::vector<RelationName>
+PlanMaterializedViews(const std::set<RelationName> &populated) {
+    return populated.empty() ? std::vector<RelationName>() : ViewOrder().Sort(populated);
 }
 
 void
@@ -249,7 +249,7 @@ FindNewSourceTables(source::Connection &source, const std::vector<RelationName> 
 
 std::vector<RelationName>
 FindUnpublishedPartitions(source::Connection &source, const std::vector<std::string> &publications,
-                          const std::set<uint32_t> &known) {
+                          const std::set<uint32_t> &known, const source::WaitObserver &observer) {
     std::string names;
     for (const std::string &publication : publications) {
         names += (names.empty() ? "" : ", ") + QuoteLiteral(publication);
@@ -266,9 +266,10 @@ FindUnpublishedPartitions(source::Connection &source, const std::vector<std::str
         "JOIN pg_catalog.pg_class c ON c.oid = u.leaf "
         "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
         "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname IN (" +
-        names +
-        ") AND p.schemaname = n.nspname AND p.tablename = c.relname) "
-        "AND pg_catalog.pg_relation_size(c.oid) > 0 ORDER BY 1, 2");
+            names +
+            ") AND p.schemaname = n.nspname AND p.tablename = c.relname) "
+            "AND pg_catalog.pg_relation_size(c.oid) > 0 ORDER BY 1, 2",
+        observer);
     std::vector<RelationName> unpublished;
     for (const auto &row : found.rows) {
         RelationName name(row.at(0).value(), row.at(1).value());

@@ -19,18 +19,19 @@ struct CutoverReport {
     std::vector<std::string> warnings;
 };
 
-// The materialized views that are populated on the source and exist on the target, so ordered that
-// each comes behind those it reads, directly or through views.
-// REQUIRES: an open transaction on the target.
-std::vector<RelationName> PlanMaterializedViews(source::Connection &source);
+// The materialized views that are populated on the source. `observer` is called while it is waited
+// for.
+std::set<RelationName> PopulatedViews(source::Connection &source,
+                                      const source::WaitObserver &observer = {});
 
-// REFRESH MATERIALIZED VIEW for each of the above, with the rights of the view's owner. One that
-// fails is a warning with the reason, and leaves the others alone; cancellation and lack of
-// resources are thrown.
+// Those of them that exist on the target, so ordered that each comes behind those it reads,
+// directly or through views. REQUIRES: an open transaction on the target.
+std::vector<RelationName> PlanMaterializedViews(const std::set<RelationName> &populated);
+
+// REFRESH MATERIALIZED VIEW for each of the views, with the rights of its owner. One that fails is
+// a warning with the reason, and leaves the others alone; cancellation and lack of resources are
+// thrown.
 // REQUIRES: an open transaction on the target, in which the views' locks stay.
-void RefreshMaterializedViews(source::Connection &source, CutoverReport &report);
-
-// The same for views planned before: for a caller that wants a transaction for each.
 void RefreshMaterializedViews(const std::vector<RelationName> &views, CutoverReport &report);
 
 // ANALYZE for each table that exists on the target; a missing one is a note. A partition stands for
@@ -49,6 +50,7 @@ void FindNewSourceTables(source::Connection &source, const std::vector<RelationN
 // one, and are in none of the publications. `known` are OIDs of the source.
 std::vector<RelationName> FindUnpublishedPartitions(source::Connection &source,
                                                     const std::vector<std::string> &publications,
-                                                    const std::set<uint32_t> &known);
+                                                    const std::set<uint32_t> &known,
+                                                    const source::WaitObserver &observer = {});
 
 } // namespace livemigrate::stage

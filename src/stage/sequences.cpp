@@ -13,8 +13,6 @@
 #include "pg/subtransaction.hpp"
 
 #include <algorithm>
-#include <map>
-#include <optional>
 #include <utility>
 
 namespace livemigrate::stage {
@@ -28,7 +26,8 @@ constexpr size_t kSequencesPerStatement = 100;
 constexpr size_t kSequencesPerTransaction = 1000;
 constexpr size_t kMaxNamesInDetail = 20;
 
-// The sequences of users, with the table and column that own them if any.
+// The sequences of users, with the table and column that own them if any; and those of extensions
+// that are part of their configuration, as their tables' rows are.
 constexpr char kSequencesQuery[] = R"(
 SELECT n.nspname, c.relname, c.oid, s.seqincrement, s.seqstart, s.seqcycle,
        pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
@@ -38,7 +37,7 @@ SELECT n.nspname, c.relname, c.oid, s.seqincrement, s.seqstart, s.seqcycle,
        pg_catalog.format('INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s%s',
            s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
            CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END),
-       tn.nspname, t.relname, a.attname, a.attidentity
+       tn.nspname, t.relname, a.attname, a.attidentity, m.is_member
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
@@ -49,32 +48,16 @@ LEFT JOIN pg_catalog.pg_depend d
 LEFT JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
 LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                   WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                     AND e.objid = c.oid AND e.deptype = 'e') AS is_member) m
 WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND e.objid = c.oid AND e.deptype = 'e')
+  AND (NOT m.is_member OR EXISTS (SELECT FROM pg_catalog.pg_extension x
+                                  WHERE c.oid = ANY (x.extconfig)))
 )";
 
-using Name = std::pair<std::string, std::string>;
-
-struct Sequence {
-    std::string oid;
-    int64_t increment = 1;
-    int64_t start = 1;
-    bool cycles = false;
-    bool readable = false;
-    bool settable = false;
-    std::string type;
-    std::string options;       // of CREATE SEQUENCE and AS IDENTITY alike
-    std::optional<Name> owner; // table
-    std::string owner_column;
-    std::string identity; // attidentity of that column: a, d, or empty
-
-    int64_t last_value = 0;
-    bool is_called = false;
-};
-
-using Sequences = std::map<Name, Sequence>;
+using Name = Sequence::Name;
 
 bool
 IsTrue(const pg::SqlValue &value) {
@@ -104,33 +87,47 @@ ToSequences(const pg::SqlResult &result) {
             sequence.owner_column = row.at(12).value();
             sequence.identity = row.at(13).value_or("");
         }
+        sequence.is_member = IsTrue(row.at(14));
         sequences.emplace(Name(row.at(0).value(), row.at(1).value()), std::move(sequence));
     }
     return sequences;
 }
 
+// Leaves out those of tables that are not taken. One without a table is not left out: tables that
+// are taken may well use it, and it is on the target, as the dump of the schema has all of them.
 void
 ApplyFilter(Sequences &sequences, const SequenceFilter &selects) {
-    if (selects) {
-        std::erase_if(sequences, [&](const auto &entry) {
-            const Name &name = entry.second.owner.value_or(entry.first);
-            return !selects(name.first, name.second);
-        });
+    if (!selects) {
+        return;
     }
+    std::erase_if(sequences, [&](const auto &entry) {
+        const std::optional<Name> &owner = entry.second.owner;
+        return owner && !selects(owner->first, owner->second);
+    });
+    for (auto &[name, sequence] : sequences) {
+        sequence.is_required =
+            !sequence.is_member && (sequence.owner || selects(name.first, name.second));
+    }
+}
+
+std::string
+ListNames(const std::vector<Name> &names) {
+    std::string list;
+    for (size_t i = 0; i < std::min(names.size(), kMaxNamesInDetail); i++) {
+        list += (i == 0 ? "" : ", ") + Display(names[i]);
+    }
+    return names.size() > kMaxNamesInDetail
+               ? list + " and " + std::to_string(names.size() - kMaxNamesInDetail) + " more"
+               : list;
 }
 
 // Throws an Error that names the first of `names` in its message and the others in its detail.
 [[noreturn]] void
 ThrowForSequences(std::string_view sqlstate, const std::vector<Name> &names,
                   const std::string &before, const std::string &after, const std::string &hint) {
-    std::string detail;
-    for (size_t i = 0; i < std::min(names.size(), kMaxNamesInDetail); i++) {
-        detail += (i == 0 ? "Sequences: " : ", ") + Display(names[i]);
-    }
-    if (names.size() > kMaxNamesInDetail) {
-        detail += " and " + std::to_string(names.size() - kMaxNamesInDetail) + " more";
-    }
-    throw Error(sqlstate, before + Display(names.front()) + after).Detail(detail + ".").Hint(hint);
+    throw Error(sqlstate, before + Display(names.front()) + after)
+        .Detail("Sequences: " + ListNames(names) + ".")
+        .Hint(hint);
 }
 
 // The SQL that makes a sequence, or the identity column it belongs to.
@@ -146,8 +143,12 @@ CreateStatement(const Name &name, const Sequence &sequence) {
            Display(name) + " " + sequence.options + ");";
 }
 
+// Forgets those that are not required and not on the target.
 void
-RequireOnTarget(const Sequences &source, const Sequences &target) {
+RequireOnTarget(Sequences &source, const Sequences &target) {
+    std::erase_if(source, [&](const auto &entry) {
+        return !entry.second.is_required && target.count(entry.first) == 0;
+    });
     std::vector<Name> missing;
     for (const auto &[name, sequence] : source) {
         if (target.count(name) == 0) {
@@ -162,27 +163,62 @@ RequireOnTarget(const Sequences &source, const Sequences &target) {
         "Run on the target: " + CreateStatement(missing.front(), source.at(missing.front())));
 }
 
-// `privilege` of the sequences for which `has` is false is an error.
-void
-RequirePrivilege(const Sequences &sequences, bool Sequence::*has, const char *privilege,
-                 const char *side, const std::string &role) {
-    std::vector<Name> refused;
+// Of a role, quoted, on one side.
+struct Right {
+    bool Sequence::*has;
+    const char *privilege;
+    const char *side;
+    std::string role;
+
+    std::string
+    Grants(const Name &name) const {
+        return std::string("Run on the ") + side + " as the owner: GRANT USAGE ON SCHEMA " +
+               QuoteIdentifier(name.first) + " TO " + role + "; GRANT " + privilege +
+               " ON SEQUENCE " + Display(name) + " TO " + role + ";";
+    }
+};
+
+Right
+RightOnSource(const std::string &role) {
+    return {&Sequence::readable, "SELECT", "source", role};
+}
+
+std::vector<Name>
+NamesWithout(const Sequences &sequences, const Right &right, bool required) {
+    std::vector<Name> names;
     for (const auto &[name, sequence] : sequences) {
-        if (!(sequence.*has)) {
-            refused.push_back(name);
+        if (!(sequence.*right.has) && sequence.is_required == required) {
+            names.push_back(name);
         }
     }
+    return names;
+}
+
+void
+RequireRight(const Sequences &sequences, const Right &right) {
+    const std::vector<Name> refused = NamesWithout(sequences, right, true);
     if (!refused.empty()) {
-        ThrowForSequences(
-            sqlstate::kInsufficientPrivilege, refused, "permission denied for sequence ",
-            std::string(" on the ") + side,
-            std::string("Run on the ") + side + " as the owner: GRANT USAGE ON SCHEMA " +
-                QuoteIdentifier(refused.front().first) + " TO " + role + "; GRANT " + privilege +
-                " ON SEQUENCE " + Display(refused.front()) + " TO " + role + ";");
+        ThrowForSequences(sqlstate::kInsufficientPrivilege, refused,
+                          "permission denied for sequence ", std::string(" on the ") + right.side,
+                          right.Grants(refused.front()));
     }
 }
 
-// Reads last_value and is_called of all, a hundred in one statement run by `query`.
+// Those that are not required and lack the right, with a warning.
+std::vector<Name>
+NamesToLeave(const Sequences &sequences, const Right &right, std::vector<std::string> &warnings) {
+    std::vector<Name> names = NamesWithout(sequences, right, false);
+    if (!names.empty()) {
+        warnings.push_back("sequences were not set for want of rights on the " +
+                           std::string(right.side) + ": " + ListNames(names) +
+                           "; to set them: " + right.Grants(names.front()) +
+                           " then: SELECT livemigrate.copy_sequences();");
+    }
+    return names;
+}
+
+// Reads last_value and is_called of those that may be read, a hundred in one statement run by
+// `query`.
 template <typename Query>
 void
 ReadValues(Sequences &sequences, const Query &query) {
@@ -192,11 +228,17 @@ ReadValues(Sequences &sequences, const Query &query) {
         std::string sql;
         for (auto at = begin; at != sequences.end() && chunk.size() < kSequencesPerStatement;
              ++at) {
+            begin = std::next(at);
+            if (!at->second.readable) {
+                continue;
+            }
             sql += std::string(sql.empty() ? "" : " UNION ALL ") + "SELECT " +
                    std::to_string(chunk.size()) + ", last_value, is_called FROM " +
                    Display(at->first);
             chunk.push_back(&at->second);
-            begin = std::next(at);
+        }
+        if (chunk.empty()) {
+            return;
         }
         const pg::SqlResult result = query(sql);
         for (const auto &row : result.rows) {
@@ -259,16 +301,28 @@ SetValues(const std::vector<std::pair<std::string, const Sequence *>> &changes,
 }
 
 // Reads the target's side of the sequences in `source`; everything that could fail later is found
-// here, before anything is set.
+// here, before anything is set. Both are without what is left out then.
 Sequences
-ReadTarget(const Sequences &source) {
+ReadTarget(Sequences &source, const Right &on_source, std::vector<std::string> &warnings) {
     Sequences target = ToSequences(pg::Query(kSequencesQuery));
     RequireOnTarget(source, target);
+    for (const Name &name : NamesToLeave(source, on_source, warnings)) {
+        source.erase(name);
+    }
     std::erase_if(target, [&](const auto &entry) { return source.count(entry.first) == 0; });
+    for (auto &[name, sequence] : target) {
+        sequence.is_required = source.at(name).is_required;
+    }
     const std::string role =
         QuoteIdentifier(pg::Query("SELECT CURRENT_USER").Scalar().value_or(""));
-    RequirePrivilege(target, &Sequence::readable, "SELECT, UPDATE", "target", role);
-    RequirePrivilege(target, &Sequence::settable, "SELECT, UPDATE", "target", role);
+    for (bool Sequence::*has : {&Sequence::readable, &Sequence::settable}) {
+        const Right right{has, "SELECT, UPDATE", "target", role};
+        RequireRight(target, right);
+        for (const Name &name : NamesToLeave(target, right, warnings)) {
+            source.erase(name);
+            target.erase(name);
+        }
+    }
     ReadValues(target, [](const std::string &sql) {
         const pg::Subtransaction subtransaction; // rolled back, which frees the locks
         return pg::Query(sql);
@@ -278,19 +332,24 @@ ReadTarget(const Sequences &source) {
 
 } // namespace
 
-SequenceReport
-CopySequences(source::Connection &source_connection, const SequenceFilter &selects,
-              const std::function<void()> &next_transaction) {
-    Sequences source = ToSequences(source_connection.Query(kSequencesQuery));
-    ApplyFilter(source, selects);
-    RequirePrivilege(source, &Sequence::readable, "SELECT", "source",
-                     QuoteIdentifier(PQuser(source_connection.raw())));
-    Sequences target = ReadTarget(source);
-    ReadValues(source, [&](const std::string &sql) { return source_connection.Query(sql); });
+SourceSequences
+ReadSequences(source::Connection &source, const SequenceFilter &selects,
+              const source::WaitObserver &observer) {
+    SourceSequences read;
+    read.role = QuoteIdentifier(PQuser(source.raw()));
+    read.sequences = ToSequences(source.Query(kSequencesQuery, observer));
+    ApplyFilter(read.sequences, selects);
+    RequireRight(read.sequences, RightOnSource(read.role));
+    ReadValues(read.sequences, [&](const std::string &sql) { return source.Query(sql, observer); });
+    return read;
+}
 
+SequenceReport
+SetSequences(SourceSequences read, const std::function<void()> &next_transaction) {
     SequenceReport report;
+    const Sequences target = ReadTarget(read.sequences, RightOnSource(read.role), report.warnings);
     std::vector<std::pair<std::string, const Sequence *>> changes;
-    for (const auto &[name, theirs] : source) {
+    for (const auto &[name, theirs] : read.sequences) {
         const Sequence &ours = target.at(name);
         if (IsAhead(ours, theirs)) {
             report.warnings.push_back(AheadWarning(name, ours, theirs));
