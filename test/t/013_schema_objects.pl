@@ -64,10 +64,10 @@ INSERT INTO s.generated_only VALUES (1), (2);
 INSERT INTO s.ident (v) SELECT 'v' || g FROM generate_series(1, 20) g;
 CREATE UNLOGGED TABLE s.unlogged (id int PRIMARY KEY); INSERT INTO s.unlogged VALUES (1);
 -- C21 texts that look like COPY's own
-CREATE TABLE s.copy_text (id int PRIMARY KEY, v text);
+CREATE TABLE s.copy_text (id int PRIMARY KEY, v text, m money); -- which is copied as text
 INSERT INTO s.copy_text VALUES (1, '\.'), (2, '\N'), (3, E'a\tb\rc\nd\\'), (4, ''), (5, NULL),
     (6, 'NULL');
-INSERT INTO s.copy_text SELECT 100 + g, 'x' || chr(g) || 'y' FROM generate_series(1, 160) g;
+INSERT INTO s.copy_text SELECT 100 + g, 'x' || chr(g) || 'y', g / 100.0::numeric FROM generate_series(1, 160) g;
 -- N08 foreign keys
 CREATE TABLE s.tree (id int PRIMARY KEY, parent int REFERENCES s.tree DEFERRABLE);
 INSERT INTO s.tree VALUES (1, 1), (2, 1), (3, 5), (5, 3);

@@ -227,24 +227,27 @@ SQL
 }
 
 # I10: replica role does not check deferrable constraints.  A duplicate does not go unseen.
-my $deferrable = $pair->database('deferrable');
-$deferrable->create_gate;
-$deferrable->source_sql(<<'SQL');
+for my $plugin (qw(pgoutput wal2json)) {
+    my $deferrable = $pair->database("deferrable_$plugin");
+    $deferrable->create_gate;
+    $deferrable->source_sql(<<'SQL');
 CREATE TABLE i10 (id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO i10 SELECT g, g FROM generate_series(1, 10) g;
 SQL
-$deferrable->start;
-$deferrable->wait_stage('streaming');
-$deferrable->in_one_batch(
-    'UPDATE i10 SET u = 11 - u; BEGIN; UPDATE i10 SET u = 5 WHERE u = 6;'
-        . ' UPDATE i10 SET u = 6 WHERE id = 6; COMMIT');
-$deferrable->assert_equal_tables('I10 deferred checks', rows_only => 1);
-$deferrable->target_sql("SET session_replication_role = replica; UPDATE i10 SET u = 1 WHERE id = 5");
-$deferrable->set_endpos;
-$deferrable->wait_stage('done');
-is( $deferrable->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'),
-    'public.i10', 'I10 compare_data finds the duplicate');
-$deferrable->target_sql('UPDATE i10 SET u = 5 WHERE id = 5');
-$deferrable->finish('I10 duplicates mended', endpos => 0);
+    $deferrable->start(plugin => $plugin);
+    $deferrable->wait_stage('streaming');
+    $deferrable->in_one_batch(
+        'UPDATE i10 SET u = 11 - u; BEGIN; UPDATE i10 SET u = 5 WHERE u = 6;'
+            . ' UPDATE i10 SET u = 6 WHERE id = 6; COMMIT');
+    $deferrable->assert_equal_tables("I10 deferred checks ($plugin)", rows_only => 1);
+    $deferrable->target_sql(
+        "SET session_replication_role = replica; UPDATE i10 SET u = 1 WHERE id = 5");
+    $deferrable->set_endpos;
+    $deferrable->wait_stage('done');
+    is( $deferrable->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'),
+        'public.i10', "I10 compare_data finds the duplicate ($plugin)");
+    $deferrable->target_sql('UPDATE i10 SET u = 5 WHERE id = 5');
+    $deferrable->finish("I10 duplicates mended ($plugin)", endpos => 0);
+}
 
 done_testing();

@@ -15,7 +15,7 @@ my ($source, $target) = ($pair->source, $pair->target);
 my $conninfo = LiveMigrate::Test::quote_literal($pair->conninfo);
 
 # --- partitions by the hash of an enum, whose own keys lack the partition key
-$pair->source_sql(<<'SQL');
+my $partitions = <<'SQL';
 CREATE TYPE mood AS ENUM ('low', 'mid', 'high', 'calm');
 CREATE TABLE felt (id int NOT NULL, m mood NOT NULL, v text) PARTITION BY HASH (m);
 CREATE TABLE felt_0 PARTITION OF felt FOR VALUES WITH (MODULUS 2, REMAINDER 0);
@@ -26,6 +26,7 @@ INSERT INTO felt SELECT 1, m, 'v' FROM unnest(enum_range(NULL::mood)) m WHERE m 
 CREATE TABLE felt_not (id int PRIMARY KEY) PARTITION BY HASH (id);
 CREATE TABLE felt_not_0 PARTITION OF felt_not FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 SQL
+$pair->source_sql($partitions);
 my $identity = "SELECT coalesce(json_agg(c ORDER BY object), '[]') FROM livemigrate.migration_check($conninfo) c
     WHERE check_id = 'replica_identity' AND severity = 'error'";
 my @rows = @{ JSON::PP->new->decode($pair->target_sql($identity)) };
@@ -35,8 +36,7 @@ $pair->source_sql($rows[0]{fix});
 is($pair->target_sql($identity), '[]', 'the fix mends it');
 
 # --- whom TRUNCATE takes along
-$pair->source_sql(<<'SQL');
-CREATE ROLE one; CREATE ROLE other;
+my $tables = <<'SQL';
 CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE cut (id int PRIMARY KEY, parent int REFERENCES parent) PARTITION BY RANGE (id);
 CREATE TABLE cut_1 PARTITION OF cut FOR VALUES FROM (0) TO (10);
@@ -66,43 +66,56 @@ END $$;
 CREATE TRIGGER attack AFTER TRUNCATE ON closed.cut EXECUTE FUNCTION code.attack();
 ALTER TABLE closed.cut ENABLE ALWAYS TRIGGER attack; ALTER TABLE closed.cut OWNER TO other;
 SQL
-$pair->start(owner => \'true', exclude_table_data => ['public.large']);
-$pair->wait_stage('streaming');
-is($pair->target_sql('SELECT (SELECT count(*) FROM cut), (SELECT count(*) FROM fast), (SELECT count(*) FROM large)'),
-    '30|1|0', 'what the copy brought');
-$pair->source_sql('TRUNCATE parent CASCADE; INSERT INTO parent VALUES (7); INSERT INTO cut VALUES (1, 7), (25, 7)');
-ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM parent WHERE id = 7') == 1 }),
-    'TRUNCATE takes along what must be empty on the source, too')
-  or $pair->diagnose('truncate');
-is($pair->target_sql("SELECT (SELECT string_agg(id::text, ' ' ORDER BY id) FROM cut), (SELECT count(*) FROM fast),
-        (SELECT count(*) FROM below), (SELECT count(*) FROM large)"), '1 25|0|0|0', 'unlogged tables and partitions, too');
-$pair->source_sql("TRUNCATE moody; INSERT INTO moody VALUES (9, 'low'), (9, 'mid')");
-my $streamed = $pair->source_sql('SELECT count(*) FROM moody_0');
-ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM moody WHERE id < 9') == 0 }),
-    'TRUNCATE of routed partitions, one of them unlogged')
-  or $pair->diagnose('moody');
-is($pair->target_sql('SELECT count(*) FROM moody'), $streamed, 'rows of the unlogged one do not come');
 
-# A table of which the target has rows of its own keeps them: the error is PostgreSQL's.
-$pair->target_sql('INSERT INTO large VALUES (1, 7)');
-$pair->source_sql('TRUNCATE parent CASCADE');
-$pair->wait_state('failed');
-like($pair->status_row->{last_error}, qr/cannot truncate a table referenced in a foreign key constraint/,
-    'rows that the stream does not know of are not truncated');
-$pair->target_sql('TRUNCATE large');
-$pair->resume;
-ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM parent') == 0 }), 'and without them it goes on');
+sub takes_along {
+    my ($one, $plugin) = @_;
+    note "with $plugin";
+    $one->source_sql($tables);
+    $one->start(plugin => $plugin, owner => \'true', exclude_table_data => ['public.large']);
+    $one->wait_stage('streaming');
+    is($one->target_sql('SELECT (SELECT count(*) FROM cut), (SELECT count(*) FROM fast), (SELECT count(*) FROM large)'),
+        '30|1|0', 'what the copy brought');
+    $one->source_sql('TRUNCATE parent CASCADE; INSERT INTO parent VALUES (7); INSERT INTO cut VALUES (1, 7), (25, 7)');
+    ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM parent WHERE id = 7') == 1 }),
+        'TRUNCATE takes along what must be empty on the source, too')
+      or $one->diagnose('truncate');
+    is($one->target_sql("SELECT (SELECT string_agg(id::text, ' ' ORDER BY id) FROM cut), (SELECT count(*) FROM fast),
+            (SELECT count(*) FROM below), (SELECT count(*) FROM large)"), '1 25|0|0|0', 'unlogged tables and partitions, too');
+    $one->source_sql("TRUNCATE moody; INSERT INTO moody VALUES (9, 'low'), (9, 'mid')");
+    my $streamed = $one->source_sql('SELECT count(*) FROM moody_0');
+    ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM moody WHERE id < 9') == 0 }),
+        'TRUNCATE of routed partitions, one of them unlogged')
+      or $one->diagnose('moody');
+    is($one->target_sql('SELECT count(*) FROM moody'), $streamed, 'rows of the unlogged one do not come');
 
-# The trigger of the partitioned table, which the stream does not name, and whose owner is another.
-$pair->source_sql('TRUNCATE closed.parent CASCADE');
-$pair->wait_state('failed');
-like($pair->status_row->{last_error}, qr/several owners at once: a trigger of theirs fires/, 'a trigger of the root');
-is($pair->target_sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'other'"), 'f', 'does not run as the migrating role');
-$pair->target_sql('ALTER TABLE closed.cut DISABLE TRIGGER attack');
-$pair->resume;
-ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM closed.parent') == 0 }), 'without it, TRUNCATE is applied')
-  or $pair->diagnose('closed');
-$pair->abort;
-$pair->cleanup;
+    # A table of which the target has rows of its own keeps them: the error is PostgreSQL's.
+    $one->target_sql('INSERT INTO large VALUES (1, 7)');
+    $one->source_sql('TRUNCATE parent CASCADE');
+    $one->wait_state('failed');
+    like($one->status_row->{last_error}, qr/cannot truncate a table referenced in a foreign key constraint/,
+        'rows that the stream does not know of are not truncated');
+    $one->target_sql('TRUNCATE large');
+    $one->resume;
+    ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM parent') == 0 }), 'and without them it goes on');
+
+    # The trigger of the partitioned table, which the stream does not name, and whose owner is another.
+    $one->source_sql('TRUNCATE closed.parent CASCADE');
+    $one->wait_state('failed');
+    like($one->status_row->{last_error}, qr/several owners at once: a trigger of theirs fires/, 'a trigger of the root');
+    is($one->target_sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'other'"), 'f', 'does not run as the migrating role');
+    $one->target_sql('ALTER TABLE closed.cut DISABLE TRIGGER attack');
+    $one->resume;
+    ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM closed.parent') == 0 }), 'without it, TRUNCATE is applied')
+      or $one->diagnose('closed');
+    $one->abort;
+    $one->cleanup;
+}
+
+$source->safe_psql('postgres', 'CREATE ROLE one; CREATE ROLE other');
+takes_along($pair, 'pgoutput');
+my $other = $pair->database('other');
+$other->source_sql($partitions);
+$other->source_sql($rows[0]{fix});
+takes_along($other, 'wal2json');
 
 done_testing();

@@ -18,7 +18,7 @@ my $columns = join ', ', map {"\"$_\" int DEFAULT 1"} @columns;
 
 my $make_tablespace = "SET allow_in_place_tablespaces = on; CREATE TABLESPACE \"Fast disk\" LOCATION ''";
 $pair->source_sql($make_tablespace);
-$pair->source_sql(<<"SQL");
+my $names = <<"SQL";
 CREATE TABLE generated_only (g int GENERATED ALWAYS AS (1 + 1) STORED, h text GENERATED ALWAYS AS ('x') STORED);
 ALTER TABLE generated_only REPLICA IDENTITY FULL;
 INSERT INTO generated_only SELECT FROM generate_series(1, 10);
@@ -34,10 +34,12 @@ CREATE TABLE internal_key (id int PRIMARY KEY, $columns);
 CREATE TABLE internal_full (id int, $columns); ALTER TABLE internal_full REPLICA IDENTITY FULL;
 INSERT INTO internal_key SELECT generate_series(1, 100);
 INSERT INTO internal_full SELECT generate_series(1, 100);
-CREATE FUNCTION waits(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN
-    IF \$1 = 15000 THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(181); END IF;
-    RETURN \$1;
-END \$\$;
+SQL
+$pair->source_sql($names . <<'SQL');
+CREATE FUNCTION waits(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    IF $1 = 15000 THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(181); END IF;
+    RETURN $1;
+END $$;
 CREATE TABLE indexed (id int PRIMARY KEY USING INDEX TABLESPACE "Fast disk", v text);
 INSERT INTO indexed SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
 CREATE INDEX expression ON indexed (waits(id));
@@ -81,7 +83,7 @@ is($pair->target_sql($places), join(', ', map {"$_ Fast disk"}
         qw(elsewhere elsewhere_v indexed_pkey z_base)), 'N09 and nothing else');
 
 my $set = join ', ', map {"\"$_\" = id"} @columns;
-$pair->source_sql(<<"SQL");
+my $changes = <<"SQL";
 INSERT INTO generated_only DEFAULT VALUES;
 UPDATE typed SET v = 'new' WHERE id <= 10; DELETE FROM typed WHERE id = 50; INSERT INTO typed SELECT generate_series(201, 206);
 INSERT INTO "public2.public".t VALUES (11); UPDATE public2."public.t" SET v = 'new' WHERE id = 1;
@@ -89,6 +91,7 @@ UPDATE internal_key SET $set WHERE id % 2 = 0; UPDATE internal_full SET $set WHE
 DELETE FROM internal_key WHERE id < 10; DELETE FROM internal_full WHERE id < 10;
 INSERT INTO internal_key VALUES (1000); INSERT INTO internal_full VALUES (1000);
 SQL
+$pair->source_sql($changes);
 
 # --- materialized views are work that is seen
 my $reader = $pair->session($target, 'BEGIN; COMMENT ON MATERIALIZED VIEW z_base IS NULL');
@@ -116,59 +119,72 @@ $pair->source_sql('REFRESH MATERIALIZED VIEW z_base; REFRESH MATERIALIZED VIEW a
 $pair->assert_equal_tables('C12, N02, N04 equal tables');
 is($pair->target_sql('SELECT * FROM livemigrate.compare_data() WHERE NOT equal'),
     '', 'compare_data says so, too');
+my $plugin = $pair->status_row->{plugin};
 is($pair->target_sql("SELECT reloftype::regtype FROM pg_class WHERE relname = 'typed'"),
     'shape', 'a typed table stays one');
 $pair->cleanup;
 
+# --- the same names and shapes with the other plugin
+my $other = $pair->database('other');
+$other->source_sql($names);
+$other->start(plugin => $plugin eq 'pgoutput' ? 'wal2json' : 'pgoutput');
+$other->wait_stage('streaming');
+$other->source_sql($changes);
+$other->finish('C12, N02, N04 with the other plugin');
+
 # --- N03: a value that the target's narrower type cannot hold
-my $narrow = $pair->database('narrow');
-$narrow->source_sql('CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)');
-$narrow->start(pause_after => ['schema']);
-$narrow->wait_stage('schema');
-$narrow->wait_state('paused');
-$narrow->target_sql('ALTER TABLE t ALTER v TYPE smallint');
-$narrow->resume([]);
-$narrow->wait_stage('streaming');
-$narrow->source_sql('INSERT INTO t VALUES (2, 2); INSERT INTO t VALUES (3, 70000)');
-$narrow->wait_state('failed');
-like(join(' ', @{ $narrow->status_row }{qw(message last_error)}), qr/70000.*smallint|smallint.*70000/,
-    'N03 the number and the type are named');
-is($narrow->target_sql("SELECT table_name FROM livemigrate.conflicts WHERE migration = 'narrow'"),
-    't', 'N03 so is the table');
-is($narrow->target_sql('SELECT count(*) FROM t'), '2', 'N03 what is before it was applied');
-$narrow->target_sql('ALTER TABLE t ALTER v TYPE int');
-$narrow->resume;
-$narrow->wait_stage('streaming');
-$narrow->finish('N03 with the type as it was');
+for my $plugin (qw(pgoutput wal2json)) {
+    my $narrow = $pair->database("narrow_$plugin");
+    $narrow->source_sql('CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)');
+    $narrow->start(plugin => $plugin, pause_after => ['schema']);
+    $narrow->wait_stage('schema');
+    $narrow->wait_state('paused');
+    $narrow->target_sql('ALTER TABLE t ALTER v TYPE smallint');
+    $narrow->resume([]);
+    $narrow->wait_stage('streaming');
+    $narrow->source_sql('INSERT INTO t VALUES (2, 2); INSERT INTO t VALUES (3, 70000)');
+    $narrow->wait_state('failed');
+    like(join(' ', @{ $narrow->status_row }{qw(message last_error)}), qr/70000.*smallint|smallint.*70000/,
+        "N03 $plugin: the number and the type are named");
+    is($narrow->target_sql("SELECT table_name FROM livemigrate.conflicts WHERE migration = 'narrow_$plugin'"),
+        't', "N03 $plugin: so is the table");
+    is($narrow->target_sql('SELECT count(*) FROM t'), '2', "N03 $plugin: what is before it was applied");
+    $narrow->target_sql('ALTER TABLE t ALTER v TYPE int');
+    $narrow->resume;
+    $narrow->wait_stage('streaming');
+    $narrow->finish("N03 $plugin: with the type as it was");
+}
 
 # --- N02: changes go by the names that their tables had at that point
-my $renamed = $pair->database('renamed');
-$renamed->source_sql('CREATE SCHEMA before; CREATE TABLE before.t (id int PRIMARY KEY)');
-$renamed->start;
-$renamed->wait_stage('streaming');
-$renamed->source_sql('BEGIN; INSERT INTO before.t VALUES (1); ALTER SCHEMA before RENAME TO behind;
-    INSERT INTO behind.t VALUES (2); COMMIT');
-# A walsender before 16 does not notice that a schema has another name until it is asked anew.
-my $told_at_once = $renamed->source_sql('SHOW server_version_num') >= 160000;
-if (!$told_at_once) {
-    ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM before.t') eq '2' }),
-        'N02 both changes go by the name that the source gave');
-    $renamed->pause;
-    $renamed->wait_state('paused');
-    $renamed->source_sql('INSERT INTO behind.t VALUES (3)');
+for my $plugin (qw(pgoutput wal2json)) {
+    my $renamed = $pair->database("renamed_$plugin");
+    $renamed->source_sql('CREATE SCHEMA before; CREATE TABLE before.t (id int PRIMARY KEY)');
+    $renamed->start(plugin => $plugin);
+    $renamed->wait_stage('streaming');
+    $renamed->source_sql('BEGIN; INSERT INTO before.t VALUES (1); ALTER SCHEMA before RENAME TO behind;
+        INSERT INTO behind.t VALUES (2); COMMIT');
+    # pgoutput before 16 does not notice that a schema has another name until it is asked anew.
+    my $told_at_once = $plugin eq 'wal2json' || $renamed->source_sql('SHOW server_version_num') >= 160000;
+    if (!$told_at_once) {
+        ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM before.t') eq '2' }),
+            "N02 $plugin: both changes go by the name that the source gave");
+        $renamed->pause;
+        $renamed->wait_state('paused');
+        $renamed->source_sql('INSERT INTO behind.t VALUES (3)');
+        $renamed->resume;
+    }
+    $renamed->wait_state('failed');
+    like($renamed->status_row->{message}, qr/"?behind"?\."?t/, "N02 $plugin: the new name is missed");
+    is($renamed->target_sql('SELECT count(*) FROM before.t'), $told_at_once ? '0' : '2',
+        "N02 $plugin: nothing of the transaction is there");
+    $renamed->target_sql('CREATE SCHEMA behind; CREATE TABLE behind.t (id int PRIMARY KEY)');
     $renamed->resume;
+    $renamed->wait_stage('streaming');
+    ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM behind.t') eq '1' }),
+        "N02 $plugin: once it is there, each change is where its table was");
+    is($renamed->target_sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM before.t"), $told_at_once ? '1' : '1 2',
+        "N02 $plugin: the one before the rename, too");
+    $renamed->abort;
 }
-$renamed->wait_state('failed');
-like($renamed->status_row->{message}, qr/"?behind"?\."?t/, 'N02 the new name is missed');
-is($renamed->target_sql('SELECT count(*) FROM before.t'), $told_at_once ? '0' : '2',
-    'N02 nothing of the transaction is there');
-$renamed->target_sql('CREATE SCHEMA behind; CREATE TABLE behind.t (id int PRIMARY KEY)');
-$renamed->resume;
-$renamed->wait_stage('streaming');
-ok($renamed->poll(sub { $renamed->target_sql('SELECT count(*) FROM behind.t') eq '1' }),
-    'N02 once it is there, each change is where its table was');
-is($renamed->target_sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM before.t"), $told_at_once ? '1' : '1 2',
-    'N02 the one before the rename, too');
-$renamed->abort;
 
 done_testing();
