@@ -172,7 +172,8 @@ LoadMigration(int32_t id, bool lock) {
                     "source_system_identifier, source_version, source_encoding, slot_name, "
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
                     "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
-                    "publications_as_of, source_timeline, slot_sent, publications_sent "
+                    "publications_as_of, source_timeline, source_timeline_began, slot_sent, "
+                    "publications_sent "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -208,8 +209,9 @@ LoadMigration(int32_t id, bool lock) {
     migration.schema_restored = Flag(row, 22);
     migration.publications_as_of = Text(row, 23);
     migration.source_timeline = Number<uint32_t>(row, 24);
-    migration.slot_sent = Flag(row, 25);
-    migration.publications_sent = Flag(row, 26);
+    migration.source_timeline_began = Position(row, 25);
+    migration.slot_sent = Flag(row, 26);
+    migration.publications_sent = Flag(row, 27);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
