@@ -106,6 +106,7 @@ struct SourceRelation {
     std::string name;
     char relkind = 'f';
 };
+    uint32_t oid = 0;
 
 // Foreign tables and materialized views: nothing of them is copied or replicated.
 std::vector<SourceRelation> ListOtherRelations(Connection &connection);

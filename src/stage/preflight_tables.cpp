@@ -276,7 +276,7 @@ void
 CheckForeignTables(PreflightRun &run) {
     for (const source::SourceRelation &relation : source::ListOtherRelations(run.source)) {
         const std::string name = QualifiedName(relation.schema, relation.name);
-        if (relation.relkind == 'f') {
+        if (relation.relkind == 'f' && run.filter.Selects(relation.schema, relation.name)) {
             run.Notice("foreign_tables", name,
                        "foreign table " + name +
                            " is defined on the target, its rows stay where "
