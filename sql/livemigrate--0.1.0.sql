@@ -698,10 +698,12 @@ WHERE v.value IS NOT NULL
 UNION ALL
 SELECT 'livemigrate_workers',
        pg_catalog.jsonb_build_object('migration', s.migration, 'kind', v.kind),
-       (SELECT pg_catalog.count(*)::float8 FROM livemigrate.live_workers(s.id) w
-        WHERE w.kind OPERATOR(pg_catalog.=) v.kind)
+       pg_catalog.count(w.kind)::float8
 FROM status s CROSS JOIN (VALUES ('coordinator'), ('receiver'), ('apply'), ('copy'),
-  ('index')) AS v(kind)
+  ('index'), ('compare')) AS v(kind)
+LEFT JOIN livemigrate.workers w ON w.migration OPERATOR(pg_catalog.=) s.migration
+                               AND w.kind OPERATOR(pg_catalog.=) v.kind
+GROUP BY s.migration, v.kind
 UNION ALL
 SELECT 'livemigrate_events_total',
        pg_catalog.jsonb_build_object('migration', s.migration, 'severity', v.severity),
