@@ -308,6 +308,11 @@ CREATE TABLE lag_sample (
 
 CREATE FUNCTION migration_check(
   source text, plugin text DEFAULT 'auto', options jsonb DEFAULT '{}',
+  include_tables text[] DEFAULT NULL, exclude_tables text[] DEFAULT '{}',
+  exclude_table_data text[] DEFAULT '{}', table_jobs int DEFAULT 4, roles boolean DEFAULT true,
+  owner boolean DEFAULT false, privileges boolean DEFAULT false, on_existing text DEFAULT 'error',
+  index_jobs int DEFAULT 4, split_tables_larger_than text DEFAULT '1 GB',
+  migration name DEFAULT 'main',
   OUT check_id text, OUT severity text, OUT object text, OUT message text, OUT fix text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
