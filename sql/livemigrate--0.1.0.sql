@@ -325,6 +325,11 @@ CREATE TABLE lag_sample (
 
 CREATE FUNCTION migration_check(
   source text, plugin text DEFAULT 'auto', options jsonb DEFAULT '{}',
+  include_tables text[] DEFAULT NULL, exclude_tables text[] DEFAULT '{}',
+  exclude_table_data text[] DEFAULT '{}', table_jobs int DEFAULT 4, roles boolean DEFAULT true,
+  owner boolean DEFAULT false, privileges boolean DEFAULT false, on_existing text DEFAULT 'error',
+  index_jobs int DEFAULT 4, split_tables_larger_than text DEFAULT '1 GB',
+  migration name DEFAULT 'main',
   OUT check_id text, OUT severity text, OUT object text, OUT message text, OUT fix text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -715,10 +720,12 @@ WHERE v.value IS NOT NULL
 UNION ALL
 SELECT 'livemigrate_workers',
        pg_catalog.jsonb_build_object('migration', s.migration, 'kind', v.kind),
-       (SELECT pg_catalog.count(*)::float8 FROM livemigrate.live_workers(s.id) w
-        WHERE w.kind OPERATOR(pg_catalog.=) v.kind)
+       pg_catalog.count(w.kind)::float8
 FROM status s CROSS JOIN (VALUES ('coordinator'), ('receiver'), ('apply'), ('copy'),
-  ('index')) AS v(kind)
+  ('index'), ('compare')) AS v(kind)
+LEFT JOIN livemigrate.workers w ON w.migration OPERATOR(pg_catalog.=) s.migration
+                               AND w.kind OPERATOR(pg_catalog.=) v.kind
+GROUP BY s.migration, v.kind
 UNION ALL
 SELECT 'livemigrate_events_total',
        pg_catalog.jsonb_build_object('migration', s.migration, 'severity', v.severity),

@@ -10,6 +10,26 @@ SELECT * FROM livemigrate.migration_check(:source, plugin => NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM livemigrate.migration_check(:source, options => NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, exclude_tables => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, exclude_table_data => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, table_jobs => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, roles => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, owner => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, privileges => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, on_existing => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, index_jobs => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, split_tables_larger_than => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM livemigrate.migration_check(:source, migration => NULL);
+\echo :LAST_ERROR_SQLSTATE
 
 -- migration_start
 SELECT livemigrate.migration_start(source => NULL);

@@ -40,14 +40,7 @@ ThrowWrongState(const Migration &migration, const std::string &what, const std::
 
 Datum
 Check(FunctionCallInfo fcinfo) {
-    MigrationSettings settings;
-    settings.source = RequiredText(fcinfo, 0, "source");
-    source::CheckConninfo(settings.source);
-    settings.name = "main";
-    settings.requested_plugin = RequiredText(fcinfo, 1, "plugin");
-    CheckPluginChoice(settings.requested_plugin);
-    ReadOptions(RequiredText(fcinfo, 2, "options"), settings);
-    const stage::PreflightResult result = stage::RunPreflight(settings);
+    const stage::PreflightResult result = stage::RunPreflight(ReadCheckSettings(fcinfo));
     std::vector<std::vector<pg::SqlValue>> rows;
     for (const stage::CheckRow &row : result.rows) {
         rows.push_back({row.check_id, row.severity,

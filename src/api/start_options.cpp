@@ -229,10 +229,24 @@ CheckPatterns(const MigrationSettings &settings) {
     ParseTablePatterns(settings.insert_only_tables);
 }
 
-} // namespace
+void
+ReadSource(FunctionCallInfo fcinfo, int index, MigrationSettings &settings) {
+    settings.source = RequiredText(fcinfo, index, "source");
+    source::CheckConninfo(settings.source);
+}
 
 void
-CheckPluginChoice(const std::string &plugin) {
+ReadName(FunctionCallInfo fcinfo, int index, MigrationSettings &settings) {
+    settings.name = RequiredText(fcinfo, index, "migration");
+    if (settings.name.empty()) {
+        throw Error(sqlstate::kInvalidParameterValue, "a migration's name must not be empty");
+    }
+}
+
+void
+ReadPlugin(FunctionCallInfo fcinfo, int index, MigrationSettings &settings) {
+    const std::string plugin = RequiredText(fcinfo, index, "plugin");
+    settings.requested_plugin = plugin;
     if (plugin != "auto") {
         try {
             ParsePlugin(plugin);
@@ -243,29 +257,54 @@ CheckPluginChoice(const std::string &plugin) {
     }
 }
 
+// Three arguments from `first` on.
+void
+ReadTables(FunctionCallInfo fcinfo, int first, MigrationSettings &settings) {
+    settings.include_tables = TextArrayArgument(fcinfo, first);
+    settings.exclude_tables = RequiredTextArray(fcinfo, first + 1, "exclude_tables");
+    settings.exclude_table_data = RequiredTextArray(fcinfo, first + 2, "exclude_table_data");
+}
+
+// Four arguments from `first` on.
+void
+ReadSchemaArguments(FunctionCallInfo fcinfo, int first, MigrationSettings &settings) {
+    settings.roles = RequiredBool(fcinfo, first, "roles");
+    settings.owner = RequiredBool(fcinfo, first + 1, "owner");
+    settings.privileges = RequiredBool(fcinfo, first + 2, "privileges");
+    settings.on_existing = ReadOnExisting(RequiredText(fcinfo, first + 3, "on_existing"));
+}
+
+} // namespace
+
+MigrationSettings
+ReadCheckSettings(FunctionCallInfo fcinfo) {
+    MigrationSettings settings;
+    ReadSource(fcinfo, 0, settings);
+    ReadPlugin(fcinfo, 1, settings);
+    ReadTables(fcinfo, 3, settings);
+    settings.table_jobs = ReadJobs(fcinfo, 6, "table_jobs");
+    ReadSchemaArguments(fcinfo, 7, settings);
+    settings.index_jobs = ReadJobs(fcinfo, 11, "index_jobs");
+    settings.split_bytes = ReadSize(RequiredText(fcinfo, 12, "split_tables_larger_than"));
+    ReadName(fcinfo, 13, settings);
+    ReadOptions(RequiredText(fcinfo, 2, "options"), settings);
+    CheckPatterns(settings);
+    return settings;
+}
+
 StartRequest
 ReadStartRequest(FunctionCallInfo fcinfo) {
     StartRequest request;
     MigrationSettings &settings = request.settings;
-    settings.source = RequiredText(fcinfo, 0, "source");
-    source::CheckConninfo(settings.source);
-    settings.name = RequiredText(fcinfo, 1, "migration");
-    if (settings.name.empty()) {
-        throw Error(sqlstate::kInvalidParameterValue, "a migration's name must not be empty");
-    }
-    settings.requested_plugin = RequiredText(fcinfo, 2, "plugin");
-    CheckPluginChoice(settings.requested_plugin);
+    ReadSource(fcinfo, 0, settings);
+    ReadName(fcinfo, 1, settings);
+    ReadPlugin(fcinfo, 2, settings);
     settings.pause_after = ParseStages(RequiredTextArray(fcinfo, 3, "pause_after"));
     settings.table_jobs = ReadJobs(fcinfo, 4, "table_jobs");
     settings.index_jobs = ReadJobs(fcinfo, 5, "index_jobs");
     settings.split_bytes = ReadSize(RequiredText(fcinfo, 6, "split_tables_larger_than"));
-    settings.include_tables = TextArrayArgument(fcinfo, 7);
-    settings.exclude_tables = RequiredTextArray(fcinfo, 8, "exclude_tables");
-    settings.exclude_table_data = RequiredTextArray(fcinfo, 9, "exclude_table_data");
-    settings.roles = RequiredBool(fcinfo, 10, "roles");
-    settings.owner = RequiredBool(fcinfo, 11, "owner");
-    settings.privileges = RequiredBool(fcinfo, 12, "privileges");
-    settings.on_existing = ReadOnExisting(RequiredText(fcinfo, 13, "on_existing"));
+    ReadTables(fcinfo, 7, settings);
+    ReadSchemaArguments(fcinfo, 10, settings);
     request.options_json = RequiredText(fcinfo, 14, "options");
     ReadOptions(request.options_json, settings);
     CheckPatterns(settings);

@@ -17,10 +17,10 @@ struct StartRequest {
 // Throws Error 22023 or 22004. Reads fcinfo in the order of the SQL declaration.
 StartRequest ReadStartRequest(FunctionCallInfo fcinfo);
 
+// The same for migration_check, which has those of its arguments that change what is found.
+MigrationSettings ReadCheckSettings(FunctionCallInfo fcinfo);
+
 // The argument `options`, a JSON object. Throws Error 22023. REQUIRES: on_existing is set.
 void ReadOptions(const std::string &json, MigrationSettings &settings);
-
-// Throws Error 22023 unless it is auto, pgoutput or wal2json.
-void CheckPluginChoice(const std::string &plugin);
 
 } // namespace livemigrate::api

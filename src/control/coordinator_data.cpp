@@ -30,9 +30,6 @@ namespace livemigrate::control {
 
 namespace {
 
-// TID range scans, which make a part cost only its own pages, came with 14.
-constexpr int kTidRangeScanVersion = 140000;
-
 // Rows of such a partition mix with its siblings' on the target, so that it could not be emptied
 // alone if a part had to be copied again: it is copied whole. REQUIRES: an open transaction.
 bool
@@ -214,7 +211,7 @@ Coordinator::PlanData() {
             continue;
         }
         const bool may_be_split = table.bytes > migration_.settings.split_bytes &&
-                                  migration_.source_version >= kTidRangeScanVersion &&
+                                  migration_.source_version >= source::kTidRangeScanVersion &&
                                   !table.is_extension_config && !IsRouted(table);
         sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes, may_be_split});
         by_id[static_cast<uint64_t>(table.id)] = &table;

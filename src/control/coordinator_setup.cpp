@@ -443,11 +443,19 @@ Coordinator::ExcludedRelations() {
     const TableFilter filter = FilterOf(migration_.settings);
     std::string oids;
     std::vector<std::pair<std::string, std::string>> excluded;
+    const auto judge = [&](uint32_t oid, const std::string &schema, const std::string &name) {
+        if (!filter.Selects(schema, name)) {
+            excluded.emplace_back(schema, name);
+            oids += (oids.empty() ? "" : ",") + std::to_string(oid);
+        }
+    };
     for (const source::SourceTable &table :
          source::ListTables(*snapshot_session_, source::TableSizes::kAsCounted)) {
-        if (!filter.Selects(table.schema, table.name)) {
-            excluded.emplace_back(table.schema, table.name);
-            oids += (oids.empty() ? "" : ",") + std::to_string(table.oid);
+        judge(table.oid, table.schema, table.name);
+    }
+    for (const source::SourceRelation &relation : source::ListOtherRelations(*snapshot_session_)) {
+        if (relation.relkind == 'f') {
+            judge(relation.oid, relation.schema, relation.name);
         }
     }
     if (oids.empty()) {

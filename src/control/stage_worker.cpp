@@ -17,6 +17,7 @@
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
 #include "pg/stop_request.hpp"
+#include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy.hpp"
@@ -298,6 +299,11 @@ Claim(WorkerContext &context) {
 void
 RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
+    {
+        pg::Transaction transaction;
+        pg::LiftDecompressionLimit();
+        transaction.Commit();
+    }
     SetDoing(context.slot, "connecting to the source");
     source::Connection source = OpenSource(context);
     for (;;) {

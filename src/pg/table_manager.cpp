@@ -170,6 +170,14 @@ NodesAreJoined() {
                "local";
 }
 
+// That the query is planned makes TimescaleDB load the library that defines the parameter.
+void
+LiftDecompressionLimit() {
+    Query("SELECT pg_catalog.set_config($1, '0', false) "
+          "WHERE pg_catalog.current_setting($1, true) IS NOT NULL",
+          {"timescaledb.max_tuples_decompressed_per_dml_transaction"});
+}
+
 void
 FlushCommitBeforeNodes() {
     if (HasExtension("citus")) {

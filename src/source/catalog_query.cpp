@@ -152,7 +152,7 @@ ORDER BY t.nspname, t.relname
 )sql";
 
 constexpr char kListOtherRelations[] = R"sql(
-SELECT n.nspname, c.relname, c.relkind
+SELECT c.oid, n.nspname, c.relname, c.relkind
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_depend d
@@ -322,7 +322,8 @@ std::vector<SourceRelation>
 ListOtherRelations(Connection &connection) {
     std::vector<SourceRelation> relations;
     for (const pg::SqlRow &row : connection.Query(kListOtherRelations).rows) {
-        relations.push_back({pg::Text(row, 0), pg::Text(row, 1), Character(row, 2)});
+        relations.push_back(
+            {pg::Number<uint32_t>(row, 0), pg::Text(row, 1), pg::Text(row, 2), Character(row, 3)});
     }
     return relations;
 }

@@ -85,6 +85,10 @@ struct SourceTable {
 // From this version on a partitioned table can be in a publication, and stands for its partitions.
 constexpr int kPublishesRootsVersion = 130000;
 
+// From this version on (TID range scans) reading a part of a table costs only its own pages, so
+// that large ones are copied in parts.
+constexpr int kTidRangeScanVersion = 140000;
+
 // From this version on a publication can send stored generated columns, and must if they are part
 // of a replica identity.
 constexpr int kSendsGeneratedVersion = 180000;
@@ -105,6 +109,7 @@ void CheckSameServer(Connection &connection, const std::string &expected,
                      const std::string &call = kResumeCall);
 
 struct SourceRelation {
+    uint32_t oid = 0;
     std::string schema;
     std::string name;
     char relkind = 'f';

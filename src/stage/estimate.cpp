@@ -17,9 +17,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// TID range scans, without which tables are not copied in parts.
-constexpr int kSplitVersion = 140000;
-
 double
 SecondsSince(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -56,7 +53,8 @@ AddTables(source::Connection &source, const MigrationSettings &settings, Estimat
         }
     }
     input.largest_table_bytes = largest ? largest->bytes : 0;
-    input.largest_is_split = source.server_version() >= kSplitVersion && settings.split_bytes > 0 &&
+    input.largest_is_split = source.server_version() >= source::kTidRangeScanVersion &&
+                             settings.split_bytes > 0 &&
                              input.largest_table_bytes > settings.split_bytes;
     return oids;
 }

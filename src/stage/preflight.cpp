@@ -106,6 +106,11 @@ PreflightRun::HasData(const source::SourceTable &table) const {
     return table.relkind == 'r' && !MatchesAny(exclude_data_, table);
 }
 
+bool
+PreflightRun::CreatesSchema() const {
+    return settings.on_existing == OnExisting::kError && !settings.existing_slot;
+}
+
 std::string
 TableName(const source::SourceTable &table) {
     return QualifiedName(table.schema, table.name);
@@ -174,9 +179,8 @@ RunPreflight(const MigrationSettings &settings) {
     result.source = source::DescribeSource(*connection);
     run.ways = FindSourceWays(run);
     for (source::SourceTable &table : source::ListTables(*connection)) {
-        if (run.filter.Selects(table.schema, table.name)) {
-            result.tables.push_back(std::move(table));
-        }
+        const bool selected = run.filter.Selects(table.schema, table.name);
+        (selected ? result.tables : run.left_out).push_back(std::move(table));
     }
     CheckSourceServer(run);
     CheckSourceLimits(run);

@@ -4,6 +4,7 @@
 #include "stage/preflight_run.hpp"
 
 #include "core/sql_text.hpp"
+#include "core/version.hpp"
 #include "pg/sql_row.hpp"
 #include "stage/key_problems.hpp"
 
@@ -16,12 +17,24 @@ namespace {
 // Types of a time column: name and whether its chunks are counted in numbers.
 constexpr char kTimeTypes[] = "('timestamptz', 'timestamp', 'date', 'int2', 'int4', 'int8')";
 
+// From this version on rows of compressed chunks can be updated and deleted.
+constexpr char kWritesCompressed[] = "2.11.0";
+
 // Returns false if nothing else needs to be looked at.
 bool
 CheckExtension(PreflightRun &run) {
     const auto version =
         pg::Query("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'")
             .Scalar();
+    if (version && CompareVersions(*version, kWritesCompressed) < 0) {
+        run.Warning("hypertables", "target",
+                    "TimescaleDB " + *version +
+                        " cannot update or delete rows of compressed chunks, as 2.11 does: apply "
+                        "fails where a change reaches one",
+                    "ALTER EXTENSION timescaledb UPDATE; -- as the first command of a session, "
+                    "with 2.11 or newer installed\n"
+                    "-- or: compress no chunk until the migration is done");
+    }
     if (version) {
         return true;
     }

@@ -95,7 +95,8 @@ FindClashes(PreflightRun &run, const TargetObjects &present) {
         return clashes;
     }
     for (const pg::SqlRow &row : run.source.Query(kListObjects).rows) {
-        const bool is_table = pg::Text(row, 4) == "TABLE";
+        const std::string word = pg::Text(row, 4);
+        const bool is_table = word == "TABLE" || word == "FOREIGN TABLE";
         if (row.at(5) || (is_table && !run.filter.Selects(pg::Text(row, 1), pg::Text(row, 2)))) {
             continue;
         }

@@ -6,6 +6,9 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
+#include <set>
+#include <utility>
+
 namespace livemigrate::stage {
 
 namespace {
@@ -107,30 +110,46 @@ CheckJobs(PreflightRun &run) {
                             "cron.launch_active_jobs;"));
 }
 
-// Apply runs as a replica, which ordinary triggers take no notice of. What these do has been
-// done on the source and arrives from there.
+constexpr char kListFiring[] = R"sql(
+SELECT n.nspname, c.relname, f.word, f.name
+FROM (SELECT tgrelid AS relid, 'trigger' AS word, tgname AS name FROM pg_catalog.pg_trigger
+      WHERE tgenabled IN ('A', 'R') AND NOT tgisinternal
+      UNION ALL
+      SELECT ev_class, 'rule', rulename FROM pg_catalog.pg_rewrite WHERE ev_enabled IN ('A', 'R')) f
+JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r', 'p')
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ORDER BY 1, 2, 3 DESC, 4
+)sql";
+
+// Apply runs as a replica, which ordinary triggers and rules take no notice of. What these do has
+// been done on the source and arrives from there. Where the tables are on the target already, they
+// have its triggers, not the source's.
 void
 CheckTriggers(PreflightRun &run) {
-    const pg::SqlResult found = run.source.Query(
-        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t"
-        " JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal ORDER BY 1, 2, 3");
+    const bool creates = run.CreatesSchema();
+    const pg::SqlResult found = creates ? run.source.Query(kListFiring) : pg::Query(kListFiring);
+    std::set<std::pair<std::string, std::string>> selected;
+    for (const source::SourceTable &table : run.result.tables) {
+        selected.emplace(table.schema, table.name);
+    }
     bool any = false;
     for (const pg::SqlRow &row : found.rows) {
-        if (!run.filter.Selects(pg::Text(row, 0), pg::Text(row, 1))) {
+        if (!selected.contains({pg::Text(row, 0), pg::Text(row, 1)})) {
             continue;
         }
         any = true;
         const std::string table = QualifiedName(pg::Text(row, 0), pg::Text(row, 1));
-        const std::string trigger = QuoteIdentifier(pg::Text(row, 2));
+        const std::string word = pg::Text(row, 2);
+        const std::string name = QuoteIdentifier(pg::Text(row, 3));
         run.Warning("firing_triggers", table,
-                    "trigger " + trigger + " of table " + table +
+                    word + " " + name + " of table " + table + (creates ? "" : " of the target") +
                         " fires while changes are applied, too: what it does is done twice",
-                    "ALTER TABLE " + table + " ENABLE TRIGGER " + trigger + ";");
+                    "ALTER TABLE " + table + " ENABLE " + (word == "rule" ? "RULE " : "TRIGGER ") +
+                        name + ";" + (creates ? "" : " -- on the target"));
     }
     if (!any) {
-        run.Ok("firing_triggers", "source", "no trigger fires while changes are applied");
+        run.Ok("firing_triggers", creates ? "source" : "target",
+               "no trigger fires while changes are applied");
     }
 }
 

@@ -60,11 +60,18 @@ class PreflightRun {
     bool IsInsertOnly(const source::SourceTable &table) const;
     bool HasData(const source::SourceTable &table) const; // its rows are copied and replicated
 
+    // Whether stage schema makes the tables and what they need; else they are on the target
+    // already.
+    bool CreatesSchema() const;
+
     const MigrationSettings &settings;
     source::Connection &source;
     PreflightResult &result;
     TableFilter filter;
     SourceWays ways;
+
+    // The tables that the filter leaves out.
+    std::vector<source::SourceTable> left_out;
 
     // For the checks of the change stream; absent when the source refused it.
     std::optional<source::Connection> replication;
@@ -93,6 +100,10 @@ std::string SetAndRestart(const std::string &parameter, const std::string &value
                           const std::string &server);
 std::string SetAndReload(const std::string &parameter, const std::string &value);
 
+// Of the target's shared_preload_libraries; and what adds libraries there. preflight_target.cpp.
+bool IsPreloaded(const std::string &name);
+std::string PreloadFix(const std::vector<std::string> &names);
+
 SourceWays FindSourceWays(PreflightRun &run); // preflight_provider.cpp
 
 // The line of pg_hba.conf that lets a role in, for an error that says that there is none: with what
@@ -106,6 +117,8 @@ bool IsAboutAccess(const Error &error);
 std::string AccessFix(const Error &error, AccessRequest request);
 
 void CheckTimeouts(PreflightRun &run); // preflight_timeouts.cpp; part of CheckOperation
+
+void CheckTargetRights(PreflightRun &run); // preflight_target_rights.cpp; of CheckTargetServer
 
 void CheckLocale(PreflightRun &run); // preflight_locale.cpp; part of CheckSourceServer
 

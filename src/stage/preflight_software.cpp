@@ -4,12 +4,15 @@
 #include "stage/preflight_run.hpp"
 
 #include "core/sql_text.hpp"
+#include "core/version.hpp"
 #include "pg/child_process.hpp"
 #include "pg/client_binary.hpp"
+#include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 
 namespace livemigrate::stage {
@@ -127,24 +130,188 @@ PackageOf(const std::string &extension) {
     return name;
 }
 
+// An extension as the source has it.
+struct WantedExtension {
+    std::string name;
+    std::string version;
+    std::string schema;
+};
+
+// What the target has of one.
+struct AvailableExtension {
+    std::string version; // that it has, or would get
+    std::string newest;  // that it would get anew
+    std::string schema;  // empty: it is not in the database yet
+    bool is_relocatable = false;
+    bool takes_superuser = false; // to be created
+};
+
+using AvailableExtensions = std::map<std::string, AvailableExtension>;
+
+// Extensions whose library refuses to be loaded by a session, as CREATE EXTENSION does for its
+// functions (_PG_init of each). Others do without, such as pg_stat_statements, which then collects
+// nothing.
+constexpr const char *kPreloaded[] = {
+    "citus", "pg_cron", "pg_net", "pg_squeeze", "pgaudit", "pglogical", "timescaledb",
+};
+
+AvailableExtensions
+ListAvailable() {
+    AvailableExtensions available;
+    const pg::SqlResult found = pg::Query(
+        "SELECT a.name, COALESCE(a.installed_version, a.default_version), a.default_version,"
+        "       n.nspname, e.extrelocatable,"
+        "       v.superuser AND NOT v.trusted"
+        " FROM pg_catalog.pg_available_extensions a"
+        " LEFT JOIN pg_catalog.pg_extension e ON e.extname = a.name"
+        " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+        " LEFT JOIN pg_catalog.pg_available_extension_versions v"
+        "   ON v.name = a.name AND v.version = a.default_version");
+    for (const pg::SqlRow &row : found.rows) {
+        available.emplace(pg::Text(row, 0),
+                          AvailableExtension{pg::Text(row, 1), pg::Text(row, 2), pg::Text(row, 3),
+                                             pg::Flag(row, 4), pg::Flag(row, 5)});
+    }
+    return available;
+}
+
+std::string
+CreateExtension(const WantedExtension &wanted) {
+    const std::string schema = QuoteIdentifier(wanted.schema);
+    return (wanted.schema.starts_with("pg_") ? ""
+                                             : "CREATE SCHEMA IF NOT EXISTS " + schema + ";\n") +
+           "CREATE EXTENSION " + QuoteIdentifier(wanted.name) + " SCHEMA " + schema + " CASCADE;";
+}
+
+// Whether objects of the source that are no extension's depend on this one's.
+bool
+IsUsed(PreflightRun &run, const std::string &extension) {
+    return run.source
+               .Query("WITH member AS (SELECT d.classid, d.objid FROM pg_catalog.pg_depend d"
+                      "   JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid"
+                      "   WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass"
+                      "     AND d.deptype = 'e' AND e.extname = $1::text),"
+                      " provided AS (SELECT classid, objid FROM member"
+                      "   UNION SELECT m.classid, t.typarray FROM member m"
+                      "   JOIN pg_catalog.pg_type t ON t.oid = m.objid"
+                      "   WHERE m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)"
+                      " SELECT EXISTS (SELECT FROM provided p JOIN pg_catalog.pg_depend d"
+                      "   ON d.refclassid = p.classid AND d.refobjid = p.objid"
+                      "   WHERE d.deptype IN ('n', 'a')"
+                      "     AND d.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_proc'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_type'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_attrdef'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_constraint'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_rewrite'::pg_catalog.regclass,"
+                      "       'pg_catalog.pg_trigger'::pg_catalog.regclass)"
+                      "     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend x"
+                      "       WHERE x.classid = d.classid AND x.objid = d.objid"
+                      "         AND x.deptype = 'e'))",
+                      {extension})
+               .Scalar() == "t";
+}
+
+// The schema names what it uses of an extension by the schema that this is in on the source.
 void
-CheckExtension(PreflightRun &run, const std::string &name, const std::string &version,
-               const std::map<std::string, std::string> &available) {
-    const auto found = available.find(name);
-    if (found == available.end()) {
-        run.Fail("extensions", sqlstate::kUndefinedObject, QuoteIdentifier(name),
-                 "extension " + QuoteIdentifier(name) +
-                     " of the source is not installed on the "
-                     "target server",
-                 "-- on the target's machine: apt-get install " + PackageOf(name));
-    } else if (found->second != version) {
-        run.Notice("extension_versions", QuoteIdentifier(name),
-                   "extension " + QuoteIdentifier(name) + " is version " + version +
-                       " on the source and will be " + found->second + " on the target",
+CheckExtensionSchema(PreflightRun &run, const WantedExtension &wanted,
+                     const AvailableExtension &available) {
+    if (available.schema.empty() || available.schema == wanted.schema) {
+        return;
+    }
+    const std::string name = QuoteIdentifier(wanted.name);
+    const std::string schema = QuoteIdentifier(wanted.schema);
+    const std::string message = "extension " + name + " is in schema " + schema +
+                                " on the source and in " + QuoteIdentifier(available.schema) +
+                                " on the target";
+    const std::string fix = available.is_relocatable
+                                ? "CREATE SCHEMA IF NOT EXISTS " + schema + ";\nALTER EXTENSION " +
+                                      name + " SET SCHEMA " + schema + ";"
+                                : "DROP EXTENSION " + name + ";\n" + CreateExtension(wanted);
+    if (IsUsed(run, wanted.name)) {
+        run.Fail("extensions", sqlstate::kObjectNotInPrerequisiteState, name,
+                 message + ": what uses it cannot be created", fix);
+    } else {
+        run.Warning("extensions", name,
+                    message + ": functions and queries that name it there do not find it", fix);
+    }
+}
+
+void
+CheckExtensionVersion(PreflightRun &run, const WantedExtension &wanted,
+                      const AvailableExtension &available) {
+    if (available.version == wanted.version) {
+        return;
+    }
+    const std::string name = QuoteIdentifier(wanted.name);
+    const std::string message = "extension " + name + " is version " + wanted.version +
+                                " on the source and will be " + available.version +
+                                " on the target";
+    if (CompareVersions(available.version, wanted.version) > 0) {
+        run.Notice("extension_versions", name, message,
                    Comment("to have the same on both, where the source has that version, there: "
                            "ALTER EXTENSION " +
-                           QuoteIdentifier(name) + " UPDATE TO " + QuoteLiteral(found->second) +
-                           ";"));
+                           name + " UPDATE TO " + QuoteLiteral(available.version) + ";"));
+        return;
+    }
+    const bool can_update = CompareVersions(available.version, available.newest) < 0;
+    run.Warning("extension_versions", name,
+                message + ", which is older: what only the newer one has is missing there",
+                can_update ? "ALTER EXTENSION " + name + " UPDATE; -- on the target"
+                           : "-- on the target's machine: apt-get install --only-upgrade " +
+                                 PackageOf(wanted.name));
+}
+
+void
+CheckExtension(PreflightRun &run, const WantedExtension &wanted,
+               const AvailableExtensions &available) {
+    const std::string name = QuoteIdentifier(wanted.name);
+    const auto found = available.find(wanted.name);
+    if (found == available.end()) {
+        run.Fail("extensions", sqlstate::kUndefinedObject, name,
+                 "extension " + name +
+                     " of the source is not installed on the "
+                     "target server",
+                 "-- on the target's machine: apt-get install " + PackageOf(wanted.name));
+        return;
+    }
+    CheckExtensionVersion(run, wanted, found->second);
+    if (run.CreatesSchema()) {
+        CheckExtensionSchema(run, wanted, found->second);
+    }
+}
+
+// Of those that stage schema will create.
+void
+CheckCreation(PreflightRun &run, const std::vector<WantedExtension> &extensions,
+              const AvailableExtensions &available) {
+    const bool is_superuser = pg::Call([] { return superuser(); });
+    std::vector<std::string> unloaded;
+    for (const WantedExtension &wanted : extensions) {
+        const auto found = available.find(wanted.name);
+        if (found == available.end() || !found->second.schema.empty()) {
+            continue;
+        }
+        if (std::find(std::begin(kPreloaded), std::end(kPreloaded), wanted.name) !=
+                std::end(kPreloaded) &&
+            !IsPreloaded(wanted.name)) {
+            unloaded.push_back(wanted.name);
+        }
+        if (found->second.takes_superuser && !is_superuser) {
+            const std::string name = QuoteIdentifier(wanted.name);
+            run.Fail("extensions", sqlstate::kInsufficientPrivilege, name,
+                     "extension " + name +
+                         " of the source takes a superuser of the target to be "
+                         "created, as it is not trusted",
+                     CreateExtension(wanted) + " -- as superuser, in the target database");
+        }
+    }
+    if (!unloaded.empty()) {
+        run.Fail(
+            "extensions", sqlstate::kObjectNotInPrerequisiteState, ListNames(unloaded),
+            "what can only be created where it is in shared_preload_libraries of the target: " +
+                ListNames(unloaded),
+            PreloadFix(unloaded));
     }
 }
 
@@ -188,22 +355,25 @@ CheckBinary(PreflightRun &run, const char *name) {
 
 void
 CheckExtensions(PreflightRun &run) {
-    const pg::SqlResult wanted =
-        run.source.Query("SELECT extname, extversion FROM pg_catalog.pg_extension"
-                         " WHERE extname NOT IN ('plpgsql', 'livemigrate') ORDER BY extname");
-    std::map<std::string, std::string> available;
+    std::vector<WantedExtension> extensions;
     for (const pg::SqlRow &row :
-         pg::Query("SELECT name, COALESCE(installed_version, default_version)"
-                   " FROM pg_catalog.pg_available_extensions")
+         run.source
+             .Query("SELECT e.extname, e.extversion, n.nspname FROM pg_catalog.pg_extension e"
+                    " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+                    " WHERE extname NOT IN ('plpgsql', 'livemigrate') ORDER BY extname")
              .rows) {
-        available.emplace(pg::Text(row, 0), pg::Text(row, 1));
+        extensions.push_back({pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2)});
     }
-    for (const pg::SqlRow &row : wanted.rows) {
-        CheckExtension(run, pg::Text(row, 0), pg::Text(row, 1), available);
+    const AvailableExtensions available = ListAvailable();
+    for (const WantedExtension &wanted : extensions) {
+        CheckExtension(run, wanted, available);
+    }
+    if (run.CreatesSchema()) {
+        CheckCreation(run, extensions, available);
     }
     if (!run.Failed("extensions")) {
         run.Ok("extensions", "target",
-               Count(wanted.rows.size(), "extension") + " of the source can be installed");
+               Count(extensions.size(), "extension") + " of the source can be installed");
     }
 }
 
@@ -212,9 +382,7 @@ CheckClientBinaries(PreflightRun &run) {
     if (run.Failed("source_version")) {
         return; // says which programs a downgrade takes
     }
-    const bool is_dumped =
-        run.settings.on_existing == OnExisting::kError && !run.settings.existing_slot;
-    if (!is_dumped && run.info().major() > kTargetMajor) {
+    if (!run.CreatesSchema() && run.info().major() > kTargetMajor) {
         return; // the schema is there: it was brought by other means
     }
     CheckBinary(run, "pg_dump");

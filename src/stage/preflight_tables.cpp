@@ -58,14 +58,14 @@ CheckPatterns(PreflightRun &run) {
 
 // A root that is selected without one of its partitions would lack that one's rows.
 void
-CheckPartitions(PreflightRun &run, const std::vector<SourceTable> &all) {
+CheckPartitions(PreflightRun &run) {
     std::unordered_map<uint32_t, const SourceTable *> selected;
     for (const SourceTable &table : run.result.tables) {
         selected.emplace(table.oid, &table);
     }
-    for (const SourceTable &table : all) {
+    for (const SourceTable &table : run.left_out) {
         const auto root = selected.find(table.parent_oid);
-        if (!table.is_partition || selected.contains(table.oid) || root == selected.end()) {
+        if (!table.is_partition || root == selected.end()) {
             continue;
         }
         const std::string message = "partition " + TableName(table) +
@@ -276,7 +276,7 @@ void
 CheckForeignTables(PreflightRun &run) {
     for (const source::SourceRelation &relation : source::ListOtherRelations(run.source)) {
         const std::string name = QualifiedName(relation.schema, relation.name);
-        if (relation.relkind == 'f') {
+        if (relation.relkind == 'f' && run.filter.Selects(relation.schema, relation.name)) {
             run.Notice("foreign_tables", name,
                        "foreign table " + name +
                            " is defined on the target, its rows stay where "
@@ -317,22 +317,31 @@ CheckLargeObjects(PreflightRun &run) {
     }
 }
 
-// A reg* column travels as a name, which the target looks up; an OID as a number, which stands for
-// the same thing there if that is a large object, or built in.
-void
-CheckOidColumns(PreflightRun &run) {
+// By table, the columns of a built-in type, of arrays of it and domains over it.
+std::map<uint32_t, std::string>
+ListColumns(PreflightRun &run, const std::string &type) {
     const pg::SqlResult found = run.source.Query(
         "SELECT c.oid, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' "
         "ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
         "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
         "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
         "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' "
-        "AND 'pg_catalog.oid'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype) "
+        "AND 'pg_catalog." +
+        type +
+        "'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype) "
         "GROUP BY c.oid");
     std::map<uint32_t, std::string> columns;
     for (const pg::SqlRow &row : found.rows) {
         columns[pg::Number<uint32_t>(row, 0)] = pg::Text(row, 1);
     }
+    return columns;
+}
+
+// A reg* column travels as a name, which the target looks up; an OID as a number, which stands for
+// the same thing there if that is a large object, or built in.
+void
+CheckOidColumns(PreflightRun &run) {
+    const std::map<uint32_t, std::string> columns = ListColumns(run, "oid");
     for (const SourceTable &table : run.result.tables) {
         const auto column = columns.find(table.oid);
         if (column != columns.end() && run.HasData(table)) {
@@ -342,6 +351,52 @@ CheckOidColumns(PreflightRun &run) {
                            "tables, functions and roles do not",
                        "-- nothing to do for large objects; else set them anew on the target, or "
                        "use a type such as regclass, which travels as a name");
+        }
+    }
+}
+
+void
+CheckSplitting(PreflightRun &run) {
+    if (run.info().version_num >= source::kTidRangeScanVersion || run.settings.split_bytes == 0 ||
+        run.settings.existing_slot) {
+        return;
+    }
+    std::vector<std::string> names;
+    for (const SourceTable &table : run.result.tables) {
+        if (run.HasData(table) && table.bytes > run.settings.split_bytes) {
+            names.push_back(TableName(table));
+        }
+    }
+    if (!names.empty()) {
+        run.Notice("split_tables", ListNames(names),
+                   "a source before 14 sends a table in one part, also where it is larger than "
+                   "split_tables_larger_than: " +
+                       Count(names.size(), "table") + " that one worker copies alone",
+                   "-- nothing to do: the copy takes as long as the largest of them; where they "
+                   "are partitioned, partitions are copied side by side");
+    }
+}
+
+// Infinite intervals came with this version.
+constexpr int kInfiniteIntervalVersion = 170000;
+
+void
+CheckIntervals(PreflightRun &run) {
+    if (run.info().version_num < kInfiniteIntervalVersion ||
+        pg::kBuiltForVersion >= kInfiniteIntervalVersion) {
+        return;
+    }
+    const std::map<uint32_t, std::string> columns = ListColumns(run, "interval");
+    for (const SourceTable &table : run.result.tables) {
+        const auto column = columns.find(table.oid);
+        if (column != columns.end() && run.HasData(table)) {
+            run.Warning(
+                "infinite_intervals", TableName(table),
+                TableWord(table) + " has intervals in " + column->second +
+                    ": the target knows no infinite ones, so that such a row of the source "
+                    "stops the migration",
+                "-- on the source, look for values that isfinite() is false for, and change "
+                "them\n-- or: use a target of PostgreSQL 17 or newer");
         }
     }
 }
@@ -367,9 +422,7 @@ CheckTableExtensions(PreflightRun &run) {
 void
 CheckTables(PreflightRun &run) {
     CheckPatterns(run);
-    if (run.filter.include || !run.filter.exclude.empty()) {
-        CheckPartitions(run, source::ListTables(run.source, source::TableSizes::kAsCounted));
-    }
+    CheckPartitions(run);
     CheckTableExtensions(run);
     CheckIdentities(run);
     CheckNewPartitions(run);
@@ -378,6 +431,8 @@ CheckTables(PreflightRun &run) {
     CheckDeferrableKeys(run);
     CheckLargeObjects(run);
     CheckOidColumns(run);
+    CheckSplitting(run);
+    CheckIntervals(run);
 }
 
 } // namespace livemigrate::stage

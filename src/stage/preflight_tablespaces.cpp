@@ -57,7 +57,7 @@ CheckTarget(PreflightRun &run, const std::string &name, const std::string &locat
 
 void
 CheckTablespaces(PreflightRun &run) {
-    if (run.settings.on_existing != OnExisting::kError || run.settings.existing_slot) {
+    if (!run.CreatesSchema()) {
         return; // the tables are there
     }
     std::map<std::string, std::string> used;

@@ -116,88 +116,16 @@ CheckOriginName(PreflightRun &run) {
     }
 }
 
-// The elements of a list setting, without their quotes.
-std::vector<std::string>
-SplitList(const std::string &setting) {
-    std::vector<std::string> elements;
-    std::string element;
-    bool quoted = false;
-    for (const char character : setting + ",") {
-        if (character == '"') {
-            quoted = !quoted;
-        } else if (character == ',' && !quoted) {
-            if (!element.empty()) {
-                elements.push_back(element);
-            }
-            element.clear();
-        } else if (character != ' ' || quoted) {
-            element += character;
-        }
-    }
-    return elements;
-}
-
 void
 CheckPreload(PreflightRun &run) {
-    std::vector<std::string> libraries = SplitList(
-        shared_preload_libraries_string == nullptr ? "" : shared_preload_libraries_string);
-    const bool loaded =
-        std::any_of(libraries.begin(), libraries.end(), [](const std::string &library) {
-            return library.substr(library.rfind('/') + 1) == "livemigrate";
-        });
-    if (loaded) {
+    if (IsPreloaded("livemigrate")) {
         run.Ok("preload", "target", "migrations go on by themselves after a restart");
         return;
-    }
-    libraries.emplace_back("livemigrate");
-    std::string list;
-    for (const std::string &library : libraries) {
-        list += (list.empty() ? "" : ", ") + QuoteLiteral(library);
     }
     run.Notice("preload", "target",
                "livemigrate is not in shared_preload_libraries: after a restart of the target, run "
                "SELECT livemigrate.migration_resume();",
-               SetAndRestart("shared_preload_libraries", list, "target"));
-}
-
-// Whether the caller may turn triggers and foreign keys off while applying changes.
-bool
-MaySetReplicationRole() {
-    if (pg::Call([] { return superuser(); })) {
-        return true;
-    }
-    return pg::kBuiltForVersion >= 150000 &&
-           pg::Query("SELECT pg_catalog.has_parameter_privilege('session_replication_role',"
-                     " 'SET')")
-                   .Scalar() == "t";
-}
-
-void
-CheckCallersRights(PreflightRun &run) {
-    const pg::SqlResult who =
-        pg::Query("SELECT current_user, pg_catalog.current_database(),"
-                  " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')");
-    const std::string role = QuoteIdentifier(pg::Text(who.rows.at(0), 0));
-    const std::string database = QuoteIdentifier(pg::Text(who.rows.at(0), 1));
-    std::string lacks;
-    std::string fix;
-    if (!MaySetReplicationRole()) {
-        lacks = "may not set session_replication_role";
-        fix = pg::kBuiltForVersion >= 150000
-                  ? "GRANT SET ON PARAMETER session_replication_role TO " + role + ";"
-                  : "ALTER ROLE " + role + " SUPERUSER;";
-    }
-    if (!pg::Flag(who.rows[0], 2)) {
-        lacks += std::string(lacks.empty() ? "" : " and ") + "may not create schemas";
-        fix += (fix.empty() ? "" : "\n") + std::string("GRANT CREATE ON DATABASE ") + database +
-               " TO " + role + ";";
-    }
-    if (lacks.empty()) {
-        run.Ok("target_rights", role, "may write what the migration writes");
-    } else {
-        run.Fail("target_rights", sqlstate::kInsufficientPrivilege, role,
-                 "role " + role + " of the target " + lacks, fix);
-    }
+               PreloadFix({"livemigrate"}));
 }
 
 // What somebody else writes there makes the copy or apply stop, if it is not lost to them.
@@ -245,7 +173,7 @@ CheckSessions(PreflightRun &run) {
 // The schema is restored in one transaction, which keeps its locks.
 void
 CheckLocks(PreflightRun &run) {
-    if (run.settings.on_existing != OnExisting::kError || run.settings.existing_slot) {
+    if (!run.CreatesSchema()) {
         return;
     }
     const int64_t slots = MaxBackends;
@@ -265,12 +193,58 @@ CheckLocks(PreflightRun &run) {
     }
 }
 
+// The elements of a list setting, without their quotes.
+std::vector<std::string>
+SplitList(const std::string &setting) {
+    std::vector<std::string> elements;
+    std::string element;
+    bool quoted = false;
+    for (const char character : setting + ",") {
+        if (character == '"') {
+            quoted = !quoted;
+        } else if (character == ',' && !quoted) {
+            if (!element.empty()) {
+                elements.push_back(element);
+            }
+            element.clear();
+        } else if (character != ' ' || quoted) {
+            element += character;
+        }
+    }
+    return elements;
+}
+
+std::vector<std::string>
+PreloadedLibraries() {
+    return SplitList(shared_preload_libraries_string == nullptr ? ""
+                                                                : shared_preload_libraries_string);
+}
+
 } // namespace
+
+bool
+IsPreloaded(const std::string &name) {
+    const std::vector<std::string> libraries = PreloadedLibraries();
+    return std::any_of(libraries.begin(), libraries.end(), [&](const std::string &library) {
+        return library.substr(library.rfind('/') + 1) == name;
+    });
+}
+
+std::string
+PreloadFix(const std::vector<std::string> &names) {
+    std::vector<std::string> libraries = PreloadedLibraries();
+    libraries.insert(libraries.end(), names.begin(), names.end());
+    std::string list;
+    for (const std::string &library : libraries) {
+        list += (list.empty() ? "" : ", ") + QuoteLiteral(library);
+    }
+    return SetAndRestart("shared_preload_libraries", list, "target");
+}
 
 void
 CheckTargetServer(PreflightRun &run) {
     CheckRecovery(run);
-    CheckCallersRights(run);
+    CheckTargetRights(run);
     CheckWorkers(run);
     CheckOrigins(run);
     CheckOriginName(run);

@@ -13,10 +13,9 @@
 #include "core/sql_text.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_row.hpp"
+#include "stage/missing_roles.hpp"
 #include "stage/setting.hpp"
 
-#include <algorithm>
-#include <array>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -26,10 +25,6 @@ namespace livemigrate::stage {
 namespace {
 
 constexpr int kMembershipOptionsVersion = 160000;
-
-// Roles that a provider creates and manages in every server of its own.
-constexpr std::array<std::string_view, 4> kProviderPrefixes = {"rds", "azure", "cloudsql",
-                                                               "alloydb"};
 
 constexpr char kRolesQuery[] = R"(
 SELECT r.rolname, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
@@ -97,13 +92,6 @@ IsTrue(const pg::SqlValue &value) {
     return value && *value == "t";
 }
 
-bool
-IsProviderRole(std::string_view name) {
-    return std::any_of(
-        kProviderPrefixes.begin(), kProviderPrefixes.end(),
-        [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; });
-}
-
 // "a", "b": for notes.
 void
 AppendName(std::string &list, std::string_view name) {
@@ -129,15 +117,6 @@ ReadRoles(source::Connection &source) {
         roles.push_back(std::move(role));
     }
     return roles;
-}
-
-std::set<std::string>
-TargetRoles() {
-    std::set<std::string> names;
-    for (const auto &row : pg::Query("SELECT rolname FROM pg_catalog.pg_roles").rows) {
-        names.insert(row.at(0).value());
-    }
-    return names;
 }
 
 Rights

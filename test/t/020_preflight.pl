@@ -91,9 +91,9 @@ refuses('no such database', qr/^3D000/, { source => $pair->conninfo(dbname => 'n
 
 # --- server settings that need no restart
 if ($source->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")) {
-    $pair->source_sql("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'");
+    $pair->source_sql('ALTER SYSTEM SET max_slot_wal_keep_size = 0');
     $source->reload;
-    $source->poll_query_until('app', "SELECT current_setting('max_slot_wal_keep_size') = '1GB'");
+    $source->poll_query_until('app', "SELECT current_setting('max_slot_wal_keep_size') = '0'");
     mends('S09 max_slot_wal_keep_size', 'slot_wal_limit', severity => 'warning');
 }
 

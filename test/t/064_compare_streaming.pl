@@ -121,6 +121,8 @@ for my $end (qw(cancel terminate)) {
         "$end: workers show what they compare");
     ok( $pair->poll(sub { $pair->target_sql("SELECT ranges = ranges_done FROM livemigrate.compare_progress
             WHERE NOT ended AND table_name = 'part'") eq 't' }), "$end: only the locked table is left");
+    is($pair->target_sql("SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_workers'
+            AND labels->>'kind' = 'compare'"), '1', "$end: the metric counts the worker that compares it");
     $pair->source_sql("INSERT INTO no_key VALUES (-1, '$end')");
     ok($pair->poll(sub { $pair->status_row->{message} =~ /apply is held for a comparison by process $pid/ }),
         "$end: apply is held on request, and the status says so");

@@ -171,6 +171,58 @@ sub start_downgrade {
     $one->start(%arg, on_existing => 'truncate', options => { allow_downgrade => \1 });
 }
 
+# What migration_check says of sources of other versions. Changes nothing.
+sub check_version {
+    my ($one, $major, $label) = @_;
+    my $node  = $one->source;
+    my $minor = $node->safe_psql('postgres', 'SHOW server_version_num') % 10000;
+    my $row = sub {
+        my ($check_id, %arg) = @_;
+        my ($first) = grep { $_->{check_id} eq $check_id } $one->check_rows(plugin => 'pgoutput', %arg);
+        return $first // { severity => 'no row', message => '', fix => '' };
+    };
+    my $says = sub {
+        my ($check_id, $severity, $message, %arg) = @_;
+        my $found = $row->($check_id, %arg);
+        is($found->{severity}, $severity, "S12 $label: $check_id") or diag explain $found;
+        like($found->{message}, $message, "S12 $label: $check_id says what");
+    };
+
+    if ($major > $target) {
+        $says->('source_version', 'error', qr/newer than the target's $target$/);
+        $says->('source_version', 'warning', qr/what only $major has stops the schema stage/, options => { allow_downgrade => \1 });
+    } else {
+        $says->('source_version', 'ok', qr/^the source runs PostgreSQL $major/);
+    }
+    $says->('truncate', $major < 11 ? 'warning' : 'no row', $major < 11 ? qr/does not replicate TRUNCATE/ : qr/^$/);
+    if ($major < 13) {
+        $says->('source_minor', 'notice', qr/^PostgreSQL $major gets no corrections any more: a publication/);
+    } else {
+        my %sound = (13 => 21, 14 => 25, 15 => 20, 16 => 16, 17 => 12, 18 => 7);
+        my $sound = $sound{$major};
+        $minor < $sound ? $says->('source_minor', 'warning', qr/faults in logical decoding that $major\.$sound has not/)
+          : $major < 15 ? $says->('source_minor', 'notice', qr/^PostgreSQL $major gets no corrections any more$/)
+          :               $says->('source_minor', 'ok', qr/no known fault/);
+    }
+
+    # Before 13 partitions are published one by one, from then on by their root if that has a key.
+    $says->('new_partitions', 'warning', $major < 13 ? qr/the source publishes partitions one by one$/ : qr/it has no replica identity$/);
+    $says->('split_tables', $major < 14 ? 'notice' : 'no row', $major < 14 ? qr/^a source before 14 .*: \d+ tables? that one worker/ : qr/^$/,
+        split_tables_larger_than => '64 kB');
+    $says->('infinite_intervals', $major >= 17 && $target < 17 ? 'warning' : 'no row',
+        $major >= 17 && $target < 17 ? qr/has intervals in iv: / : qr/^$/);
+    if ($major >= 18) {
+        $one->source_sql("ALTER SYSTEM SET idle_replication_slot_timeout = '1h'");
+        $node->reload;
+        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'warning' }, 20), "S12 $label: slot_idle_timeout");
+        my $found = $row->('slot_idle_timeout');
+        like($found->{message}, qr/^idle_replication_slot_timeout is 1h: a migration paused for longer/, "S12 $label: slot_idle_timeout says what");
+        my ($rc) = $node->psql($one->dbname, $found->{fix});
+        is($rc, 0, "S12 $label: the fix of slot_idle_timeout runs as it is");
+        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'no row' }, 20), "S12 $label: slot_idle_timeout is mended");
+    }
+}
+
 sub migrate_from {
     my ($one, $major) = @_;
     my $label    = "source $major";
@@ -179,6 +231,7 @@ sub migrate_from {
     my %arg      = (plugin => 'pgoutput', split_tables_larger_than => '1 MB');
     $one->create_ledger;
     $one->source_sql($setup);
+    check_version($one, $major, $label);
     $one->start_load(rate => 40);
     $one->wait_for_load(3);
     if ($major > $target) {

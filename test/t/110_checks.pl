@@ -53,6 +53,12 @@ sub mends {
     return $row;
 }
 
+# --- C06: a transaction that is open for over a minute when all else has been done, on another source,
+# since every probe of an output plugin would wait for it
+my $waiting = $pair->other_source(undef, 'waiting');
+$waiting->source_sql('CREATE TABLE held (id int PRIMARY KEY)');
+$waiting->session($waiting->source, 'BEGIN; INSERT INTO held VALUES (1)');
+
 # --- C22: rows so long that copying them is a question of memory, by what their pointers to the
 # long values say, also of compressed ones.
 finds('C22 without', 'copy_memory', 'ok', qr/^no table has rows so long/);
@@ -134,8 +140,8 @@ $pair->end_session($reader);
 
 # --- S09: the limit, and what the copy is thought to need
 $pair->set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
-mends('S09 max_slot_wal_keep_size', 'slot_wal_limit', 'warning',
-    qr/is 1GB: .*; copying \d+ \w+ takes about .* at 50 MB\/s, in which the source.* of WAL/);
+my $of_wal = qr/copying .* takes about .* at 50 MB\/s, in which the source.* of WAL$/;
+finds('S09 max_slot_wal_keep_size, more than twice of it', 'slot_wal_limit', 'ok', qr/is 1GB; $of_wal/);
 
 # --- G07: a table as large as no disk: an empty file at the place of a fork that a logged table lacks
 {
@@ -143,7 +149,9 @@ mends('S09 max_slot_wal_keep_size', 'slot_wal_limit', 'warning',
       . $pair->source_sql("SELECT pg_relation_filepath('t')") . '_init';
     open my $file, '>', $fork or die "$fork: $!";
     SKIP: {
-        skip 'the file system takes no file that large', 4 unless truncate $file, 8 * 2**40;
+        skip 'the file system takes no file that large', 8 unless truncate $file, 8 * 2**40;
+        mends('S09 max_slot_wal_keep_size, less than twice of it', 'slot_wal_limit', 'warning',
+            qr/is 1GB: when the target falls that far behind.*; $of_wal/);
         my $row = finds('G07 disk', 'target_disk', 'warning',
             qr/^8192 GB of tables and indexes and up to .* of WAL .* free where/);
         like($row->{fix}, qr/^-- enlarge .* by \d+ GB\n.*exclude_table_data => ARRAY\['public\.t'\]/,
@@ -208,6 +216,19 @@ for my $role (sort keys %provider) {
     $write->($before);
     ok($pair->poll(sub { row_of('connection', as => { user => 'weak' })->{severity} eq 'ok' }),
         'S04 mended');
+}
+
+# --- C06: the minute is over
+{
+    my @given = (source => $waiting->conninfo, on => $waiting->source);
+    my $long;
+    ok($pair->poll(sub { $long = row_of('long_transactions', @given); $long->{severity} eq 'warning' }, 90),
+        'C06 a long transaction: found') or diag explain $long;
+    my ($pid) = $long->{message} =~ /^a transaction of role "\w+" in database "waiting", process (\d+), is open for [\d:]+: the slot is created/;
+    is($long->{fix}, 'SELECT pg_terminate_backend(' . ($pid // 'nobody') . ');', 'C06 a long transaction: which');
+    my ($rc, $out, $err) = $waiting->source->psql('waiting', $long->{fix});
+    is($rc, 0, 'C06 a long transaction: the fix runs as it is') or diag $err;
+    ok($pair->poll(sub { row_of('long_transactions', @given)->{severity} eq 'ok' }, 10), 'C06 a long transaction: mended');
 }
 
 assert_fixes($pair, 'every fix can be pasted');

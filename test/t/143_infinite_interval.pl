@@ -30,6 +30,10 @@ sub start {
 }
 
 start($source);
+my @found = map {"$_->{severity} $_->{message}"} grep { $_->{check_id} eq 'infinite_intervals' }
+  $source->check_rows(on_existing => 'truncate', options => { allow_downgrade => \1 });
+is(scalar(grep {/^warning table "public"\."(?:one|many)" has intervals in i: /} @found), 2, 'T03 both tables are named beforehand')
+  or diag explain \@found;
 $source->wait_stage('streaming');
 $source->source_sql("UPDATE one SET i = i * 2 WHERE id = 2; INSERT INTO many VALUES (2, '{2 days}')");
 $source->finish('T03 finite intervals');

@@ -37,14 +37,19 @@ CREATE FUNCTION audited() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(
 COMMENT ON FUNCTION audited() IS 'goes with it';
 CREATE FUNCTION audited(lowest int) RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM orders WHERE id > lowest; END;
 COMMENT ON FUNCTION audited(int) IS 'stays';
+CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
+CREATE FOREIGN TABLE far_away (id int) SERVER nowhere; CREATE FOREIGN TABLE far_kept (id int) SERVER nowhere;
+CREATE VIEW of_far AS SELECT * FROM far_away;
 CREATE TABLE by_time (at timestamp PRIMARY KEY, v text);
 INSERT INTO by_time SELECT '2023-01-01'::timestamp + g * interval '47 minutes', repeat('x', 100) FROM generate_series(1, 40000) g;
 ANALYZE by_time;
 SQL
 $pair->source_sql("COMMENT ON RULE also ON logged IS 'goes with it'; ALTER TABLE logged DISABLE RULE also");
 $pair->source_sql('CREATE RULE also AS ON DELETE TO of_logged DO INSTEAD INSERT INTO audit VALUES (OLD.id)');
-$pair->start(exclude_table_data => [ 'public.large', 'public.half_2' ], exclude_tables => ['public.audit']);
+$pair->start(exclude_table_data => [ 'public.large', 'public.half_2' ], exclude_tables => [ 'public.audit', 'public.far_away' ]);
 $pair->wait_stage('streaming', 60);
+is($pair->target_sql("SELECT string_agg(relname, ' ') FROM pg_class WHERE relkind = 'f'"), 'far_kept',
+    'a foreign table can be left out, too');
 is($pair->target_sql("SELECT conname || ' ' || convalidated FROM pg_constraint WHERE contype = 'f' AND conparentid = 0 AND connamespace = 'public'::regnamespace ORDER BY 1"),
     "to_halves false\nto_large false", 'a foreign key to a table without its rows is there, and not validated');
 my $notes = $pair->target_sql("SELECT string_agg(message, E'\n' ORDER BY message) FROM livemigrate.events WHERE severity = 'notice'");

@@ -360,7 +360,7 @@ $pair->source_sql(q{SELECT pg_create_physical_replication_slot('only_one');
     CREATE TABLE guarded (id int PRIMARY KEY); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
     ALTER TABLE guarded FORCE ROW LEVEL SECURITY; CREATE ROLE keeper; ALTER TABLE guarded OWNER TO keeper;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO weak; ALTER ROLE weak CONNECTION LIMIT -1});
-$pair->set_and_wait($source, 'max_slot_wal_keep_size', "'1GB'");
+$pair->set_and_wait($source, 'max_slot_wal_keep_size', 0);
 my $restricted = $source->safe_psql('app', "SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'");
 $pair->set_and_wait($source, 'output_plugin_libraries', 'test_decoding') if $restricted;
 for my $role (@roles) {

@@ -86,8 +86,9 @@ for my $encoding (sort keys %encoding) {
         my $told = told($one);
         my $hex  = join ' ', map {"0x$_"} $bytes =~ /../g;
         like($told, qr/$hex in encoding "$encoding" has no equivalent in encoding "UTF8"/, "$label: the bytes");
-        is($one->target_sql(q{SELECT string_agg(id || coalesce(v, ''), ' ' ORDER BY id) FROM "a table"}), '1before 7',
-            "$label: nothing else is in its place");
+        # What comes before may or may not have been applied when the receiver tells.
+        like($one->target_sql(q{SELECT string_agg(id || coalesce(v, ''), ' ' ORDER BY id) FROM "a table"}),
+            qr/^(?:1before )?7$/, "$label: nothing else is in its place");
         if ($plugin eq 'pgoutput') {
             # The source cannot convert it, and does not say more.
             like($told, qr/output plugin "pgoutput", in the change callback, associated LSN [0-9A-F]+\/[0-9A-F]+/,

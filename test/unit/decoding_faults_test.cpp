@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace livemigrate {
 namespace {
 
@@ -14,6 +16,28 @@ TEST(DecodingFaults, OlderMinorReleasesHaveSome) {
     }
     for (const int version : {130021, 130023, 140025, 150020, 150021, 160016, 170012, 180007}) {
         EXPECT_FALSE(FindDecodingFaults(version).known) << version;
+    }
+}
+
+// The releases with the last correction, as the release notes have them.
+TEST(DecodingFaults, EachMajorVersionHasItsSoundRelease) {
+    const std::pair<int, int> kSound[] = {{13, 21}, {14, 25}, {15, 20},
+                                          {16, 16}, {17, 12}, {18, 7}};
+    for (const auto &[major, minor] : kSound) {
+        const DecodingFaults before = FindDecodingFaults(major * 10000 + minor - 1);
+        EXPECT_TRUE(before.known) << major;
+        EXPECT_EQ(before.sound_minor, minor) << major;
+        EXPECT_FALSE(FindDecodingFaults(major * 10000 + minor).known) << major;
+        EXPECT_EQ(FindDecodingFaults(major * 10000).sound_minor, minor) << major;
+    }
+}
+
+// A release that has an earlier correction and lacks a later one is none that is sound.
+TEST(DecodingFaults, EveryCorrectionCounts) {
+    for (const int version : {140018, 150013, 160009, 170005, // DDL without a strong lock
+                              140019, 150014, 160010, 170006, // WAL removed too early
+                              140021, 150016, 160012, 170008, 180002}) { // a slot lost at once
+        EXPECT_TRUE(FindDecodingFaults(version).known) << version;
     }
 }
 

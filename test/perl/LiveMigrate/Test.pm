@@ -251,6 +251,20 @@ sub assert_error {
 # references to a string go in as they are.
 sub start_sql {
     my ($self, %arg) = @_;
+    return 'SELECT ' . $self->_call_sql('migration_start', %arg);
+}
+
+# The rows of migration_check with named arguments of the same kinds, as hashes. `set` is SQL that
+# comes before it in the session.
+sub check_rows {
+    my ($self, %arg) = @_;
+    my $set = delete $arg{set} // '';
+    return @{ JSON::PP->new->decode($self->target_sql("$set SELECT coalesce(json_agg(c), '[]') FROM "
+                . $self->_call_sql('migration_check', %arg) . ' c')) };
+}
+
+sub _call_sql {
+    my ($self, $function, %arg) = @_;
     %arg = (source => $self->conninfo, migration => $self->name, %arg);
     my @given;
     for my $key (sort keys %arg) {
@@ -264,7 +278,7 @@ sub start_sql {
             :                     quote_literal($value);
         push @given, "$key => $text";
     }
-    return 'SELECT livemigrate.migration_start(' . join(', ', @given) . ')';
+    return "livemigrate.$function(" . join(', ', @given) . ')';
 }
 
 sub start {
