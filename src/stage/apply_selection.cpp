@@ -8,6 +8,7 @@
 #include "pg/transaction.hpp"
 #include "stage/followed_columns.hpp"
 
+#include <algorithm>
 #include <optional>
 
 namespace livemigrate::stage {
@@ -93,9 +94,14 @@ ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relatio
     if (own) {
         own->Commit();
     }
-    if (changes.empty()) {
+    // Rows need not wait for a column that only the target still has, and those of the transaction
+    // that dropped it may need it: the cutover asks for it.
+    if (std::all_of(changes.begin(), changes.end(), [](const ColumnChange &change) {
+            return change.kind == ColumnChange::Kind::kDropped;
+        })) {
         followed_.insert(relation);
         last_.reset();
+        changes.clear();
     }
     return changes;
 }

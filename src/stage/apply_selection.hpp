@@ -46,7 +46,8 @@ class ApplySelection {
     bool AcceptUnknown(const RemoteRelation &relation, bool in_transaction);
 
     // What became of the columns of a table whose choice is kChanged, and the target's table has
-    // not followed; nothing if its changes can be applied. `in_transaction`: one is open.
+    // not followed; nothing if its changes can be applied, as they can be to a table that still has
+    // a column that was dropped. `in_transaction`: one is open.
     std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
                                           bool in_transaction);
 

@@ -66,8 +66,6 @@ for my $how (qw(text binary wal2json)) {
         follow($one, "$how, another precision",
             q{ALTER TABLE price ALTER at TYPE timestamptz; INSERT INTO price VALUES (6, now(), '2020-01-01 00:00:00.25', 'x')},
             qr/column "at" has another type/);
-        follow($one, "$how, DROP COLUMN", 'ALTER TABLE wide DROP v; INSERT INTO wide (id) VALUES (7)',
-            qr/column "v" was dropped/);
     } else {
         # Found by looking at the source, not at its stream.
         $one->source_sql('ALTER TABLE price ALTER amount TYPE timestamp(4)');
@@ -75,8 +73,9 @@ for my $how (qw(text binary wal2json)) {
         like($one->status_row->{message}, qr/column "amount" has another type/, "$how: the type is looked at");
         follow_hint($one, "$how, another modifier");
         $one->source_sql('UPDATE price SET amount = $$2020-01-01 00:00:01.2345$$ WHERE id = 1');
-        $one->source_sql('ALTER TABLE wide DROP v; INSERT INTO wide (id) VALUES (7)');
     }
+    # That is for the cutover to tell: rows do not wait for it.
+    $one->source_sql('ALTER TABLE wide DROP v; INSERT INTO wide (id) VALUES (7)');
     follow($one, "$how, a column with a default",
         q{ALTER TABLE price ADD extra int NOT NULL DEFAULT 5; INSERT INTO price VALUES (10, now(), now(), 'new', 7)},
         qr/"extra"/);
@@ -92,7 +91,7 @@ for my $how (qw(text binary wal2json)) {
     $one->source_sql('DELETE FROM price WHERE id = 2');
     $one->knock;
     $one->wait_applied;
-    $one->assert_equal_tables("$how: after each", rows_only => 1);
+    $one->assert_equal_tables("$how: after each", rows_only => 1, skip => qr/wide/);
 
     # Two columns that change their names look the same as before; where each was tells.
     if ($plugin eq 'pgoutput') {
@@ -118,7 +117,10 @@ for my $how (qw(text binary wal2json)) {
         $one->set_endpos;
     }
     $one->wait_state('failed');
-    like($one->status_row->{message}, qr/"quiet" was changed on the source/, "$how: the cutover stops");
+    like($one->target_sql('SELECT last_error || last_error_detail FROM livemigrate.migrations'),
+        $plugin eq 'wal2json' ? qr/"quiet" was changed on the source/ :
+          qr/2 tables were changed on the source.*"quiet" was changed on the source/s,
+        "$how: it stops");
     follow_hint($one, "$how, no rows");
     $one->target_sql('UPDATE quiet SET note = note || note');
     $one->set_endpos if $plugin eq 'wal2json';
