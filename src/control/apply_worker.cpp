@@ -199,21 +199,16 @@ RecordConflict(const Migration &migration, SharedState &state, uint32_t worker,
     transaction.Commit();
 }
 
-// The columns of the failure's table before and now, by the source; whether it is a table of ours.
-bool
-ReadColumns(source::Connection &source, const stage::ApplySettings &settings,
-            const stage::ApplyFailure &failure, std::vector<SourceColumn> &before,
-            std::vector<SourceColumn> &now) {
+// The failure's table, if what its columns were is known.
+const CopyTable *
+FindTable(const stage::ApplySettings &settings, const stage::ApplyFailure &failure) {
     for (const CopyTable &table : settings.tables) {
-        const auto known = settings.columns.find(table.id);
         if (table.schema == failure.schema && table.name == failure.table &&
-            known != settings.columns.end()) {
-            before = known->second;
-            now = source::ListColumns(source)[table.source_oid];
-            return true;
+            settings.columns.contains(table.id)) {
+            return &table;
         }
     }
-    return false;
+    return nullptr;
 }
 
 // What became of the table, as far as the failure is about that: wal2json does not tell that a
@@ -239,13 +234,14 @@ ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &b
 Error
 WithSourceColumns(const Migration &migration, const stage::ApplySettings &settings,
                   const stage::ApplyFailure &failure, const Error &error) {
-    source::Connection source =
-        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
-    std::vector<SourceColumn> before;
-    std::vector<SourceColumn> now;
-    if (!ReadColumns(source, settings, failure, before, now)) {
+    const CopyTable *table = FindTable(settings, failure);
+    if (table == nullptr) {
         return error;
     }
+    source::Connection source =
+        source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+    const std::vector<SourceColumn> &before = settings.columns.at(table->id);
+    const std::vector<SourceColumn> now = source::ListColumns(source)[table->source_oid];
     const std::vector<ColumnChange> changes = ChangesOf(failure, before, now);
     std::vector<ColumnDefinition> definitions =
         source::DescribeColumns(source, failure.schema, failure.table);
@@ -255,11 +251,7 @@ WithSourceColumns(const Migration &migration, const stage::ApplySettings &settin
     const std::vector<std::string> statements = StatementsToFollow(
         QualifiedName(failure.schema, failure.table), changes, before, definitions);
     if (!failure.columns.empty() && statements.empty()) {
-        for (const CopyTable &table : settings.tables) {
-            if (table.schema == failure.schema && table.name == failure.table) {
-                SetColumnsOf(migration.id, table.id, now);
-            }
-        }
+        SetColumnsOf(migration.id, table->id, now);
     }
     transaction.Commit();
     return statements.empty()

@@ -19,6 +19,7 @@
 #include "stage/publication.hpp"
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -78,6 +79,9 @@ class Coordinator {
     void AddLockOnSource(WaitText &waits);
     void AddSlotDanger(WaitText &waits);
     void ShowPause(bool receives);
+    void
+    AskMonitor(std::chrono::seconds limit,
+               const std::function<void(source::Connection &, const source::WaitObserver &)> &ask);
     source::WaitObserver WatchLocks(source::Connection &source, const std::string &doing);
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
@@ -182,7 +186,7 @@ class Coordinator {
     [[noreturn]] void ThrowChangedTables(source::Connection &source,
                                          const std::vector<ChangedTable> &changed);
     void CheckColumns(source::Connection &source, const source::WaitObserver &observer = {});
-    void LookForChangedTables();
+    void LookForChangedTables(source::Connection &source, const source::WaitObserver &observer);
     void WatchColumns();
 
     // coordinator_publication.cpp

@@ -4,7 +4,6 @@
 
 #include "control/coordinator.hpp"
 
-#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/transaction.hpp"
 #include "source/table_columns.hpp"
@@ -111,15 +110,10 @@ Coordinator::CheckColumns(source::Connection &source, const source::WaitObserver
 // So that it is heard of before the cutover. With pgoutput apply stops at the very place; what
 // wal2json sends for a column of another type would be brought to the old one.
 void
-Coordinator::LookForChangedTables() {
-    const Clock::time_point until = Clock::now() + kMostColumnsTime;
+Coordinator::LookForChangedTables(source::Connection &source,
+                                  const source::WaitObserver &observer) {
     std::vector<ChangedTable> retyped;
-    for (ChangedTable &changed : FindChangedTables(*monitor_, [&] {
-             CheckRequests();
-             if (Clock::now() >= until) {
-                 throw Error(sqlstate::kConnectionFailure, "the source does not answer");
-             }
-         })) {
+    for (ChangedTable &changed : FindChangedTables(source, observer)) {
         const std::string what = Describe(changed);
         if (announced_changes_.insert(what).second) {
             Event("warning", what,
@@ -133,7 +127,7 @@ Coordinator::LookForChangedTables() {
         }
     }
     if (!retyped.empty()) {
-        ThrowChangedTables(*monitor_, retyped);
+        ThrowChangedTables(source, retyped);
     }
 }
 
@@ -143,17 +137,10 @@ Coordinator::WatchColumns() {
     if (!monitor_ || begin < next_columns_check_) {
         return;
     }
-    try {
-        LookForChangedTables();
-    } catch (const Error &error) {
-        monitor_.reset();
-        if (!IsTransient(error.sqlstate())) {
-            throw;
-        }
-    } catch (...) {
-        monitor_.reset(); // it is in the middle of a query
-        throw;
-    }
+    next_columns_check_ = begin + kColumnsInterval;
+    AskMonitor(kMostColumnsTime, [&](source::Connection &source, const auto &observer) {
+        LookForChangedTables(source, observer);
+    });
     const Clock::time_point end = Clock::now();
     next_columns_check_ =
         end + std::max<Clock::duration>(kColumnsInterval, kRestPerLook * (end - begin));

@@ -4,7 +4,6 @@
 
 #include "control/coordinator.hpp"
 
-#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/transaction.hpp"
 #include "stage/publication.hpp"
@@ -151,23 +150,9 @@ Coordinator::WatchPublications() {
         return;
     }
     next_publication_check_ = Clock::now() + kPublicationInterval;
-    const Clock::time_point until = Clock::now() + kMostPublicationTime;
-    try {
-        CheckPublications(*monitor_, [&] {
-            CheckRequests();
-            if (Clock::now() >= until) {
-                throw Error(sqlstate::kConnectionFailure, "the source does not answer");
-            }
-        });
-    } catch (const Error &error) {
-        monitor_.reset();
-        if (!IsTransient(error.sqlstate())) {
-            throw;
-        }
-    } catch (...) {
-        monitor_.reset(); // it is in the middle of a query
-        throw;
-    }
+    AskMonitor(kMostPublicationTime, [&](source::Connection &source, const auto &observer) {
+        CheckPublications(source, observer);
+    });
 }
 
 } // namespace livemigrate::control

@@ -7,10 +7,13 @@
 
 #include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
+#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 
 namespace livemigrate::control {
+
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
@@ -144,6 +147,31 @@ Coordinator::AddSlotDanger(WaitText &waits) {
         Event("warning", text, hint);
     }
     waits.Add(text, hint);
+}
+
+// What is asked now and then, on the monitor's connection: a source that is gone, or does not
+// answer for so long, is asked another time. REQUIRES: there is a monitor.
+void
+Coordinator::AskMonitor(
+    std::chrono::seconds limit,
+    const std::function<void(source::Connection &, const source::WaitObserver &)> &ask) {
+    const Clock::time_point until = Clock::now() + limit;
+    try {
+        ask(*monitor_, [&] {
+            CheckRequests();
+            if (Clock::now() >= until) {
+                throw Error(sqlstate::kConnectionFailure, "the source does not answer");
+            }
+        });
+    } catch (const Error &error) {
+        monitor_.reset();
+        if (!IsTransient(error.sqlstate())) {
+            throw;
+        }
+    } catch (...) {
+        monitor_.reset(); // it is in the middle of a query
+        throw;
+    }
 }
 
 // For statements on the source that wait, while there is no Tick(): whose lock it is, and requests.
