@@ -499,6 +499,14 @@ Connection::EndWithClient() {
     }
 }
 
+void
+Connection::WaitForInput(std::chrono::milliseconds timeout) {
+    pg::Wait({.socket = PQsocket(connection_), .for_read = true, .timeout = timeout});
+    if (PQconsumeInput(connection_) == 0) {
+        ThrowConnectionError("lost the connection to the source");
+    }
+}
+
 bool
 Connection::IsAlive() {
     return connection_ != nullptr && PQconsumeInput(connection_) != 0 &&

@@ -75,6 +75,9 @@ class Connection {
     // can tell (from 14 on, on most systems).
     void EndWithClient();
 
+    // Waits until something has come, at most so long, and reads it.
+    void WaitForInput(std::chrono::milliseconds timeout = std::chrono::seconds(1));
+
     // True while the server has not closed the connection; reads what it sent, without waiting.
     bool IsAlive();
 

@@ -163,6 +163,27 @@ ReplicationStream::Send(std::string_view message) {
     connection_.Flush();
 }
 
+void
+ReplicationStream::Finish() {
+    if (PQputCopyEnd(connection_.raw(), nullptr) < 0) {
+        connection_.ThrowConnectionError("could not send feedback to the source");
+    }
+    connection_.Flush();
+    for (;;) {
+        FreeMessage();
+        const int length = PQgetCopyData(connection_.raw(), &message_, 1);
+        if (length == -1) {
+            return connection_.FinishCopy();
+        }
+        if (length == -2) {
+            connection_.ThrowConnectionError("lost the replication connection to the source");
+        }
+        if (length == 0) {
+            connection_.WaitForInput();
+        }
+    }
+}
+
 std::vector<std::pair<std::string, std::string>>
 Wal2jsonOptions(bool numeric_as_string) {
     std::vector<std::pair<std::string, std::string>> options = {

@@ -79,6 +79,10 @@ class ReplicationStream {
 
     void Send(std::string_view message);
 
+    // Ends the stream: returns when the source has seen all that was sent. What comes meanwhile is
+    // passed over.
+    void Finish();
+
     Connection &
     connection() {
         return connection_;

@@ -2,6 +2,8 @@
 
 #include "source/slot_changes.hpp"
 
+#include "core/error.hpp"
+#include "core/replication_message.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -38,11 +40,22 @@ SlotChanges::Where() {
 }
 
 void
-SlotChanges::Advance(Lsn position) {
-    const std::string lsn = QuoteLiteral(position.ToString()) + "::pg_catalog.pg_lsn";
-    connection_.Query("SELECT pg_catalog.pg_replication_slot_advance(slot_name, " + lsn +
-                      ") FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-                      QuoteLiteral(options_.slot) + " AND confirmed_flush_lsn < " + lsn);
+SlotChanges::Confirm(Lsn position) {
+    StreamOptions from_there = options_;
+    from_there.start = position;
+    ReplicationStream stream(Connection::Open(conninfo_, ConnectionKind::kReplication));
+    // What another server has not written yet it would never send.
+    const SystemIdentity server = stream.IdentifySystem();
+    if (server.system_identifier != server_.system_identifier ||
+        server.timeline != server_.timeline || server.flushed < position) {
+        throw Error(sqlstate::kCannotConnect,
+                    "the connection string leads to another server than a moment ago");
+    }
+    stream.Start(from_there);
+    std::string status;
+    BuildStandbyStatus({.written = position, .flushed = position, .applied = {}}, status);
+    stream.Send(status);
+    stream.Finish();
 }
 
 void

@@ -85,7 +85,7 @@ class Receiver : private BacklogSink {
         OpenSpool(slot);
         FollowHistory(stream_, identity, received_, settings_, observer_);
         ChooseOptions();
-        ReadBacklog();
+        ReadBacklog(identity);
         StartStreaming();
         for (;;) {
             const bool more = TakeIn();
@@ -158,12 +158,12 @@ class Receiver : private BacklogSink {
     }
 
     void
-    ReadBacklog() {
+    ReadBacklog(const source::SystemIdentity &server) {
         if (!manner_.chunks) {
             return;
         }
         observer_.Doing("receiving");
-        ReceiveBacklog(stream_.connection(), options_, *this);
+        ReceiveBacklog(stream_.connection(), server, settings_.conninfo, options_, *this);
     }
 
     void

@@ -66,15 +66,21 @@ ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
             }
         } else if (!changes.at_end()) {
             sink.ShowTaken();
-            pg::Wait({.socket = PQsocket(connection.raw()),
-                      .for_read = true,
-                      .timeout = kShownInterval});
-            if (PQconsumeInput(connection.raw()) == 0) {
-                connection.ThrowConnectionError("lost the replication connection to the source");
-            }
+            connection.WaitForInput(kShownInterval);
         }
     }
     return brought;
+}
+
+// Takes a session more. Without one the backlog is streamed: feedback goes along with that.
+void
+Confirm(source::SlotChanges &changes, Lsn position) {
+    try {
+        changes.Confirm(position);
+    } catch (const Error &error) {
+        throw BacklogRefused{error.message() +
+                             (error.detail().empty() ? "" : ": " + error.detail())};
+    }
 }
 
 // Between two calls nobody holds the slot: whoever moves it then takes changes away.
@@ -114,28 +120,31 @@ ReadChunks(source::Connection &connection, source::SlotChanges &changes, const s
         }
         const Lsn confirmed = sink.confirmed();
         if (state.confirmed < confirmed) {
-            AskSource([&] { changes.Advance(confirmed); });
+            Confirm(changes, confirmed);
         }
         plan.Brought(ReadChunk(connection, changes, *end, sink));
         // Still where it was: so the chunk began there.
         const BacklogState read = AskSource([&] { return changes.Where(); });
         CheckSlotIsNotAhead(slot, read.confirmed, state.received);
         const Lsn safe = sink.Complete(*end);
-        AskSource([&] { changes.Advance(safe); });
+        if (read.confirmed < safe) {
+            Confirm(changes, safe);
+        }
     }
 }
 
 } // namespace
 
 void
-ReceiveBacklog(source::Connection &connection, const source::StreamOptions &options,
+ReceiveBacklog(source::Connection &connection, const source::SystemIdentity &server,
+               const std::string &conninfo, const source::StreamOptions &options,
                BacklogSink &sink) {
     if (!source::SlotChanges::AreOffered(connection.server_version())) {
         return;
     }
     source::StreamOptions whole = options;
     whole.streaming = false; // the functions return transactions that have committed
-    source::SlotChanges changes(connection, whole);
+    source::SlotChanges changes(connection, server, conninfo, whole);
     PrepareSession(connection);
     ReadChunks(connection, changes, options.slot, sink);
 }

@@ -36,7 +36,8 @@ struct BacklogRefused {
 };
 
 // Throws Error as streaming would: connection, slot, output plugin, spool; and BacklogRefused.
-void ReceiveBacklog(source::Connection &connection, const source::StreamOptions &options,
+void ReceiveBacklog(source::Connection &connection, const source::SystemIdentity &server,
+                    const std::string &conninfo, const source::StreamOptions &options,
                     BacklogSink &sink);
 
 // Tells the log.

@@ -83,6 +83,12 @@ SQL
     }
 }
 
+# From where each chunk since remember_log began to give transactions out, and where it ended.
+sub begins_and_ends {
+    return slurp_file($source->logfile, $log_position) =~
+      /Streaming transactions committing after ([^,]+),.*\n.*STATEMENT:  COPY \(SELECT lsn, data FROM pg_catalog\.pg_logical_slot_peek_binary_changes\('[^']*', '([^']*)'/g;
+}
+
 sub resume_and_finish {
     my ($one, $label) = @_;
     $one->resume;
@@ -96,6 +102,10 @@ for my $plugin (qw(pgoutput wal2json)) {
     remember_log();
     resume_and_finish($one, "$plugin, in chunks");
     cmp_ok(chunks(), '>=', 3, "$plugin: the backlog was read in chunks");
+    my ($first, @between) = begins_and_ends();
+    pop @between;
+    is_deeply([ @between[ grep { $_ % 2 } 0 .. $#between ] ], [ @between[ grep { $_ % 2 == 0 } 0 .. $#between ] ],
+        "$plugin: each chunk begins where the one before it ended");
 }
 
 {
@@ -230,6 +240,20 @@ for my $setting ('livemigrate.spool_size_limit = 2MB', 'livemigrate.backlog_chun
     is(chunks(), 0, "$setting: nothing is read in chunks");
     $pair->target_sql("ALTER SYSTEM RESET $name");
     $target->reload;
+}
+
+# A second session moves the slot; without one, the feedback of streaming does.
+{
+    my $one = paused_while_streaming('sender');
+    make_backlog($one);
+    $source->append_conf('postgresql.conf', 'max_wal_senders = 1');
+    $source->restart;
+    $one->wait_for_connections($source);
+    my $from = -s $target->logfile;
+    resume_and_finish($one, 'a source with one sender only');
+    like(slurp_file($target->logfile, $from),
+        qr/LOG:  a backlog is streamed instead of read in chunks\n.*DETAIL:  .*max_wal_senders/,
+        'a source with one sender only: the log says why');
 }
 
 done_testing();
