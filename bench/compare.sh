@@ -1,10 +1,10 @@
 #!/bin/bash
-# bench/compare.sh copy|apply [REPS] - livemigrate against native logical replication, and pgcopydb
+# bench/compare.sh copy|apply|lag [REPS] - livemigrate against native logical replication, and pgcopydb
 # where it is installed, in one run; prints medians and ratios. Makes clusters and data when they
 # are not there yet, and stops the clusters at the end.
 set -euo pipefail
 cd "$(dirname "$0")"
-what=${1:?copy or apply} reps=${2:-1}
+what=${1:?copy, apply or lag} reps=${2:-1}
 export PGLOGICAL=${PGLOGICAL:-0} BENCH_DIR=${BENCH_DIR:-/tmp/bench}
 tools=(livemigrate native)
 pgcopydb=
@@ -27,8 +27,12 @@ apply) # its slots are made before the backlog is, or not at all
         tools+=("$pgcopydb")
     fi
     ;;
+lag)
+    tools+=(${pgcopydb:+"$pgcopydb"})
+    prepared=$BENCH_DIR/meta/wl.prepared
+    ;;
 *)
-    echo "usage: $0 copy|apply [REPS]" >&2
+    echo "usage: $0 copy|apply|lag [REPS]" >&2
     exit 2
     ;;
 esac
