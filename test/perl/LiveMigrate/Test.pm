@@ -32,6 +32,7 @@ use FindBin  ();
 use IPC::Run ();
 use JSON::PP ();
 use List::Util qw(min);
+use LiveMigrate::Sessions qw(close_sessions is_shared);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -188,11 +189,11 @@ sub target_sql {
     return $self->_sql($self->target, $self->dbname, $sql);
 }
 
-# What poll() asks again goes through one session, which lasts as long as the poll: a new psql and a
-# new backend for each look cost more than what they look at. What fails there is asked as usual.
+# What poll() asks again, and what LiveMigrate::Sessions does not share, goes through one session,
+# which lasts as long as the poll. What fails there is asked as usual.
 sub _sql {
     my ($self, $node, $dbname, $sql) = @_;
-    if ($looking_again) {
+    if ($looking_again && !is_shared($node, $sql, {})) {
         my $session = \$looking_again->{ $node->name . "/$dbname" };
         my $answer  = eval {
             $$session //= $self->session($node, undef, $dbname);
