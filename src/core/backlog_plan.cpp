@@ -13,6 +13,8 @@ constexpr uint64_t kChunksToBegin = 2;
 constexpr uint64_t kChunksReadAgain = 8;
 // So much longer a chunk may be where much is read again.
 constexpr uint64_t kStretch = 2;
+// Less than one byte of so many of WAL: page images, other databases, tables that are not followed.
+constexpr uint64_t kSparse = 8;
 
 // What an answer may come to, in the source's memory and temporary file.
 constexpr uint64_t kLargestAnswer = 1 << 30;
@@ -28,6 +30,7 @@ BacklogPlan::BacklogPlan(uint64_t chunk_size)
 void
 BacklogPlan::Brought(const ChunkSize &size) {
     brought_nothing_ = size.changes == 0;
+    sparse_ = size.bytes < wal_ / kSparse;
     bytes_per_wal_ = std::max(bytes_per_wal_, size.bytes / std::max<uint64_t>(wal_, 1));
 }
 
@@ -49,9 +52,9 @@ BacklogPlan::NextChunk(const BacklogState &state) {
     if (again + first > most) {
         return std::nullopt;
     }
-    size_ = size_ == 0 ? first : std::min(size_ * 2, chunk_size_);
-    const uint64_t stretched =
-        std::clamp(again / 2, size_, std::max(size_, kStretch * chunk_size_));
+    const uint64_t longest = kStretch * chunk_size_;
+    size_ = size_ == 0 ? first : sparse_ ? longest : std::min(size_ * 2, chunk_size_);
+    const uint64_t stretched = std::clamp(again / 2, size_, std::max(size_, longest));
     wal_ = std::min({stretched, backlog, most - again});
     return Lsn{state.received.value + wal_};
 }

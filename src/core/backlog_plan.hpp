@@ -45,8 +45,9 @@ class BacklogPlan {
 
   private:
     uint64_t chunk_size_;
-    uint64_t size_ = 0; // of the last chunk: they grow, so that apply has something to do soon
-    uint64_t wal_ = 0;  // that the last chunk stood for
+    uint64_t size_ = 0;   // of the last chunk: they grow, so that apply has something to do soon
+    bool sparse_ = false; // it brought little: to get to what apply can do takes a long one
+    uint64_t wal_ = 0;    // that the last chunk stood for
     uint64_t bytes_per_wal_;
     bool brought_nothing_ = false;
 };

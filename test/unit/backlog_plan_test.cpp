@@ -38,8 +38,17 @@ TEST(BacklogPlanTest, ChunksGrowToTheGivenSize) {
     BacklogPlan plan(64 * kMegabyte);
     for (uint64_t expected : {16, 32, 64, 64}) {
         EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), expected);
-        plan.Brought({.changes = 1, .bytes = 1});
+        plan.Brought({.changes = 1, .bytes = expected * kMegabyte / 8});
     }
+}
+
+TEST(BacklogPlanTest, AChunkThatBroughtLittleIsFollowedByALongOne) {
+    BacklogPlan plan(64 * kMegabyte);
+    plan.NextChunk(State(1000 * kMegabyte));
+    plan.Brought({.changes = 1, .bytes = 2 * kMegabyte - 1});
+    EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), 128U);
+    plan.Brought({.changes = 1, .bytes = 128 * kMegabyte});
+    EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), 64U);
 }
 
 TEST(BacklogPlanTest, SmallChunksAreNotGrown) {
