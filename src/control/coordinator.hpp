@@ -185,6 +185,7 @@ class Coordinator {
                                                 const source::WaitObserver &observer);
     [[noreturn]] void ThrowChangedTables(source::Connection &source,
                                          const std::vector<ChangedTable> &changed);
+    void CheckColumnTypes();
     void CheckColumns(source::Connection &source, const source::WaitObserver &observer = {});
     void LookForChangedTables(source::Connection &source, const source::WaitObserver &observer);
     void WatchColumns();

@@ -1,4 +1,5 @@
-// Columns that are changed on the source while the migration runs.
+// Columns that are changed while the migration runs: on the target before the data comes, on the
+// source at any time.
 
 #include "pg/prelude.hpp"
 
@@ -7,6 +8,7 @@
 #include "core/sql_text.hpp"
 #include "pg/transaction.hpp"
 #include "source/table_columns.hpp"
+#include "stage/column_types.hpp"
 #include "stage/followed_columns.hpp"
 
 #include <algorithm>
@@ -23,6 +25,7 @@ constexpr std::chrono::seconds kColumnsInterval{10};
 constexpr int kRestPerLook = 50;
 constexpr std::chrono::seconds kMostColumnsTime{10};
 constexpr size_t kMostTables = 20;
+constexpr char kResume[] = "SELECT livemigrate.migration_resume();";
 
 bool
 IsReplaced(const ColumnChange &change) {
@@ -44,6 +47,41 @@ StatementsFor(source::Connection &source, const ChangedTable &changed) {
 }
 
 } // namespace
+
+// Before anything is copied. Who takes a narrower type on purpose is told what it does; where that
+// would be seen by nobody, it is not done.
+void
+Coordinator::CheckColumnTypes() {
+    std::vector<std::pair<std::string, std::string>> tables;
+    pg::Transaction transaction;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        if (table.copy_data) {
+            tables.emplace_back(table.schema, table.name);
+        }
+    }
+    std::string first;
+    std::string others;
+    std::string fixes;
+    for (const auto &problem : stage::FindColumnTypeProblems(*snapshot_session_, tables)) {
+        if (problem.kind != TypeFit::Kind::kChanges) {
+            RecordEvent(migration_.id, "warning", migration_.stage, problem.message,
+                        "To give it the source's type: " + problem.fix);
+            continue;
+        }
+        if (first.empty()) {
+            first = problem.message;
+        } else {
+            others += "\nAlso: " + problem.message + ".";
+        }
+        fixes += problem.fix + "\n";
+    }
+    transaction.Commit();
+    if (!first.empty()) {
+        throw Error(sqlstate::kDatatypeMismatch, first)
+            .Detail("Nothing would tell which values were changed, so nothing is copied." + others)
+            .Hint(fixes + kResume);
+    }
+}
 
 std::vector<ChangedTable>
 Coordinator::FindChangedTables(source::Connection &source, const source::WaitObserver &observer) {

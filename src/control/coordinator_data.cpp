@@ -344,6 +344,7 @@ Coordinator::RunDataStage() {
     }
     if (!planned) {
         CheckPlacedTables();
+        CheckColumnTypes();
         SetMessage("planning the copy");
         PlanData();
     }

@@ -7,6 +7,7 @@
 #include "pg/extension_config.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
+#include "stage/column_types.hpp"
 
 #include <map>
 #include <tuple>
@@ -184,6 +185,29 @@ CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
     return false;
 }
 
+// Whoever keeps the tables that are there has perhaps made them by hand.
+void
+CheckColumnTypes(PreflightRun &run) {
+    std::vector<std::pair<std::string, std::string>> tables;
+    for (const source::SourceTable &table : run.result.tables) {
+        if (run.HasData(table)) {
+            tables.emplace_back(table.schema, table.name);
+        }
+    }
+    const std::vector<ColumnTypeProblem> problems = FindColumnTypeProblems(run.source, tables);
+    for (const ColumnTypeProblem &problem : problems) {
+        if (problem.kind == TypeFit::Kind::kChanges) {
+            run.Fail("column_types", sqlstate::kDatatypeMismatch, problem.table, problem.message,
+                     problem.fix);
+        } else {
+            run.Warning("column_types", problem.table, problem.message, problem.fix);
+        }
+    }
+    if (problems.empty()) {
+        run.Ok("column_types", "target", "the target's columns can hold what the source's have");
+    }
+}
+
 struct MaybeFilled {
     std::string name;
     std::string condition; // of the rows that are the user's, where others are an extension's
@@ -293,12 +317,15 @@ void
 CheckTargetObjects(PreflightRun &run) {
     const TargetObjects present = ListTargetObjects();
     if (run.settings.existing_slot) {
-        CheckTablesPresent(run, present);
+        if (CheckTablesPresent(run, present)) {
+            CheckColumnTypes(run);
+        }
     } else if (run.settings.on_existing == OnExisting::kError) {
         CheckEmpty(run, present);
         CheckLargeObjects(run);
     } else if (CheckTablesPresent(run, present)) {
         CheckUserRows(run);
+        CheckColumnTypes(run);
         if (run.settings.on_existing == OnExisting::kSkipSchema) {
             CheckTablesEmpty(run);
         }

@@ -1,7 +1,8 @@
 # What the copy stages do in single cases, in one migration: C12 a table of generated columns only,
 # typed tables, N02 a schema named like a qualified name, N04 columns named like names of ours, N09
 # tablespaces on request, and how far indexes and materialized views are.  Then changes that do not
-# fit: N03 a narrower type, N02 a schema renamed in a transaction.
+# fit: N03 a narrower type, N02 a schema renamed in a transaction.  N03 is told from the types alone
+# where values would be changed without a word.
 use strict;
 use warnings;
 
@@ -142,6 +143,9 @@ for my $plugin (qw(pgoutput wal2json)) {
     $narrow->target_sql('ALTER TABLE t ALTER v TYPE smallint');
     $narrow->resume([]);
     $narrow->wait_stage('streaming');
+    like($narrow->target_sql("SELECT message FROM livemigrate.events WHERE severity = 'warning' AND stage = 'data'"),
+        qr/^column "v" of table "public"\."t" is smallint on the target and integer on the source: .* out of its range/,
+        "N03 $plugin: it is told before");
     $narrow->source_sql('INSERT INTO t VALUES (2, 2); INSERT INTO t VALUES (3, 70000)');
     $narrow->wait_state('failed');
     like(join(' ', @{ $narrow->status_row }{qw(message last_error)}), qr/70000.*smallint|smallint.*70000/,
@@ -153,6 +157,75 @@ for my $plugin (qw(pgoutput wal2json)) {
     $narrow->resume;
     $narrow->wait_stage('streaming');
     $narrow->finish("N03 $plugin: with the type as it was");
+}
+
+# --- N03: a type in which values would be others, and nothing would tell
+{
+    my $lossy = $pair->database('lossy');
+    $lossy->source_sql(<<'SQL');
+CREATE DOMAIN price AS numeric(10,4);
+CREATE TABLE exact (id int PRIMARY KEY, n numeric(10,4), at timestamp, z timestamptz, f float8, b bigint,
+    many numeric(10,4)[], p price, v varchar(10), wide int, wider varchar(10), widest numeric(10,2));
+INSERT INTO exact VALUES (1, 1.2345, '2026-01-01 00:00:00.75', '2026-01-01 12:00+05', 0.1, 5, '{1.2345}', 1.2345, 'ab   ', 1, 'ab   ', 1.25);
+CREATE TABLE ranged (id int, n numeric) PARTITION BY RANGE (id); ALTER TABLE ranged ADD PRIMARY KEY (id);
+CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (0) TO (10);
+CREATE TABLE ranged_2 PARTITION OF ranged DEFAULT;
+INSERT INTO ranged VALUES (1, 1.2345), (20, 1.2345);
+SQL
+    $lossy->target_sql(<<'SQL');
+CREATE DOMAIN price AS numeric(10,4);
+CREATE TABLE exact (id int PRIMARY KEY, n numeric(10,2), at timestamp(0), z timestamp, f real, b int,
+    many numeric(10,2)[], p numeric(10,2), v varchar(5), wide bigint, wider text, widest numeric);
+CREATE TABLE ranged (id int PRIMARY KEY, n numeric(10,2)) PARTITION BY RANGE (id);
+CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (0) TO (10);
+CREATE TABLE ranged_2 PARTITION OF ranged DEFAULT;
+SQL
+    my @wrong = map {qr/^column "$_->[0]" of table "public"\."$_->[1]" is .+ on the target and .+ on the source: $_->[2]/} (
+        [ 'at',   'exact',  'times of day are rounded to seconds' ],
+        [ 'f',    'exact',  'values lose digits' ],
+        [ 'many', 'exact',  'values are rounded to 2 decimal places' ],
+        [ 'n',    'exact',  'values are rounded to 2 decimal places' ],
+        [ 'p',    'exact',  'values are rounded to 2 decimal places' ],
+        [ 'v',    'exact',  'blanks at the end of values are cut off beyond 5 characters' ],
+        [ 'z',    'exact',  'the time zone is dropped' ],
+        [ 'n',    'ranged', 'values are rounded to 2 decimal places' ]);
+    my %found;
+    for my $mode (qw(truncate skip_schema)) {
+        my @found = grep { $_->{check_id} eq 'column_types' } $lossy->check_rows(on_existing => $mode);
+        my @errors = sort map { $_->{message} } grep { $_->{severity} eq 'error' } @found;
+        @errors = ((grep {/"exact"/} @errors), grep {/"ranged"/} @errors);
+        is(scalar @errors, scalar @wrong, "N03 $mode: as many columns") or diag explain \@found;
+        like($errors[$_] // '', $wrong[$_], "N03 $mode: $_") for 0 .. $#wrong;
+        is_deeply([ map { $_->{message} =~ /column (\S+)/ } grep { $_->{severity} eq 'warning' } @found ],
+            ['"b"'], "N03 $mode: what fails loudly is a warning");
+        $lossy->assert_error($lossy->start_sql(on_existing => $mode), "N03 $mode: it does not start",
+            sqlstate => qr/^42804$/, message => qr/^column "/);
+        $found{ $_->{fix} } = 1 for @found;
+    }
+    my ($rc, $out, $err) = $target->psql('lossy', join "\n", sort keys %found);
+    is($rc, 0, 'N03 the fixes run as they are') or diag $err;
+    is_deeply([ map {"$_->{severity} $_->{message}"} grep { $_->{check_id} eq 'column_types' } $lossy->check_rows(on_existing => 'truncate') ],
+        [q{ok the target's columns can hold what the source's have}], 'N03 then all is well');
+
+    $lossy->start(on_existing => 'skip_schema', pause_after => ['schema']);
+    $lossy->wait_stage('schema');
+    $lossy->wait_state('paused');
+    $lossy->target_sql('ALTER TABLE exact ALTER n TYPE numeric(10,2), ALTER at TYPE timestamp(0), ALTER f TYPE real;
+        ALTER TABLE ranged ALTER n TYPE numeric(10,2)');
+    $lossy->resume([]);
+    $lossy->wait_state('failed');
+    my $status = $lossy->status_row;
+    is($status->{stage}, 'data', 'N03 after the pause: it stops in the stage');
+    like($status->{message}, $wrong[0], 'N03 after the pause: the message says what');
+    is($lossy->target_sql('SELECT (SELECT count(*) FROM exact) + (SELECT count(*) FROM ranged)'), '0',
+        'N03 after the pause: nothing is copied');
+    ($rc, $out, $err) = $target->psql('lossy', $status->{hint});
+    is($rc, 0, 'N03 after the pause: the hint runs as it is') or diag $status->{hint}, $err;
+    $lossy->wait_stage('streaming');
+    is($lossy->target_sql("SELECT string_agg(message, E'\n') FROM livemigrate.events WHERE severity = 'warning' AND stage = 'data'"),
+        '', 'N03 nothing is said of wider types');
+    $lossy->source_sql("INSERT INTO exact SELECT 2, n, at, z, f, b, many, p, v, wide, wider, widest FROM exact");
+    $lossy->finish('N03 with types that hold all');
 }
 
 # --- N02: changes go by the names that their tables had at that point
