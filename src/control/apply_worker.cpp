@@ -20,6 +20,7 @@
 #include "source/table_columns.hpp"
 #include "stage/apply.hpp"
 #include "stage/followed_columns.hpp"
+#include "stage/apply_lossy_columns.hpp"
 
 #include <algorithm>
 
@@ -229,6 +230,25 @@ ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &b
     return changes;
 }
 
+// The column, of those that were added, whose values the stream loses; nullptr if there is none.
+const ColumnDefinition *
+FindLossy(const stage::ApplySettings &settings, const std::vector<ColumnChange> &changes,
+          const std::vector<ColumnDefinition> &definitions) {
+    if (settings.plugin != Plugin::kWal2json || settings.wal2json_numeric_option) {
+        return nullptr;
+    }
+    const auto found = std::find_if(
+        definitions.begin(), definitions.end(), [&](const ColumnDefinition &definition) {
+            return !definition.not_null &&
+                   std::any_of(changes.begin(), changes.end(), [&](const ColumnChange &change) {
+                       return change.kind == ColumnChange::Kind::kAdded &&
+                              change.column.name == definition.name &&
+                              stage::IsLossyType(change.column.type_oid);
+                   });
+        });
+    return found == definitions.end() ? nullptr : &*found;
+}
+
 // The stream does not say how the source defines a column, nor which one was renamed: the source
 // does. What cannot be seen on the target to be put right is told once.
 Error
@@ -254,6 +274,11 @@ WithSourceColumns(const Migration &migration, const stage::ApplySettings &settin
         SetColumnsOf(migration.id, table->id, now);
     }
     transaction.Commit();
+    if (const ColumnDefinition *lossy = FindLossy(settings, changes, definitions)) {
+        return stage::LossyColumn(failure.schema, failure.table, lossy->name,
+                                  stage::JoinStatements(statements))
+            .Context(error.context());
+    }
     return statements.empty()
                ? error
                : Error(error.sqlstate(), error.message())
@@ -285,6 +310,7 @@ SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
     settings.spool_directory = WorkDirectory(database, migration.id).spool();
     settings.spool_identity = IdentityOf(migration);
     settings.plugin = *migration.plugin;
+    settings.wal2json_numeric_option = migration.wal2json_numeric_option;
     settings.source_encoding = migration.source_encoding;
     settings.origin = OriginOf(migration.origin_name, worker);
     settings.start_after = migration.snapshot_lsn;

@@ -190,6 +190,9 @@ class Coordinator {
     void LookForChangedTables(source::Connection &source, const source::WaitObserver &observer);
     void WatchColumns();
 
+    // coordinator_identity.cpp
+    void CheckIdentities(source::Connection &source, const source::WaitObserver &observer = {});
+
     // coordinator_publication.cpp
     stage::PublicationQuestion AboutPublications(const std::vector<CopyTable> &tables) const;
     void RememberPublications(const stage::PublicationState &state);

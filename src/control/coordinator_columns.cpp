@@ -6,12 +6,15 @@
 #include "control/coordinator.hpp"
 
 #include "core/sql_text.hpp"
+#include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "source/table_columns.hpp"
 #include "stage/column_types.hpp"
 #include "stage/followed_columns.hpp"
+#include "stage/apply_lossy_columns.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -44,6 +47,46 @@ StatementsFor(source::Connection &source, const ChangedTable &changed) {
     return StatementsToFollow(QualifiedName(table.schema, table.name), changed.changes,
                               changed.before,
                               source::DescribeColumns(source, table.schema, table.name));
+}
+
+// Columns of the target that may be NULL.
+std::set<std::string>
+NullableColumns(const CopyTable &table) {
+    std::set<std::string> names;
+    const pg::SqlResult result =
+        pg::Query("SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = "
+                  "pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped "
+                  "AND NOT attnotnull",
+                  {QualifiedName(table.schema, table.name)});
+    for (const pg::SqlRow &row : result.rows) {
+        names.insert(pg::Text(row, 0));
+    }
+    return names;
+}
+
+// Apply knows the target's types only, which do not tell what the source has made of a column.
+// `before`: as copied. REQUIRES: an open transaction.
+void
+CheckNumbers(const CopyTable &table, const std::vector<SourceColumn> &before,
+             const std::vector<SourceColumn> &now) {
+    if (!table.copy_data || table.persistence != 'p') {
+        return;
+    }
+    const auto is_new = [&](const SourceColumn &column) {
+        return stage::IsLossyType(column.type_oid) &&
+               std::none_of(before.begin(), before.end(), [&](const SourceColumn &old) {
+                   return old.name == column.name && old.type_oid == column.type_oid;
+               });
+    };
+    if (std::none_of(now.begin(), now.end(), is_new)) {
+        return;
+    }
+    const std::set<std::string> nullable = NullableColumns(table);
+    for (const SourceColumn &column : now) {
+        if (is_new(column) && nullable.contains(column.name)) {
+            throw stage::LossyColumn(table.schema, table.name, column.name);
+        }
+    }
 }
 
 } // namespace
@@ -92,6 +135,11 @@ Coordinator::FindChangedTables(source::Connection &source, const source::WaitObs
     for (const CopyTable &table : LoadTables(migration_.id)) {
         const auto known = before.find(table.id);
         const auto columns = now.find(table.source_oid);
+        if (columns != now.end() && migration_.plugin == Plugin::kWal2json &&
+            !migration_.wal2json_numeric_option) {
+            CheckNumbers(table, known == before.end() ? std::vector<SourceColumn>() : known->second,
+                         columns->second);
+        }
         if (known == before.end() || columns == now.end()) {
             continue;
         }
@@ -177,6 +225,7 @@ Coordinator::WatchColumns() {
     }
     next_columns_check_ = begin + kColumnsInterval;
     AskMonitor(kMostColumnsTime, [&](source::Connection &source, const auto &observer) {
+        CheckIdentities(source, observer);
         LookForChangedTables(source, observer);
     });
     const Clock::time_point end = Clock::now();

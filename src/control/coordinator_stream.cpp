@@ -228,6 +228,7 @@ Coordinator::RunCutoverStage() {
         transaction->Commit();
     }
     CheckPublications(source, WatchLocks(source, "checking publications"));
+    CheckIdentities(source, WatchLocks(source, "checking replica identities"));
     CheckInsertOnlyTables(source);
     CheckNewPartitions(source, filter);
     CheckRequests();

@@ -32,6 +32,7 @@ struct ApplySettings {
     std::string spool_directory;
     SpoolIdentity spool_identity;
     Plugin plugin = Plugin::kPgoutput;
+    bool wal2json_numeric_option = false;
     std::string source_encoding; // of the source's database: what wal2json sends
     std::string origin;
     Lsn start_after; // the snapshot's or slot's position; the origin's progress when that is later

@@ -49,7 +49,7 @@ ApplyTarget::ApplyTarget(const ApplySettings &settings, ApplyObserver &observer,
                          ApplyFailure &failure)
     : settings_(settings), observer_(observer), failure_(failure),
       batch_(kBatchChanges, kBatchBytes),
-      writer_(FormatOf(settings), NotStreamed(settings), failure) {}
+      writer_(FormatOf(settings), NotStreamed(settings), LossyColumns(settings), failure) {}
 
 Lsn
 ApplyTarget::SetUpOrigin() {

@@ -90,8 +90,10 @@ struct ApplyWriter::Group {
     std::vector<const Item *> items; // for the others
 };
 
-ApplyWriter::ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, ApplyFailure &failure)
-    : format_(format), not_streamed_(std::move(not_streamed)), failure_(failure) {}
+ApplyWriter::ApplyWriter(const ValueFormat &format, NotStreamed not_streamed,
+                         LossyColumns lossy_columns, ApplyFailure &failure)
+    : format_(format), not_streamed_(std::move(not_streamed)),
+      lossy_columns_(std::move(lossy_columns)), failure_(failure) {}
 
 ApplyWriter::~ApplyWriter() = default;
 
@@ -104,7 +106,9 @@ ApplyWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
     }
     if (!table || !table->sql.is_valid()) {
         table.reset();
-        table = std::make_unique<Table>(remote, format_);
+        auto found = std::make_unique<Table>(remote, format_);
+        lossy_columns_.Check(*remote, found->sql.relid());
+        table = std::move(found);
     }
     return *table;
 }

@@ -10,6 +10,7 @@
 #include "core/change_batch.hpp"
 #include "core/error.hpp"
 #include "stage/apply_failure.hpp"
+#include "stage/apply_lossy_columns.hpp"
 #include "stage/managed_table.hpp"
 #include "stage/plain_table.hpp"
 #include "stage/target_relation.hpp"
@@ -32,7 +33,8 @@ class ApplyWriter {
     // their rows, if they have been copied, are consistent with.
     using NotStreamed = std::map<std::pair<std::string, std::string>, Lsn>;
 
-    ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, ApplyFailure &failure);
+    ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, LossyColumns lossy_columns,
+                ApplyFailure &failure);
     ~ApplyWriter();
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
@@ -61,6 +63,7 @@ class ApplyWriter {
 
     ValueFormat format_;
     NotStreamed not_streamed_;
+    LossyColumns lossy_columns_;
     ApplyFailure &failure_;
     std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
 };

@@ -143,6 +143,7 @@ TargetRelation::Resolve() {
     const bool is_table = relation->rd_rel->relkind == RELKIND_RELATION;
     fires_triggers_ = pg::FiresInReplicaRole(relation);
     ReadColumns(relation);
+    ReadKey(relation);
     pg::Call([&] { table_close(relation, NoLock); });
     const pg::TableManager manager = pg::ManagerOf(relid_);
     is_hypertable_ = manager == pg::TableManager::kTimescaledb;
@@ -192,6 +193,39 @@ TargetRelation::ReadColumns(Relation relation) {
             column.equality = pg::EqualityOperator(column.type);
         }
         columns_.push_back(std::move(column));
+    }
+}
+
+// wal2json tells a table's key with the first UPDATE or DELETE only; errors before that show the
+// target's. After ReadColumns().
+void
+TargetRelation::ReadKey(Relation relation) {
+    if (std::any_of(remote_->columns.begin(), remote_->columns.end(),
+                    [](const RemoteColumn &column) { return column.is_key; })) {
+        return;
+    }
+    struct Key {
+        int count;
+        AttrNumber attributes[INDEX_MAX_KEYS];
+    };
+    const Key key = pg::Call([relation]() -> Key {
+        Key found = {};
+        const Oid identity = RelationGetReplicaIndex(relation);
+        if (OidIsValid(identity)) {
+            Relation index = index_open(identity, AccessShareLock);
+            for (int i = 0; i < index->rd_index->indnkeyatts; i++) {
+                found.attributes[found.count++] = index->rd_index->indkey.values[i];
+            }
+            index_close(index, AccessShareLock);
+        }
+        return found;
+    });
+    for (int i = 0; i < key.count; i++) {
+        const char *name =
+            NameStr(TupleDescAttr(RelationGetDescr(relation), key.attributes[i] - 1)->attname);
+        for (Column &column : columns_) {
+            column.is_key = column.is_key || column.name == name;
+        }
     }
 }
 
@@ -299,7 +333,8 @@ TargetRelation::ShowKey(const RowChange &change) {
     std::string names;
     std::string values;
     for (size_t i = 0; i < tuple.size(); i++) {
-        if (!remote_->columns[i].is_key || !IsSent(tuple[i])) {
+        const bool is_key = remote_->columns[i].is_key || columns_[i].is_key;
+        if (!is_key || !IsSent(tuple[i])) {
             continue;
         }
         names += (names.empty() ? "" : ", ") + columns_[i].name;

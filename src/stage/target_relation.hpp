@@ -84,6 +84,7 @@ class TargetRelation {
         bool fixed = false; // UPDATE cannot set it
         ValueInput input;
         std::string equality; // OPERATOR(schema.=), or empty where the type has none
+        bool is_key = false;  // of the target's replica identity; only if the stream tells no key
     };
     // What a prepared statement expects: for each parameter the tuple and column it comes from.
     struct Parameter {
@@ -99,6 +100,7 @@ class TargetRelation {
 
     void Resolve();
     void ReadColumns(Relation relation);
+    void ReadKey(Relation relation);
     void FixColumns(const std::vector<std::string> &placement);
     // How a change is written: by the statement of its kind; or an update as a replacement, in one
     // statement, or by these two.

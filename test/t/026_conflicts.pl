@@ -38,9 +38,7 @@ SQL
         "1\n2", "$plugin: all before the conflict is applied, nothing of it or behind it");
     my $conflict = $one->target_sql(
         'SELECT kind, schema_name, table_name, key, sqlstate FROM livemigrate.conflicts');
-    # wal2json tells of a key only with the first UPDATE or DELETE.
-    my $key = $plugin eq 'pgoutput' ? '(id)=(2)' : '';
-    is($conflict, "INSERT|public|t|$key|23505", "$plugin: conflicts names table and key");
+    is($conflict, 'INSERT|public|t|(id)=(2)|23505', "$plugin: conflicts names table and key");
     my $lsn    = $one->target_sql('SELECT end_lsn FROM livemigrate.conflicts');
     my $status = $one->status_row;
     like($status->{hint}, qr/skip_transaction\('$lsn'\)/, "$plugin: the hint has the way on");
@@ -82,17 +80,17 @@ SQL
 
     # Schema drift.
     $one->source_sql("INSERT INTO n VALUES (2, 'before the new column')");
-    $one->source_sql('ALTER TABLE t ADD COLUMN amount numeric(10,2)');
-    $one->source_sql('INSERT INTO t VALUES (4, NULL, 12.5)');
+    $one->source_sql('ALTER TABLE t ADD COLUMN amount varchar(10)');
+    $one->source_sql('INSERT INTO t VALUES (4, NULL, $$x$$)');
     $one->wait_state('failed');
     is($one->target_sql('SELECT v FROM n WHERE id = 2'),
         'before the new column', "$plugin: what is before the new column is applied");
     my $hint = $one->status_row->{hint};
     like($hint, qr/ALTER TABLE "public"\."t" ADD COLUMN "amount" /, "$plugin: the hint has the column");
     if ($plugin eq 'pgoutput') {
-        like($hint, qr/"amount" numeric\(10,2\); /, 'pgoutput: and its type');
+        like($hint, qr/"amount" character varying\(10\); /, 'pgoutput: and its type');
     }
-    $one->target_sql('ALTER TABLE t ADD COLUMN amount numeric(10,2)');
+    $one->target_sql('ALTER TABLE t ADD COLUMN amount varchar(10)');
     $one->resume;
     $one->finish("$plugin: after conflicts and drift");
 }

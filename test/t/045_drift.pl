@@ -11,6 +11,7 @@ use LiveMigrate::Test;
 use Test::More;
 
 my $pair = LiveMigrate::Test->new;
+my $lossy = !$pair->wal2json_is_lossless;
 $pair->source_sql(<<'SQL');
 CREATE SCHEMA "My Schema";
 CREATE TABLE public.log (v int);
@@ -72,10 +73,32 @@ sub assert_stops {
     $one->poll(sub { $one->status_row->{state} eq 'running' });
 }
 
+# wal2json leaves UPDATE and DELETE of a table without replica identity out.
+sub lose_identities {
+    my ($one) = @_;
+    $one->target_sql('CREATE TABLE keyless (v int)');
+    $one->source_sql('CREATE TABLE keyless (v int); INSERT INTO keyless VALUES (1);
+        ALTER TABLE loses DROP CONSTRAINT loses_pkey; UPDATE loses SET v = 2');
+    $one->wait_state('failed');
+    my $row = $one->status_row;
+    like($row->{message}, qr/2 tables have no replica identity/, 'I01 wal2json, a lost identity: told');
+    is($one->target_sql(q{SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM livemigrate.conflicts
+            WHERE kind = 'replica_identity'}), 'keyless loses', 'I01 wal2json, a lost identity: recorded');
+    my ($mend) = $row->{hint} =~ /(ALTER TABLE.*?;) then/;
+    $one->source_sql($mend);
+    $one->target_sql('UPDATE loses SET v = 2');
+    $one->resume;
+    $one->source_sql('UPDATE loses SET v = 3; UPDATE keyless SET v = 3');
+    ok($one->poll(sub { $one->target_sql('SELECT v FROM loses UNION ALL SELECT v FROM keyless') eq "3\n3" }),
+        'I01 wal2json, the identity is back: it goes on');
+    return;
+}
+
 for my $plugin (qw(pgoutput wal2json)) {
     my $one = $pair->database("drift_$plugin");
     $one->source_sql(q{CREATE TYPE mood AS ENUM ('good'); CREATE TABLE t (id int PRIMARY KEY, m mood);
-        CREATE TABLE dropped (id int PRIMARY KEY)});
+        CREATE TABLE dropped (id int PRIMARY KEY);
+        CREATE TABLE loses (id int PRIMARY KEY, v int); INSERT INTO loses VALUES (1, 1)});
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
     my $applied = sub {
@@ -109,21 +132,41 @@ for my $plugin (qw(pgoutput wal2json)) {
     $applied->("L04 $plugin, DROP COLUMN and DROP TABLE: goes on");
 
     # A table that came later: wal2json sends its rows, a publication does not have it.
-    $one->source_sql('CREATE TABLE new (id int PRIMARY KEY); INSERT INTO new VALUES (1)');
+    $one->source_sql('CREATE TABLE new (id int PRIMARY KEY, n numeric); INSERT INTO new VALUES (1, 2.50)');
     if ($plugin eq 'wal2json') {
         $one->wait_state('failed');
         like($one->status_row->{message}, qr/"new" was created/, 'L02 wal2json, CREATE TABLE: named');
-        $one->target_sql('CREATE TABLE new (id int PRIMARY KEY)');
+        $one->target_sql('CREATE TABLE new (id int PRIMARY KEY, n numeric)');
         $one->resume;
+        if ($lossy) {
+            $one->poll(sub { $one->status_row->{message} !~ /was created/ });
+            $one->wait_state('failed');
+            like($one->status_row->{message}, qr/column "n" of table "public"\."new" .*without loss/,
+                'L02 wal2json, CREATE TABLE with a numeric column: refused');
+            $one->target_sql('ALTER TABLE new ALTER n SET NOT NULL');
+            $one->resume;
+        }
+        ok($one->poll(sub { $one->target_sql('SELECT n FROM new') eq '2.50' }),
+            'L02 wal2json, CREATE TABLE: its row arrives');
+        lose_identities($one);
     }
     $one->set_endpos;
     $one->wait_state('failed');
     like($one->status_row->{message}, qr/column "m" was dropped/, "L04 $plugin: the cutover tells");
     $one->target_sql('ALTER TABLE t DROP m');
+    if ($plugin eq 'wal2json') {
+        $one->source_sql('ALTER TABLE loses REPLICA IDENTITY NOTHING');
+        $one->resume;
+        $one->poll(sub { $one->status_row->{message} !~ /dropped/ });
+        $one->wait_state('failed');
+        like($one->status_row->{message}, qr/table "public"\."loses" has no replica identity/,
+            'I01 wal2json, REPLICA IDENTITY NOTHING: the cutover tells');
+        $one->source_sql('ALTER TABLE loses REPLICA IDENTITY FULL');
+    }
     $one->resume;
     $one->wait_stage('done');
     if ($plugin eq 'wal2json') {
-        is($one->target_sql('SELECT id FROM new'), '1', 'L02 wal2json, CREATE TABLE: its row is there');
+        is($one->target_sql('SELECT * FROM new'), '1|2.50', 'L02 wal2json, CREATE TABLE: its row is there');
     } else {
         like(
             $one->target_sql("SELECT string_agg(concat(message, ' ', detail), ' ')

@@ -198,6 +198,25 @@ UPDATE i13_numeric SET id = 1 WHERE id = 1; DELETE FROM i13_numeric WHERE id = 1
 UPDATE i13_numeric SET v = 9 WHERE id IN ('NaN', 'Infinity', 1);
 SQL
 
+# I06: whole rows are found through an index where there is one, not by reading the table for each.
+sub find_through_index {
+    my ($one, $plugin) = @_;
+    my $counted = sub {
+        my ($what) = @_;
+        return $one->target_sql("SELECT $what FROM pg_stat_user_tables WHERE relname = 'i06_index'");
+    };
+    my $read = $counted->('seq_scan');
+    $one->in_one_batch(<<'SQL');
+UPDATE i06_index SET b = b + 1 WHERE a <= 20; UPDATE i06_index SET b = 0 WHERE a IS NULL;
+DELETE FROM i06_index WHERE a = 30;
+SQL
+    # Counts are told once a second at most, at a commit.
+    ok($one->poll(sub { $one->knock; $counted->('n_tup_upd + n_tup_del') eq '22' }),
+        "I06 whole rows are written ($plugin)");
+    is($counted->("idx_scan >= 22, seq_scan - $read"), 't|0', "I06 whole rows are found through an index ($plugin)");
+    return;
+}
+
 for my $plugin (qw(pgoutput wal2json)) {
     my $one  = $pair->database("identity_$plugin");
     my @used = @cases;
@@ -206,8 +225,14 @@ for my $plugin (qw(pgoutput wal2json)) {
     for (my $i = 0; $i < @used; $i += 3) {
         $one->source_sql($used[ $i + 1 ]);
     }
+    $one->source_sql(<<'SQL');
+CREATE TABLE i06_index (a int, b int, c text); ALTER TABLE i06_index REPLICA IDENTITY FULL;
+CREATE INDEX ON i06_index (a);
+INSERT INTO i06_index SELECT nullif(g, 2000), g FROM generate_series(1, 2000) g;
+SQL
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
+    find_through_index($one, $plugin);
     for (my $i = 0; $i < @used; $i += 3) {
         $one->in_one_batch($used[ $i + 2 ]);
         $one->assert_equal_tables("$used[$i] ($plugin)", rows_only => 1);

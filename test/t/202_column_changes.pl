@@ -11,6 +11,7 @@ use LiveMigrate::Batch;
 use Test::More;
 
 my $pair = LiveMigrate::Batch->new;
+my $lossy = !$pair->wal2json_is_lossless;
 
 # Statements, from outside the migration's own SQL, that the hint of a failed one has for a person.
 sub follow_hint {
@@ -29,12 +30,56 @@ sub follow {
     follow_hint($one, $label);
 }
 
+# wal2json before 2.6 sends NaN and Infinity as NULL: a column that is new, or has such a type only
+# now, is refused, unless the target takes no NULL in it.
+sub refuse_lossy_columns {
+    my ($one) = @_;
+    my $refused = sub {
+        my ($column, $label) = @_;
+        $one->wait_state('failed');
+        like($one->status_row->{message}, qr/column "$column" .*without loss: this wal2json/, $label);
+        like($one->status_row->{hint}, qr/SET NOT NULL; .*pgoutput.*2\.6.*migration_abort/, "$label: and what to do");
+    };
+    $one->source_sql(q{ALTER TABLE measure ADD f float8; INSERT INTO measure (id, f) VALUES (1, 'NaN')});
+    $refused->('f', 'wal2json, ADD COLUMN of a float');
+    $one->target_sql('ALTER TABLE measure ADD f float8');
+    $one->resume;
+    $one->poll(sub { $one->target_sql("SELECT count(*) FROM livemigrate.conflicts WHERE sqlstate = '0A000'") eq '1' });
+    $refused->('f', 'wal2json, the float is there');
+    my ($sql) = $one->status_row->{hint} =~ /(ALTER TABLE.*?);/;
+    $one->target_sql($sql);
+    $one->resume;
+    $one->poll(sub { $one->target_sql("SELECT count(*) FROM livemigrate.conflicts WHERE sqlstate = '23502'") eq '1' });
+    $one->wait_state('failed');
+    is($one->target_sql('SELECT count(*) FROM measure'), '0', 'wal2json, NOT NULL: NaN does not become NULL');
+    $one->target_sql("INSERT INTO measure VALUES (1, NULL, 'NaN');
+        SELECT livemigrate.skip_transaction((SELECT end_lsn FROM livemigrate.conflicts ORDER BY at DESC LIMIT 1))");
+    $one->resume;
+    $one->source_sql('INSERT INTO measure VALUES (2, 0, 2.5)');
+    ok($one->poll(sub { $one->target_sql('SELECT f FROM measure WHERE id = 2') eq '2.5' }),
+        'wal2json, NOT NULL: other values arrive');
+
+    $one->source_sql('ALTER TABLE measure ALTER f SET NOT NULL, ALTER n TYPE numeric');
+    $refused->('n', 'wal2json, ALTER TYPE to numeric');
+    $one->target_sql('ALTER TABLE measure ALTER n TYPE numeric');
+    $one->resume;
+    $one->wait_state('failed');
+    $refused->('n', 'wal2json, the numeric is there');
+    $one->target_sql('ALTER TABLE measure ALTER n TYPE int');
+    $one->source_sql('ALTER TABLE measure ALTER n TYPE int');
+    $one->resume;
+    return;
+}
+
 my $tables = <<'SQL';
 CREATE TYPE mood AS ENUM ('good', 'fair');
 CREATE DOMAIN small AS varchar(4);
 CREATE TABLE price (id int PRIMARY KEY, amount timestamp(2), at timestamptz(0), note text);
 CREATE TABLE quiet (id int PRIMARY KEY, amount timestamp(2), note varchar(5));
 CREATE TABLE swapped (id int PRIMARY KEY, a int, b int);
+CREATE TABLE measure (id int PRIMARY KEY, n int);
+CREATE TABLE again (id int PRIMARY KEY, last int);
+INSERT INTO again SELECT i, i FROM generate_series(1, 5) i;
 CREATE TABLE wide (id int PRIMARY KEY, v int, m mood, s small);
 INSERT INTO price SELECT i, '2020-01-01', '2020-01-01', 'n' FROM generate_series(1, 5) i;
 INSERT INTO quiet SELECT i, '2020-01-01', 'n' FROM generate_series(1, 5) i;
@@ -106,6 +151,11 @@ for my $how (qw(text binary wal2json)) {
         $one->wait_applied;
     }
 
+    refuse_lossy_columns($one) if $lossy && $plugin eq 'wal2json';
+
+    # The last column, made anew as it was: every row looks the same.
+    $one->source_sql('ALTER TABLE again DROP last; ALTER TABLE again ADD last int; INSERT INTO again VALUES (6, 60)');
+
     # No row tells of these.
     $one->source_sql(q{ALTER TABLE quiet ALTER note TYPE text USING note || note,
         ALTER amount TYPE timestamp(3); ALTER TABLE quiet RENAME amount TO sum;
@@ -119,13 +169,21 @@ for my $how (qw(text binary wal2json)) {
     $one->wait_state('failed');
     like($one->target_sql('SELECT last_error || last_error_detail FROM livemigrate.migrations'),
         $plugin eq 'wal2json' ? qr/"quiet" was changed on the source/ :
-          qr/2 tables were changed on the source.*"quiet" was changed on the source/s,
+          qr/3 tables were changed on the source.*"quiet" was changed on the source/s,
         "$how: it stops");
+    my $same_again = sub {
+        like($one->target_sql('SELECT last_error_detail FROM livemigrate.migrations'),
+            qr/"again" was changed on the source: column "last" is another one of that name/,
+            "$how, made anew: the cutover tells");
+        $one->target_sql('UPDATE again SET last = NULL WHERE id < 6');
+    };
+    $same_again->() if $plugin eq 'pgoutput';
     follow_hint($one, "$how, no rows");
     $one->target_sql('UPDATE quiet SET note = note || note');
-    $one->set_endpos if $plugin eq 'wal2json';
     if ($plugin eq 'wal2json') {
+        $one->set_endpos;
         $one->wait_state('failed');
+        $same_again->();
         follow_hint($one, "$how, no rows, at the cutover");
     }
     $one->wait_stage('done');

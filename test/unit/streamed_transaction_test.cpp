@@ -377,6 +377,11 @@ TEST(StreamedMessages, TruncatedOnesAreRefused) {
             EXPECT_THROW(MarkPgoutput(message.substr(0, size)), Error);
         }
     }
+    // Protocol 4, which is never asked for, has two more fields: LSN and time of the abort.
+    const std::string parallel_abort =
+        StreamAbort(50, 51) + BigEndian(uint64_t{100}) + BigEndian(uint64_t{77});
+    EXPECT_THROW(MarkPgoutput(parallel_abort), Error);
+    EXPECT_THROW(decoder.MarkStreamed(parallel_abort), Error);
     EXPECT_EQ(MarkPgoutput(BuildStreamStart(7)).xid, 7U);
     EXPECT_EQ(MarkPgoutput(BuildStreamAbort(7)).subxid, 7U);
     Change change;

@@ -1,0 +1,44 @@
+// Columns of which the stream loses values: wal2json before 2.6 prints NaN and Infinity of plain
+// float4, float8 and numeric columns as null. migration_check refuses tables that have any; this is
+// for those that get one while changes are applied.
+//
+// A column of the target that is NOT NULL loses nothing: it takes no NULL for such a value, so
+// apply stops there.
+#pragma once
+
+#include "pg/prelude.hpp"
+
+#include "core/error.hpp"
+#include "stage/apply.hpp"
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace livemigrate::stage {
+
+// Arrays, domains and composites of these types come as text, and whole.
+bool IsLossyType(uint32_t type_oid);
+
+// `statements`: what makes the column on the target, each with "; " behind it, if it is not there.
+Error LossyColumn(const std::string &schema, const std::string &table, const std::string &column,
+                  const std::string &statements = {});
+
+class LossyColumns {
+  public:
+    explicit LossyColumns(const ApplySettings &settings);
+
+    // Throws Error 0A000 for a column that the source's table did not have when its rows were
+    // copied, and whose values may be lost. `relid`: where its rows are written. REQUIRES: an open
+    // transaction; the table is locked.
+    void Check(const RemoteRelation &remote, Oid relid) const;
+
+  private:
+    bool is_lossy_; // the stream
+    // By schema and table: names of the columns that were copied.
+    std::map<std::pair<std::string, std::string>, std::set<std::string>> copied_;
+};
+
+} // namespace livemigrate::stage
