@@ -510,7 +510,10 @@ SELECT m.name AS migration, r.schema_name, r.table_name, pg_catalog.count(*)::in
        pg_catalog.sum(r.bytes)::bigint AS bytes_total,
        COALESCE(pg_catalog.sum(r.bytes) FILTER (WHERE r.finished_at IS NOT NULL), 0)::bigint
          AS bytes_done,
-       COALESCE(pg_catalog.sum(r.source_rows), 0)::bigint AS rows_compared,
+       -- without the unit that ranges of pages add up to
+       COALESCE(pg_catalog.sum(r.source_rows) FILTER (
+         WHERE r.condition OPERATOR(pg_catalog.<>) '' OR r.part OPERATOR(pg_catalog.=) 0), 0)::bigint
+         AS rows_compared,
        pg_catalog.min(r.started_at) AS started_at, pg_catalog.max(r.finished_at) AS finished_at,
        pg_catalog.bool_and(r.ended) AS ended
 FROM livemigrate.comparison_range r
