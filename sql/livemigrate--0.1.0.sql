@@ -80,6 +80,7 @@ CREATE TABLE migration (
   paused_jobs int[] NOT NULL DEFAULT '{}', -- of TimescaleDB, to be scheduled again
   spool_token text,
   dsm_handle bigint,                 -- of the running coordinator
+  coordinator_starts bigint NOT NULL DEFAULT 0,
 
   -- As of the last time a coordinator ended or a stage did; live values are in shared memory.
   source_lsn pg_lsn,
@@ -509,7 +510,10 @@ SELECT m.name AS migration, r.schema_name, r.table_name, pg_catalog.count(*)::in
        pg_catalog.sum(r.bytes)::bigint AS bytes_total,
        COALESCE(pg_catalog.sum(r.bytes) FILTER (WHERE r.finished_at IS NOT NULL), 0)::bigint
          AS bytes_done,
-       COALESCE(pg_catalog.sum(r.source_rows), 0)::bigint AS rows_compared,
+       -- without the unit that ranges of pages add up to
+       COALESCE(pg_catalog.sum(r.source_rows) FILTER (
+         WHERE r.condition OPERATOR(pg_catalog.<>) '' OR r.part OPERATOR(pg_catalog.=) 0), 0)::bigint
+         AS rows_compared,
        pg_catalog.min(r.started_at) AS started_at, pg_catalog.max(r.finished_at) AS finished_at,
        pg_catalog.bool_and(r.ended) AS ended
 FROM livemigrate.comparison_range r
@@ -649,9 +653,12 @@ AS 'MODULE_PATHNAME', 'livemigrate_dashboard';
 -- migration_status shows. Names follow Prometheus: base units, counters end in _total.
 CREATE VIEW metrics AS
 WITH status AS MATERIALIZED (
-  SELECT s.*, m.id, m.stage_ended, m.cleaned_up_at
+  SELECT s.*, m.id, m.coordinator_starts, m.slot_kept
   FROM livemigrate.migration_status() s
-  JOIN LATERAL (SELECT i.id, i.stage_ended, i.cleaned_up_at FROM livemigrate.migration i
+  JOIN LATERAL (SELECT i.id, i.coordinator_starts,
+                       i.cleaned_up_at IS NULL AND i.slot_name IS NOT NULL
+                         AND (i.slot_sent OR NOT i.slot_created) AS slot_kept
+                FROM livemigrate.migration i
                 WHERE i.name OPERATOR(pg_catalog.=) s.migration
                   AND i.started_at OPERATOR(pg_catalog.=) s.started_at) m ON true),
 rates AS MATERIALIZED (
@@ -678,6 +685,7 @@ SELECT v.name, pg_catalog.jsonb_build_object('migration', s.migration), v.value
 FROM status s JOIN rates r ON r.migration OPERATOR(pg_catalog.=) s.migration
 CROSS JOIN LATERAL (VALUES
   ('livemigrate_coordinator_running', (r.coordinator_pid IS NOT NULL)::int::float8),
+  ('livemigrate_coordinator_starts_total', s.coordinator_starts::float8),
   ('livemigrate_started_timestamp_seconds', EXTRACT(epoch FROM s.started_at)::float8),
   ('livemigrate_stage_started_timestamp_seconds',
    EXTRACT(epoch FROM s.stage_started_at)::float8),
@@ -709,6 +717,7 @@ CROSS JOIN LATERAL (VALUES
   ('livemigrate_worker_failures_total', r.worker_failures::float8),
   ('livemigrate_not_converging',
    (s.message OPERATOR(pg_catalog.~) 'not converging')::int::float8),
+  ('livemigrate_slot_kept', s.slot_kept::int::float8),
   ('livemigrate_slot_retained_bytes', r.slot_retained_bytes::float8),
   ('livemigrate_slot_safe_bytes', r.slot_safe_bytes::float8),
   ('livemigrate_slot_xmin_age', r.slot_xmin_age::float8),

@@ -9,11 +9,11 @@ GRANT SELECT ON livemigrate.metrics, livemigrate.lag_history, livemigrate.events
 -- What those views read. Functions in a view run with the rights of whoever reads the view.
 GRANT EXECUTE ON FUNCTION livemigrate.migration_status(name), livemigrate.live_workers(int),
                           livemigrate.live_rates(int) TO monitor;
-GRANT SELECT (id, name, stage, stage_ended, state, message, hint, plugin, slot_name, snapshot_lsn,
-              source_lsn, received_lsn, flushed_lsn, origin_name, endpos, transactions_applied,
-              changes_applied, changes_skipped, started_at, stage_started_at, attempts,
-              next_attempt_at, last_error,
-              dsm_handle, cleaned_up_at, options,
+GRANT SELECT (id, name, stage, stage_ended, state, message, hint, plugin, slot_name, slot_created,
+              slot_sent, coordinator_starts, snapshot_lsn, source_lsn, received_lsn, flushed_lsn,
+              origin_name, endpos, transactions_applied, changes_applied, changes_skipped,
+              started_at, stage_started_at, attempts, next_attempt_at, last_error, dsm_handle,
+              cleaned_up_at, options,
               tables_total, tables_done, bytes_total, bytes_done, rows_done, indexes_total,
               indexes_done)
   ON livemigrate.migration TO monitor;

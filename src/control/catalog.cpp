@@ -371,6 +371,11 @@ SetDsmHandle(int32_t id, std::optional<uint32_t> handle) {
 }
 
 void
+CountCoordinatorStart(int32_t id) {
+    Update(id, "coordinator_starts = coordinator_starts + 1", {});
+}
+
+void
 SetEndpos(int32_t id, Lsn endpos) {
     Update(id, "endpos = $2::pg_lsn", {OrNull(endpos)});
 }

@@ -88,6 +88,7 @@ void RequestPause(int32_t id);
 void ClearPauseRequest(int32_t id);
 void SetPauseAfter(int32_t id, const std::vector<Stage> &stages);
 void SetDsmHandle(int32_t id, std::optional<uint32_t> handle);
+void CountCoordinatorStart(int32_t id);
 void SetEndpos(int32_t id, Lsn endpos);
 void SetSlotPlan(const Migration &migration); // slot, publications, origin: names and flags
 void SetPublicationsAsOf(int32_t id, const std::string &xid);

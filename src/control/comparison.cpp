@@ -210,21 +210,25 @@ class Workers {
     std::vector<BackgroundWorkerHandle *> handles_;
 };
 
-// An interrupted comparison: its units, and the results of those that were equal.
+// An interrupted comparison: its units, and the results of those that were equal; of ranges of
+// pages those that were read when the migration was done. As long as changes are applied, rows move
+// from range to range between one moment that is compared and the next.
 struct Interrupted {
     int64_t run = 0;
     stage::KnownParts parts;
-    std::map<std::tuple<std::string, std::string, std::string>, stage::UnitResult> equal;
+    std::map<std::tuple<std::string, std::string, std::string>, stage::UnitResult> results;
 };
 
 Interrupted
 LoadInterrupted(int32_t migration) {
     Interrupted interrupted;
     const pg::SqlResult rows = pg::Query(
-        "SELECT run, schema_name, table_name, condition, equal, source_rows, target_rows, "
-        "source_checksum, target_checksum FROM livemigrate.comparison_range WHERE migration = "
-        "$1::int AND NOT ended AND run = (SELECT pg_catalog.max(run) FROM "
-        "livemigrate.comparison_range WHERE migration = $1::int) ORDER BY part",
+        "SELECT r.run, r.schema_name, r.table_name, r.condition, COALESCE(r.equal, "
+        "r.lsn IS NULL AND r.finished_at > m.ended_at AND r.detail IS NULL), r.source_rows, "
+        "r.target_rows, r.source_checksum, r.target_checksum FROM livemigrate.comparison_range r "
+        "JOIN livemigrate.migration m ON m.id = r.migration WHERE m.id = $1::int AND NOT r.ended "
+        "AND r.run = (SELECT pg_catalog.max(run) FROM livemigrate.comparison_range WHERE "
+        "migration = $1::int) ORDER BY r.part",
         {std::to_string(migration)});
     for (const pg::SqlRow &row : rows.rows) {
         interrupted.run = pg::Number<int64_t>(row, 0);
@@ -232,7 +236,7 @@ LoadInterrupted(int32_t migration) {
         const std::string name = pg::Text(row, 2);
         interrupted.parts[{schema, name}].push_back(pg::Text(row, 3));
         if (pg::Flag(row, 4)) {
-            stage::UnitResult &result = interrupted.equal[{schema, name, pg::Text(row, 3)}];
+            stage::UnitResult &result = interrupted.results[{schema, name, pg::Text(row, 3)}];
             result.source_rows = pg::Number<int64_t>(row, 5);
             result.target_rows = pg::Number<int64_t>(row, 6);
             result.source_checksum = pg::Text(row, 7);
@@ -242,43 +246,16 @@ LoadInterrupted(int32_t migration) {
     return interrupted;
 }
 
-// Sums of 128 bits as decimal text.
-std::string
-AddSums(const std::string &a, const std::string &b) {
-    if (a.empty() || b.empty()) {
-        return a.empty() ? b : a;
-    }
-    const auto parse = [](const std::string &text) {
-        __extension__ using Wide = __int128;
-        Wide value = 0;
-        for (const char c : text) {
-            if (c != '-') {
-                value = value * 10 + (c - '0');
-            }
-        }
-        return text[0] == '-' ? -value : value;
-    };
-    auto sum = parse(a) + parse(b);
-    const bool negative = sum < 0;
-    std::string text;
-    do {
-        const auto digit = static_cast<int>(sum % 10);
-        text.insert(text.begin(), static_cast<char>('0' + (digit < 0 ? -digit : digit)));
-        sum /= 10;
-    } while (sum != 0);
-    return (negative ? "-" : "") + text;
-}
-
 void
 AddUnit(TableComparison &table, const stage::ComparisonUnit &unit, const stage::UnitResult &result,
         size_t max_rows) {
-    const auto add_rows = [](int64_t &sum, int64_t rows) {
-        sum = rows < 0 ? sum : std::max<int64_t>(sum, 0) + rows;
-    };
-    add_rows(table.source_rows, result.source_rows);
-    add_rows(table.target_rows, result.target_rows);
-    table.source_checksum = AddSums(table.source_checksum, result.source_checksum);
-    table.target_checksum = AddSums(table.target_checksum, result.target_checksum);
+    if (!unit.source_pages.empty()) {
+        return; // the unit that they add up to has them
+    }
+    table.source_rows = stage::AddRows(table.source_rows, result.source_rows);
+    table.target_rows = stage::AddRows(table.target_rows, result.target_rows);
+    table.source_checksum = stage::AddSums(table.source_checksum, result.source_checksum);
+    table.target_checksum = stage::AddSums(table.target_checksum, result.target_checksum);
     table.equal = table.equal && result.IsEqual();
     if (!result.detail.empty() && table.detail.empty()) {
         table.detail = result.detail;
@@ -346,9 +323,17 @@ UsePoint(SharedComparison &shared, const ConsistentPoint &point) {
             sizeof(shared.target_snapshot));
 }
 
-// Alone, without workers.
+// Alone, without workers, and in one transaction, which keeps nothing until it ends.
 void
 CompareHere(SharedComparison &shared, const Migration &migration) {
+    pg::Call([] {
+        ereport(NOTICE,
+                (errmsg("no background worker slot is free: this session compares alone"),
+                 errdetail("If it is interrupted, what it has compared is not kept for resume."),
+                 errhint("For workers compare when others have ended, or raise "
+                         "max_worker_processes and restart the target.")));
+    });
+    shared.rate_limit = pg::CompareRateLimit();
     const bool short_floats = migration.source_version < 120000;
     const pg::LocalSettings settings({{"bytea_output", "hex"},
                                       {"DateStyle", "ISO, MDY"},
@@ -369,8 +354,11 @@ UseKnown(SharedComparison &shared, const stage::ComparisonPlan &plan,
          const Interrupted &interrupted) {
     for (uint32_t unit = 0; unit < plan.units.size(); unit++) {
         const stage::ComparisonUnit &what = plan.units[unit];
-        const auto known = interrupted.equal.find({what.schema, what.name, what.condition});
-        if (known != interrupted.equal.end()) {
+        auto known = interrupted.results.find({what.schema, what.name, what.condition});
+        if (!what.source_pages.empty() && known == interrupted.results.end()) {
+            known = interrupted.results.find({what.schema, what.name, ""}); // the whole is equal
+        }
+        if (known != interrupted.results.end()) {
             StoreResult(shared, unit, known->second);
         }
     }

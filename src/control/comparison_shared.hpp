@@ -15,11 +15,12 @@
 namespace livemigrate::control {
 
 inline constexpr size_t kMaxCompareJobs = 16;
-inline constexpr uint64_t kComparisonMagic = 0x4c4d434d50303032; // "LMCMP002"
+inline constexpr uint64_t kComparisonMagic = 0x4c4d434d50303033; // "LMCMP003"
 
 // Of one unit; written by the worker that has it, read when `done` is set.
 struct SharedUnitResult {
     std::atomic<uint32_t> done;
+    std::atomic<int32_t> worker; // that has claimed it; 0: nobody
     int64_t source_rows;
     int64_t target_rows;
     char source_checksum[48];

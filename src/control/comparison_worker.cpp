@@ -88,7 +88,7 @@ KeepStart(const SharedComparison &shared, const stage::ComparisonUnit &unit) {
               "$2::bigint, $3::name, $4::name, $5::int, $6, $7::bigint, 'running', $8::int, "
               "pg_catalog.clock_timestamp()) ON CONFLICT (migration, run, schema_name, table_name, "
               "part) DO UPDATE SET state = 'running', pid = excluded.pid, "
-              "started_at = excluded.started_at",
+              "started_at = excluded.started_at, finished_at = NULL, equal = NULL",
               row);
     transaction.Commit();
 }
@@ -119,7 +119,8 @@ KeepResult(const SharedComparison &shared, const stage::ComparisonUnit &unit,
           shared.source_lsn == 0 ? std::string() : Lsn{shared.source_lsn}.ToString()}) {
         row.emplace_back(value);
     }
-    row.emplace_back(pg::BoolText(result.IsEqual()));
+    row.push_back(unit.source_pages.empty() ? pg::SqlValue(pg::BoolText(result.IsEqual()))
+                                            : std::nullopt);
     pg::Query("UPDATE livemigrate.comparison_range SET state = 'done', pid = NULL, "
               "finished_at = pg_catalog.clock_timestamp(), source_rows = $6::bigint, "
               "target_rows = $7::bigint, source_checksum = $8, target_checksum = $9, "
@@ -159,18 +160,82 @@ CompareAtSnapshot(SharedComparison &shared, source::Connection &source,
     return result;
 }
 
+bool
+IsRangeOf(const stage::ComparisonUnit &unit, const stage::ComparisonUnit &whole) {
+    return unit.table == whole.table && !unit.source_pages.empty();
+}
+
+// Waits for the ranges of pages that other workers have, and adds all up. nullopt if one of those
+// has ended without it, or the session has.
+std::optional<stage::UnitResult>
+SumOfRanges(SharedComparison &shared, const std::vector<stage::ComparisonUnit> &units,
+            const stage::ComparisonUnit &whole) {
+    stage::UnitResult sum;
+    for (uint32_t i = 0; i < units.size(); i++) {
+        if (!IsRangeOf(units[i], whole)) {
+            continue;
+        }
+        while (shared.results[i].done.load() == 0) {
+            const int32_t worker = shared.results[i].worker.load();
+            const bool lives =
+                worker == 0 || pg::Call([&] { return BackendPidGetProc(worker) != nullptr; });
+            if (shared.results[i].done.load() == 0 && (!lives || !LeaderRuns(shared))) {
+                return std::nullopt;
+            }
+            pg::SleepOnLatch(milliseconds(50));
+        }
+        sum.Add(LoadResult(shared, i));
+    }
+    return sum;
+}
+
+uint64_t
+BytesOf(const std::vector<stage::ComparisonUnit> &units, const stage::ComparisonUnit &unit) {
+    if (unit.page_units == 0) {
+        return unit.bytes;
+    }
+    uint64_t bytes = 0;
+    for (const stage::ComparisonUnit &other : units) {
+        bytes += IsRangeOf(other, unit) ? other.bytes : 0;
+    }
+    return bytes;
+}
+
+// The unit's figures are kept, so that one who resumes knows them. Ranges that do not add up alike
+// say only that: then the table is read again as a whole, which names its rows, and does not take a
+// row for a difference that has moved from one range to another between them.
 void
 CompareAndKeep(SharedComparison &shared, source::Connection &source,
-               const stage::ComparisonUnit &unit, uint32_t index) {
+               const std::vector<stage::ComparisonUnit> &units, uint32_t index,
+               const std::optional<stage::UnitResult> &sum) {
+    const stage::ComparisonUnit &unit = units.at(index);
     const Clock::time_point start = Clock::now();
     const std::string doing = "comparing " + unit.schema + "." + unit.name +
                               (unit.condition.empty() ? "" : " where " + unit.condition);
     pg::Call([&] { pgstat_report_activity(STATE_RUNNING, doing.c_str()); });
     KeepStart(shared, unit);
-    const stage::UnitResult result = CompareAtSnapshot(shared, source, unit);
+    const bool is_known = sum && sum->IsEqual();
+    const stage::UnitResult result = is_known ? *sum : CompareAtSnapshot(shared, source, unit);
     KeepResult(shared, unit, result);
     StoreResult(shared, index, result);
-    Rest(shared, unit.bytes, start);
+    if (!is_known) {
+        Rest(shared, BytesOf(units, unit), start);
+    }
+}
+
+void
+CompareInSession(SharedComparison &shared, source::Connection &source,
+                 const std::vector<stage::ComparisonUnit> &units, uint32_t index,
+                 const std::optional<stage::UnitResult> &sum) {
+    const stage::ComparisonUnit &unit = units.at(index);
+    const Clock::time_point start = Clock::now();
+    if (sum && sum->IsEqual()) {
+        StoreResult(shared, index, *sum);
+        return;
+    }
+    StoreResult(shared, index, stage::CompareUnit(source, unit, shared.max_rows, false));
+    Rest(shared, BytesOf(units, unit), start);
+    pg::CheckInterrupts();
 }
 
 } // namespace
@@ -259,12 +324,18 @@ CompareUnits(SharedComparison &shared, const std::string &conninfo, bool own_tra
         if (shared.results[index].done.load() != 0) {
             continue; // known from the comparison that is resumed
         }
-        const stage::ComparisonUnit &unit = units.at(index);
+        shared.results[index].worker.store(MyProcPid);
+        std::optional<stage::UnitResult> sum;
+        if (units.at(index).page_units > 0) {
+            sum = SumOfRanges(shared, units, units[index]);
+            if (!sum) {
+                break;
+            }
+        }
         if (own_transactions) {
-            CompareAndKeep(shared, source, unit, index);
+            CompareAndKeep(shared, source, units, index, sum);
         } else {
-            StoreResult(shared, index, stage::CompareUnit(source, unit, shared.max_rows, false));
-            pg::CheckInterrupts();
+            CompareInSession(shared, source, units, index, sum);
         }
     }
     if (own_transactions) {

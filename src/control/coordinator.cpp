@@ -78,6 +78,7 @@ Coordinator::Run() {
     {
         pg::Transaction transaction;
         SetDsmHandle(migration_.id, segment_.handle());
+        CountCoordinatorStart(migration_.id);
         KeepWork(migration_.id, std::nullopt);
         BlameClaims(migration_.id, std::nullopt);
         BlameJobs(migration_.id, std::nullopt);

@@ -101,8 +101,10 @@ AddRates(const EstimateInput &input, Rows &rows) {
     const std::string sample = ", measured for " + FormatSeconds(input.sample_seconds);
     const std::string none = "nothing to measure with: an assumption";
     rows.Rate("read_rate", input.read_rate > 0 ? input.read_rate : kDefaultRate,
-              input.read_rate > 0 ? "one worker, rows of the largest table fetched to here" + sample
-                                  : none);
+              input.read_rate > 0
+                  ? "one worker, rows of the largest table fetched to here, in bytes of its pages" +
+                        sample
+                  : none);
     rows.Rate("write_rate", input.write_rate > 0 ? input.write_rate : kDefaultRate,
               input.write_rate > 0 ? "one worker, rows into a logged table on the target" : none);
     rows.Rate("index_rate", input.index_rate > 0 ? input.index_rate : kDefaultRate,

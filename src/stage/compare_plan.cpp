@@ -5,9 +5,12 @@
 #include "core/sql_text.hpp"
 #include "pg/local_settings.hpp"
 #include "pg/sql_row.hpp"
+#include "source/catalog_query.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <optional>
 
 namespace livemigrate::stage {
 
@@ -118,6 +121,93 @@ CutByKey(const ComparedTable &table, const TableShape &source, const TableShape 
     return conditions;
 }
 
+// A table that is cut at pages, each side at its own, so that as many ranges are the whole on both.
+struct PageCut {
+    unsigned ranges = 0;
+    unsigned long long source_pages = 0;
+    unsigned long long target_pages = 0;
+};
+
+constexpr char kRangeOfPages[] = "pages %u of %u (%llu on the source, %llu on the target)";
+
+std::string
+DescribeRange(const PageCut &cut, unsigned range) {
+    std::array<char, 120> text{};
+    snprintf(text.data(), text.size(), kRangeOfPages, range + 1, cut.ranges, cut.source_pages,
+             cut.target_pages);
+    return text.data();
+}
+
+// What DescribeRange has made of it.
+std::optional<PageCut>
+ParseRange(const std::string &text) {
+    PageCut cut;
+    unsigned range = 0;
+    const int found = sscanf(text.c_str(), kRangeOfPages, &range, &cut.ranges, &cut.source_pages,
+                             &cut.target_pages);
+    return found == 4 && cut.ranges > 0 ? std::optional(cut) : std::nullopt;
+}
+
+// The last range has no end: the table may grow.
+std::string
+PageCondition(unsigned long long pages, unsigned range, unsigned ranges) {
+    const auto bound = [&](unsigned at) {
+        return "'(" + std::to_string(pages * at / ranges) + ",0)'::pg_catalog.tid";
+    };
+    return "t.ctid >= " + bound(range) +
+           (range + 1 < ranges ? " AND t.ctid < " + bound(range + 1) : "");
+}
+
+// Of a heap; else nothing. $1: the name.
+constexpr char kPagesQuery[] =
+    "SELECT pg_catalog.pg_relation_size(c.oid) / "
+    "pg_catalog.current_setting('block_size')::pg_catalog.int8 FROM pg_catalog.pg_class c JOIN "
+    "pg_catalog.pg_am m ON m.oid = c.relam WHERE c.oid = $1::pg_catalog.regclass AND c.relkind = "
+    "'r' AND m.amname = 'heap'";
+
+// Where the pages of both sides can be cut, and reading a range costs only its own.
+std::optional<PageCut>
+CutByPages(source::Connection &source, const ComparedTable &table, uint64_t bytes,
+           uint64_t range_bytes) {
+    if (bytes <= range_bytes || !table.source_only || !table.target_only ||
+        source.server_version() < source::kTidRangeScanVersion) {
+        return std::nullopt;
+    }
+    const std::vector<pg::SqlValue> name = {QualifiedName(table.schema, table.name)};
+    const pg::SqlResult there = source.Query(kPagesQuery, name);
+    const pg::SqlResult here = pg::Query(kPagesQuery, name);
+    if (there.rows.empty() || here.rows.empty()) {
+        return std::nullopt;
+    }
+    PageCut cut;
+    cut.source_pages = pg::Number<uint64_t>(there.rows[0], 0);
+    cut.target_pages = pg::Number<uint64_t>(here.rows[0], 0);
+    const uint64_t pages = std::max(cut.source_pages, cut.target_pages);
+    cut.ranges = static_cast<unsigned>(std::min<uint64_t>(bytes / range_bytes + 1, pages));
+    return cut.ranges > 1 ? std::optional(cut) : std::nullopt;
+}
+
+// The ranges, and behind them the unit that they add up to.
+void
+AddPageUnits(std::vector<ComparisonUnit> &units, ComparisonUnit unit, const PageCut &cut,
+             uint64_t bytes) {
+    unit.bytes = bytes / cut.ranges;
+    for (unsigned range = 0; range < cut.ranges; range++) {
+        unit.part = static_cast<int32_t>(range);
+        unit.condition = DescribeRange(cut, range);
+        unit.source_pages = PageCondition(cut.source_pages, range, cut.ranges);
+        unit.target_pages = PageCondition(cut.target_pages, range, cut.ranges);
+        units.push_back(unit);
+    }
+    unit.part++;
+    unit.bytes = 0;
+    unit.page_units = unit.part;
+    unit.condition.clear();
+    unit.source_pages.clear();
+    unit.target_pages.clear();
+    units.push_back(std::move(unit));
+}
+
 } // namespace
 
 ComparisonPlan
@@ -166,7 +256,16 @@ PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tab
         const std::vector<std::string> conditions =
             parts != known.end() ? parts->second
                                  : CutByKey(table, there, here, columns, range_bytes);
-        unit.bytes = std::max(there.bytes, here.bytes) / conditions.size();
+        const uint64_t bytes = std::max(there.bytes, here.bytes);
+        std::optional<PageCut> pages = ParseRange(conditions[0]);
+        if (parts == known.end() && conditions.size() == 1 && there.exists && here.exists) {
+            pages = CutByPages(source, table, bytes, range_bytes);
+        }
+        if (pages) {
+            AddPageUnits(plan.units, unit, *pages, bytes);
+            continue;
+        }
+        unit.bytes = bytes / conditions.size();
         for (const std::string &condition : conditions) {
             unit.condition = condition;
             plan.units.push_back(unit);

@@ -24,7 +24,8 @@ using KnownParts = std::map<std::pair<std::string, std::string>, std::vector<std
 // Columns are matched by name; the checksums cover the columns of both sides. A table larger than
 // `range_bytes` is cut at values of its key's first column, out of the target's statistics, where
 // that column is of a type that every server sorts alike and the rows lie in its order: else each
-// range would read the whole table.
+// range would read the whole table. Others are cut at pages, where both sides have a heap and the
+// source is of version 14 at least: see ComparisonUnit.
 // REQUIRES: an open transaction.
 ComparisonPlan PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tables,
                               uint64_t range_bytes, const KnownParts &known);

@@ -22,8 +22,9 @@ constexpr int64_t kFetchedRows = 100'000;
 constexpr int64_t kBuckets = 4096;
 
 std::string
-Where(const ComparisonUnit &unit) {
-    return unit.condition.empty() ? "" : " WHERE " + unit.condition;
+Where(const ComparisonUnit &unit, const std::string &pages = "") {
+    const std::string &condition = pages.empty() ? unit.condition : pages;
+    return condition.empty() ? "" : " WHERE " + condition;
 }
 
 std::string
@@ -32,9 +33,9 @@ HashOf(const ComparisonUnit &unit) {
 }
 
 std::string
-FingerprintQuery(const ComparisonUnit &unit, const std::string &from) {
+FingerprintQuery(const ComparisonUnit &unit, const std::string &from, const std::string &pages) {
     return "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(" + HashOf(unit) + "), 0) FROM " +
-           from + Where(unit);
+           from + Where(unit, pages);
 }
 
 // Each row with an id (its key's hash), its key as text, and its hash.
@@ -246,14 +247,47 @@ TakeText(std::string_view &bytes) {
 
 } // namespace
 
+// Sums of 128 bits.
+std::string
+AddSums(const std::string &a, const std::string &b) {
+    if (a.empty() || b.empty()) {
+        return a.empty() ? b : a;
+    }
+    const auto parse = [](const std::string &text) {
+        __extension__ using Wide = __int128;
+        Wide value = 0;
+        for (const char c : text) {
+            if (c != '-') {
+                value = value * 10 + (c - '0');
+            }
+        }
+        return text[0] == '-' ? -value : value;
+    };
+    auto sum = parse(a) + parse(b);
+    const bool negative = sum < 0;
+    std::string text;
+    do {
+        const auto digit = static_cast<int>(sum % 10);
+        text.insert(text.begin(), static_cast<char>('0' + (digit < 0 ? -digit : digit)));
+        sum /= 10;
+    } while (sum != 0);
+    return (negative ? "-" : "") + text;
+}
+
+int64_t
+AddRows(int64_t a, int64_t b) {
+    return b < 0 ? a : std::max<int64_t>(a, 0) + b;
+}
+
 std::string
 PackUnits(const std::vector<ComparisonUnit> &units) {
     std::string bytes;
     for (const ComparisonUnit &unit : units) {
         for (const std::string &text :
              {std::to_string(unit.table), std::to_string(unit.part), std::to_string(unit.bytes),
-              unit.schema, unit.name, unit.condition, unit.source_from, unit.target_from,
-              unit.image, unit.key_image, unit.key_text}) {
+              std::to_string(unit.page_units), unit.schema, unit.name, unit.condition,
+              unit.source_pages, unit.target_pages, unit.source_from, unit.target_from, unit.image,
+              unit.key_image, unit.key_text}) {
             AppendText(bytes, text);
         }
     }
@@ -268,9 +302,10 @@ UnpackUnits(std::string_view bytes) {
         unit.table = static_cast<uint32_t>(std::stoul(TakeText(bytes)));
         unit.part = std::stoi(TakeText(bytes));
         unit.bytes = std::stoull(TakeText(bytes));
+        unit.page_units = std::stoi(TakeText(bytes));
         for (std::string *text :
-             {&unit.schema, &unit.name, &unit.condition, &unit.source_from, &unit.target_from,
-              &unit.image, &unit.key_image, &unit.key_text}) {
+             {&unit.schema, &unit.name, &unit.condition, &unit.source_pages, &unit.target_pages,
+              &unit.source_from, &unit.target_from, &unit.image, &unit.key_image, &unit.key_text}) {
             *text = TakeText(bytes);
         }
         units.push_back(std::move(unit));
@@ -288,9 +323,9 @@ CompareUnit(source::Connection &source, const ComparisonUnit &unit, size_t max_r
     if (at_snapshot) {
         source.Query("SAVEPOINT unit");
     }
-    const auto answers =
-        sides.Ask(QueryOn(unit.source_from, FingerprintQuery(unit, unit.source_from)),
-                  QueryOn(unit.target_from, FingerprintQuery(unit, unit.target_from)));
+    const auto answers = sides.Ask(
+        QueryOn(unit.source_from, FingerprintQuery(unit, unit.source_from, unit.source_pages)),
+        QueryOn(unit.target_from, FingerprintQuery(unit, unit.target_from, unit.target_pages)));
     if (answers.source) {
         result.source_rows = pg::Number<int64_t>(answers.source->rows.at(0), 0);
         result.source_checksum = pg::Text(answers.source->rows[0], 1);
@@ -302,8 +337,8 @@ CompareUnit(source::Connection &source, const ComparisonUnit &unit, size_t max_r
     if (at_snapshot) {
         CheckRewritten(sides, unit, result);
     }
-    if (result.source_rows != result.target_rows ||
-        result.source_checksum != result.target_checksum) {
+    if (unit.source_pages.empty() && (result.source_rows != result.target_rows ||
+                                      result.source_checksum != result.target_checksum)) {
         result.rows = LocateRows(sides, unit, result, max_rows);
     }
     if (at_snapshot) {

@@ -59,18 +59,34 @@ AddTables(source::Connection &source, const MigrationSettings &settings, Estimat
     return oids;
 }
 
+// The size of a relation, as an expression. pg_relation_size() and its like wait for whoever has it
+// or the table that it belongs to for himself: then what was counted last has to do.
+std::string
+SizeOf(const std::string &relation, const std::string &measure, const std::string &table) {
+    return "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' AND "
+           "l.mode = 'AccessExclusiveLock' AND l.database = (SELECT oid FROM "
+           "pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND l.relation "
+           "IN (" +
+           relation + ".oid, " + table + ")) THEN " + relation +
+           ".relpages * pg_catalog.current_setting('block_size')::bigint ELSE pg_catalog." +
+           measure + "(" + relation + ".oid) END";
+}
+
 void
 AddSizes(source::Connection &source, const std::string &oids, EstimateInput &input) {
     const pg::SqlResult sizes = source.Query(
-        "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indrelid IN (" + oids +
-        ")), (SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_indexes_size(oid)), 0)::bigint FROM "
-        "pg_catalog.pg_class WHERE oid IN (" +
-        oids +
-        ")), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata) THEN "
+        "SELECT i.indexes, i.bytes, CASE WHEN EXISTS (SELECT FROM "
+        "pg_catalog.pg_largeobject_metadata) THEN "
         "pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) ELSE 0 "
-        "END, (SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_table_size(oid)), 0)::bigint FROM "
-        "pg_catalog.pg_class WHERE relkind = 'm'), (SELECT pg_catalog.count(*) FROM "
-        "pg_catalog.pg_class WHERE relkind = 'S')");
+        "END, (SELECT COALESCE(pg_catalog.sum(" +
+        SizeOf("m", "pg_table_size", "m.oid") +
+        "), 0)::bigint FROM pg_catalog.pg_class m WHERE m.relkind = 'm'), (SELECT "
+        "pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relkind = 'S') FROM (SELECT "
+        "pg_catalog.count(*) AS indexes, COALESCE(pg_catalog.sum(" +
+        SizeOf("x", "pg_relation_size", "k.indrelid") +
+        "), 0)::bigint AS bytes FROM pg_catalog.pg_index k JOIN pg_catalog.pg_class x ON x.oid = "
+        "k.indexrelid WHERE k.indrelid IN (" +
+        oids + ")) i");
     const pg::SqlRow &row = sizes.rows.at(0);
     input.indexes = pg::Number<uint64_t>(row, 0);
     input.index_bytes = pg::Number<uint64_t>(row, 1);
@@ -86,26 +102,42 @@ WalPosition(source::Connection &source) {
 }
 
 // Fetches rows of the table as text until the time is over, at most 64 kB of each so that memory
-// stays small.
+// stays small. What counts is what the rows take on the source's disk, as that is what is known of
+// the other tables: the part of the table's pages that the sample came through. 0 if somebody keeps
+// the table locked.
 double
 MeasureRead(source::Connection &source, const source::SourceTable &table, double seconds) {
-    source.Query("BEGIN READ ONLY");
-    source.Query("DECLARE sample NO SCROLL CURSOR FOR SELECT pg_catalog.left(t::text, 65536) "
-                 "FROM ONLY " +
-                 QualifiedName(table.schema, table.name) + " t");
+    constexpr size_t kBatch = 1000;
+    source.Query(
+        "BEGIN READ ONLY; SET LOCAL synchronize_seqscans = off; SET LOCAL lock_timeout = '1s'");
     const Clock::time_point start = Clock::now();
-    double bytes = 0;
     double passed = 0;
-    for (bool more = true; more;) {
-        const pg::SqlResult rows = source.Query("FETCH 1000 FROM sample");
-        for (const pg::SqlRow &row : rows.rows) {
-            bytes += static_cast<double>(pg::Text(row, 0).size());
+    double part = 1;
+    try {
+        source.Query(
+            "DECLARE sample NO SCROLL CURSOR FOR SELECT pg_catalog.left(t::text, 65536), "
+            "pg_catalog.split_part(pg_catalog.ltrim(t.ctid::text, '('), ',', 1) FROM ONLY " +
+            QualifiedName(table.schema, table.name) + " t");
+        for (bool more = true; more;) {
+            const pg::SqlResult rows =
+                source.Query("FETCH " + std::to_string(kBatch) + " FROM sample");
+            passed = SecondsSince(start);
+            more = rows.rows.size() == kBatch && passed < seconds;
+            if (rows.rows.size() == kBatch && table.pages > 0) {
+                part = std::min(1.0, (pg::Number<double>(rows.rows.back(), 1) + 1) /
+                                         static_cast<double>(table.pages));
+            } else {
+                part = 1; // it came to the end
+            }
         }
-        passed = SecondsSince(start);
-        more = rows.rows.size() == 1000 && passed < seconds;
+    } catch (const Error &error) {
+        if (error.sqlstate() != "55P03") {
+            throw;
+        }
+        passed = 0;
     }
     source.Query("ROLLBACK");
-    return passed > 0 ? bytes / passed : 0;
+    return passed > 0 ? part * static_cast<double>(table.bytes) / passed : 0;
 }
 
 // A logged table of some 30 MB and an index on it, gone again at the end.

@@ -2,6 +2,7 @@
 
 #include "stage/preflight.hpp"
 
+#include "core/access_fix.hpp"
 #include "core/sql_text.hpp"
 #include "stage/preflight_run.hpp"
 
@@ -32,6 +33,24 @@ CheckSource(const std::string &conninfo) {
     }
 }
 
+std::string
+ConnectionFix(const std::string &conninfo, const Error &error) {
+    std::string_view provider;
+    AccessRequest request;
+    for (const auto &[keyword, value] : source::ParseConninfo(conninfo)) {
+        if (keyword == "host") {
+            provider = HostProvider(value);
+        } else if (keyword == "sslmode") {
+            request.sslmode = value;
+        }
+    }
+    if (IsAboutAccess(error.detail())) {
+        return AccessFix(provider, error.detail(), request);
+    }
+    const bool by_network = error.sqlstate() == sqlstate::kCannotConnect && !provider.empty();
+    return Comment(error.hint()) + (by_network ? "\n" + NetworkFix(provider, "") : "");
+}
+
 // Without a connection there is nothing else to check.
 std::optional<source::Connection>
 Connect(const std::string &conninfo, PreflightResult &result) {
@@ -42,9 +61,9 @@ Connect(const std::string &conninfo, PreflightResult &result) {
             throw;
         }
         const std::string reason = error.detail().empty() ? "" : ": " + error.detail();
-        const std::string fix = IsAboutAccess(error) ? AccessFix(error, {}) : Comment(error.hint());
         result.rows.push_back({"connection", "error", source::DescribeConninfo(conninfo),
-                               error.message() + reason, fix, error.sqlstate()});
+                               error.message() + reason, ConnectionFix(conninfo, error),
+                               error.sqlstate()});
         return std::nullopt;
     }
 }

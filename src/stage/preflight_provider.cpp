@@ -4,6 +4,7 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/access_fix.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -20,40 +21,45 @@ struct Provider {
     const char *restart;      // of a parameter that takes one
 };
 
-constexpr char kRds[] = "Amazon RDS or Aurora";
 constexpr char kRdsDecoding[] = "rds.logical_replication = 1\n-- in the parameter group, at Aurora "
                                 "that of the cluster; then restart the writer";
 constexpr char kRdsReplication[] = "GRANT rds_replication TO %s;";
 constexpr char kRdsSetting[] = "%p = %v\n-- in the parameter group, at Aurora that of the cluster";
 constexpr char kRdsRestart[] = "; then restart the writer";
 
-// AlloyDB has Cloud SQL's role, too.
+constexpr char kDumpAndRestore[] =
+    "-- dump and restore: pg_dump -Fc here and pg_restore into the target while applications stand "
+    "still; Heroku's support gives large databases a physical copy";
+
+// AlloyDB has Cloud SQL's role, too. Heroku's newer plans run on Aurora.
 constexpr Provider kProviders[] = {
-    {"alloydbsuperuser", "AlloyDB",
+    {"heroku_admin", kHeroku, kDumpAndRestore, kDumpAndRestore,
+     "-- %p = %v: at Heroku nobody but its support could set it", ""},
+    {"alloydbsuperuser", kAlloyDb,
      "alloydb.logical_decoding = on\n-- a flag of the primary instance; restart it then",
      "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a flag of the primary instance",
      "; restart it then"},
-    {"cloudsqlsuperuser", "Cloud SQL",
+    {"cloudsqlsuperuser", kCloudSql,
      "cloudsql.logical_decoding = on\n-- a flag of the instance; restart it then",
      "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a flag of the instance", "; restart it then"},
-    {"azure_pg_admin", "Azure Database for PostgreSQL",
+    {"azure_pg_admin", kAzure,
      "wal_level = logical\n-- a server parameter; restart the server then",
      "ALTER ROLE %s REPLICATION;", "%p = %v\n-- a server parameter", "; restart the server then"},
-    {"neon_superuser", "Neon",
+    {"neon_superuser", kNeon,
      "-- enable logical replication in the project's settings; it cannot be disabled again",
      "GRANT neon_superuser TO %s;", "-- %p = %v: at Neon its support sets it", ""},
-    {"tsdbadmin", "Timescale", "-- logical decoding is on at Timescale: ask its support",
+    {"tsdbadmin", kTimescale, "-- logical decoding is on at Timescale: ask its support",
      "-- use role tsdbadmin in place of %s",
      "%p = %v\n-- a database parameter of the service, in its console; one that is not there its "
      "support sets",
      "; restart the service then"},
-    {"supabase_admin", "Supabase", "-- logical decoding is on at Supabase: ask its support",
+    {"supabase_admin", kSupabase, "-- logical decoding is on at Supabase: ask its support",
      "-- use role postgres in place of %s",
      "-- with Supabase's command line: supabase --experimental postgres-config update --config "
      "%p=%v",
      ""},
-    {"rds_superuser", kRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
-    {"rds_replication", kRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
+    {"rds_superuser", kAmazonRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
+    {"rds_replication", kAmazonRds, kRdsDecoding, kRdsReplication, kRdsSetting, kRdsRestart},
 };
 
 std::string

@@ -106,16 +106,6 @@ std::string PreloadFix(const std::vector<std::string> &names);
 
 SourceWays FindSourceWays(PreflightRun &run); // preflight_provider.cpp
 
-// The line of pg_hba.conf that lets a role in, for an error that says that there is none: with what
-// the error says of role, database and address, or else what is given here. preflight_access.cpp.
-struct AccessRequest {
-    std::string database;
-    std::string role;
-    std::string address; // empty: through a socket
-};
-bool IsAboutAccess(const Error &error);
-std::string AccessFix(const Error &error, AccessRequest request);
-
 void CheckTimeouts(PreflightRun &run); // preflight_timeouts.cpp; part of CheckOperation
 
 void CheckTargetRights(PreflightRun &run); // preflight_target_rights.cpp; of CheckTargetServer

@@ -3,6 +3,7 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/access_fix.hpp"
 #include "core/output_plugin.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
@@ -16,9 +17,11 @@ namespace livemigrate::stage {
 namespace {
 
 std::string
-ConnectionFix(const source::SourceInfo &info, const Error &error) {
-    if (IsAboutAccess(error)) {
-        return AccessFix(error, {info.database, info.role, info.client_address});
+ConnectionFix(const PreflightRun &run, const Error &error) {
+    if (IsAboutAccess(error.detail())) {
+        const source::SourceInfo &info = run.info();
+        return AccessFix(run.ways.provider, error.detail(),
+                         {info.database, info.role, info.client_address, {}});
     }
     return Comment(error.hint().empty() ? "see the source's server log" : error.hint());
 }
@@ -247,7 +250,7 @@ CheckReplicationConnection(PreflightRun &run) {
         run.Fail("replication_connection", error.sqlstate(), "source",
                  "the source refuses a replication connection: " +
                      (error.detail().empty() ? error.message() : error.detail()),
-                 ConnectionFix(run.info(), error));
+                 ConnectionFix(run, error));
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/access_fix.hpp"
 #include "core/decoding_faults.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
@@ -101,6 +102,21 @@ CheckSameServer(PreflightRun &run) {
     }
 }
 
+// Heroku gives no role the right to replicate, whatever wal_level is.
+void
+CheckProvider(PreflightRun &run) {
+    const SourceWays &ways = run.ways;
+    if (ways.provider.empty()) {
+        return;
+    }
+    if (ways.provider == kHeroku && !run.info().can_replicate) {
+        run.Fail("provider", sqlstate::kFeatureNotSupported, "source",
+                 "the source is at Heroku, which has no logical replication", ways.decoding);
+        return;
+    }
+    run.Ok("provider", "source", "the source is at " + ways.provider);
+}
+
 void
 CheckWalLevel(PreflightRun &run) {
     const source::SourceInfo &info = run.info();
@@ -125,6 +141,23 @@ CheckReplicationRole(PreflightRun &run) {
              "role " + role + " of the source lacks REPLICATION", run.ways.replication);
 }
 
+// A database's encoding is a superuser's to change, whom no provider gives. A target that is
+// SQL_ASCII as well takes the bytes.
+std::string
+AsciiFix(const PreflightRun &run, const std::string &target) {
+    const std::string &database = run.info().database;
+    if (!run.ways.provider.empty()) {
+        return "-- give the target a database that takes text as bytes: CREATE DATABASE " +
+               QuoteIdentifier(database) +
+               " TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C';\n-- or, at " +
+               run.ways.provider + ", restore a dump of it there into a database with ENCODING " +
+               QuoteLiteral(target) + ", and migrate that";
+    }
+    return "-- on the source, only once all text is known to be valid " + target + ":\n" +
+           Comment("UPDATE pg_database SET encoding = pg_char_to_encoding(" + QuoteLiteral(target) +
+                   ") WHERE datname = " + QuoteLiteral(database) + ";");
+}
+
 // Text of an SQL_ASCII database is bytes of no known encoding. Elsewhere the source converts, or
 // we do (wal2json sends the server's encoding raw), which works for characters both sides have.
 void
@@ -137,10 +170,7 @@ CheckEncoding(PreflightRun &run) {
     } else if (from == "SQL_ASCII") {
         run.Fail("encoding", sqlstate::kFeatureNotSupported, database,
                  "the source database is SQL_ASCII: nothing says which characters its text is",
-                 "-- on the source, only once all text is known to be valid " + target + ":\n" +
-                     Comment("UPDATE pg_database SET encoding = pg_char_to_encoding(" +
-                             QuoteLiteral(target) +
-                             ") WHERE datname = " + QuoteLiteral(run.info().database) + ";"));
+                 AsciiFix(run, target));
     } else if (target != "UTF8") {
         run.Warning("encoding", database,
                     "text is converted from " + from + " to " + target + "; a character that " +
@@ -182,9 +212,7 @@ CheckSourceServer(PreflightRun &run) {
     CheckMinor(run);
     CheckRecovery(run);
     CheckSameServer(run);
-    if (!run.ways.provider.empty()) {
-        run.Ok("provider", "source", "the source is at " + run.ways.provider);
-    }
+    CheckProvider(run);
     CheckWalLevel(run);
     CheckReplicationRole(run);
     CheckEncoding(run);

@@ -19,10 +19,10 @@ ANALYZE;
 SQL
 
 sub estimate {
-    my ($more) = @_;
+    my ($more, $column) = @_;
     my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
     my %value = map { split /=/, $_, 2 } split /\n/,
-        $pair->target_sql("SELECT item || '=' || value
+        $pair->target_sql("SELECT item || '=' || " . ($column // 'value') . "
             FROM livemigrate.migration_estimate($source, sample_seconds => 1 $more)");
     return \%value;
 }
@@ -36,6 +36,43 @@ cmp_ok($all->{$_}, '>', 0, $_)
     stage_indexes until_streaming downtime target_disk target_wal source_connections
     target_workers);
 cmp_ok($all->{target_disk}, '>=', $all->{table_size} + $all->{index_size}, 'room for all of it');
+
+# What was measured says so, and how fast the source writes is not nothing when it does.
+{
+    my $writer = $pair->start_background('psql', '-XqAt', '-d', $pair->conninfo, '-c',
+        q{DO $$ BEGIN FOR i IN 1 .. 100000 LOOP UPDATE big SET v = repeat('y', 200) WHERE id = i % 20000; COMMIT; END LOOP; END $$});
+    $pair->poll(sub { $pair->source_sql('SELECT n_tup_upd > 100 FROM pg_stat_user_tables WHERE relname = $$big$$') eq 't' })
+      or die 'nothing is written';
+    my $basis = estimate('', "basis || ' ' || (value > 0)");
+    $pair->stop_background($writer);
+    like($basis->{read_rate}, qr/rows of the largest table fetched to here.*, measured for \d.* true$/, 'read_rate is measured');
+    like($basis->{$_}, qr/one worker, \w.* on the target true$|into a logged table on the target true$/, "$_ is measured")
+      for qw(write_rate index_rate);
+    like($basis->{source_wal_rate}, qr/WAL written on the source, measured for \d.* true$/, 'source_wal_rate is measured');
+}
+
+# What is read is pages, however little text comes out of them.
+{
+    my $holes = $pair->database('holes');
+    $holes->source_sql(q{CREATE TABLE holes (id int, v text) WITH (autovacuum_enabled = off);
+        ALTER TABLE holes ALTER v SET STORAGE PLAIN;
+        INSERT INTO holes SELECT g, repeat('x', 4000) FROM generate_series(1, 6000) g;
+        DELETE FROM holes WHERE id > 1; UPDATE holes SET v = ''});
+    cmp_ok($holes->source_sql(q{SELECT pg_table_size('holes')}), '>', 2e7, 'a table of air');
+    my $rate = $holes->target_sql('SELECT value FROM livemigrate.migration_estimate('
+          . LiveMigrate::Test::quote_literal($holes->conninfo) . ", sample_seconds => 1) WHERE item = 'read_rate'");
+    cmp_ok($rate, '>', 1e6, 'its pages count, not their text');
+}
+
+# Somebody has the largest table for himself: nothing waits for him.
+{
+    my $session = $pair->lock_table($pair->source, 'big');
+    my $basis = estimate('', 'basis');
+    is($basis->{read_rate}, 'nothing to measure with: an assumption', 'a locked table is not waited for');
+    my $value = estimate('');
+    cmp_ok($value->{largest_table}, '>', 4_000_000, 'and has the size that was counted');
+    $pair->end_session($session);
+}
 
 my $some = estimate(", include_tables => '{public.*}', exclude_tables => '{public.big}',
     exclude_table_data => '{public.small}', table_jobs => 8");

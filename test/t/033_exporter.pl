@@ -84,6 +84,14 @@ cmp_ok(abs($figure->('spool_free_bytes') - $free), '<', 2e9, 'what is free where
 $pair->kill_worker('apply', 'TERM');
 ok($pair->poll(sub { $figure->('worker_failures_total') == 1 }), 'a worker that was ended is counted');
 
+# --- and starts of the coordinator, over restarts of the server
+is($figure->('coordinator_starts_total'), '1', 'the coordinator was started once');
+$pair->target->restart('immediate');
+$pair->wait_for_connections($pair->target);
+ok($pair->poll(sub { $figure->('coordinator_starts_total') == 2 }), 'and again with the server');
+ok($pair->poll(sub { $figure->('coordinator_running') == 1 }), 'it runs');
+$pair->worker_pid('apply');
+
 SKIP: {
     my ($exporter) = grep { -x } map { "$_/prometheus-postgres-exporter" } split /:/, $ENV{PATH};
     skip 'no prometheus-postgres-exporter', 6 unless $exporter;
@@ -121,5 +129,11 @@ SKIP: {
 }
 
 $pair->stop_load;
-$pair->finish('watched from outside');
+is($figure->('slot_kept'), '1', 'the slot is on the source');
+$pair->set_endpos;
+$pair->wait_stage('done');
+ok($pair->poll(sub { $figure->('coordinator_running') == 0 }), 'done, and nobody works on it');
+is($figure->('slot_kept'), '1', 'then the slot is still there');
+$pair->finish('watched from outside', endpos => 0);
+is($figure->('slot_kept'), '0', 'until the migration is cleaned up');
 done_testing();

@@ -5,11 +5,12 @@
 use strict;
 use warnings;
 
+use Digest::MD5 qw(md5_hex);
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
 my $pair = LiveMigrate::Test->new;
 my ($source, $target) = ($pair->source, $pair->target);
@@ -20,6 +21,10 @@ INSERT INTO million SELECT g, g % 7, 'row ' || g FROM generate_series(1, 1000000
 CREATE TABLE part AS SELECT * FROM million WHERE id <= 200000; ALTER TABLE part ADD PRIMARY KEY (id);
 CREATE TABLE no_key (a int, b text); ALTER TABLE no_key REPLICA IDENTITY FULL;
 INSERT INTO no_key SELECT g % 100, 'x' FROM generate_series(1, 500) g;
+CREATE TABLE scattered (id uuid PRIMARY KEY, v int, t text);
+INSERT INTO scattered SELECT md5(g::text)::uuid, g, repeat('s', 60) FROM generate_series(1, 100000) g;
+CREATE TABLE heap (a int, t text); ALTER TABLE heap REPLICA IDENTITY FULL;
+INSERT INTO heap SELECT g, repeat('h', 60) FROM generate_series(1, 80000) g;
 CREATE TABLE pairs (a int, b text, v text, PRIMARY KEY (b, a));
 INSERT INTO pairs SELECT g, 'k' || g, 'v' FROM generate_series(1, 100) g;
 ANALYZE;
@@ -28,6 +33,12 @@ $pair->start(table_jobs => 2);
 $pair->wait_stage('streaming');
 
 my $set = "SET livemigrate.compare_range_size = '8MB'; SET livemigrate.compare_jobs = 3;";
+
+# md5(text)::uuid
+sub uuid {
+    my ($text) = @_;
+    return join '-', unpack 'A8A4A4A4A12', md5_hex($text);
+}
 
 sub compared {
     my ($columns, $arguments) = @_;
@@ -66,7 +77,25 @@ UPDATE million SET v = v # 4 WHERE id = 654321;
 DELETE FROM million WHERE id = 77;
 INSERT INTO pairs VALUES (-1, 'only', 'here');
 UPDATE no_key SET b = 'y' WHERE ctid = (SELECT min(ctid) FROM no_key WHERE a = 42);
+UPDATE scattered SET v = v # 4 WHERE id = md5('5')::uuid;
+UPDATE heap SET t = 'flipped' WHERE a = 44444;
 SQL
+# Rows that lie elsewhere than on the source are none that differ.
+$pair->target_sql(q{SET session_replication_role = replica; UPDATE scattered SET t = t WHERE v % 10 = 3; UPDATE heap SET t = t WHERE a < 9000});
+$set =~ s/8MB/1MB/;
+is(compared("string_agg(relation || ' ' || differing_keys::text || ' ' || coalesce(detail, '') || ' ' || source_rows, '; ' ORDER BY relation)",
+        "tables => '{public.scattered,public.heap}'"),
+    'public.heap {"(44444,flipped)","(44444,' . 'h' x 60 . ')"}  80000; public.scattered {(id)=(' . uuid(5) . ')}  100000',
+    'V02 V06 one row each of a table with random keys and one without key');
+is($pair->target_sql("SELECT string_agg(concat_ws(' ', table_name, ranges > 5, ranges_done = ranges, ranges_different, rows_compared, ended), ',' ORDER BY table_name)
+        FROM livemigrate.compare_progress WHERE table_name IN ('scattered', 'heap')"),
+    'heap t t 1 80000 t,scattered t t 1 100000 t', 'V06 both were cut, at their pages');
+is($pair->target_sql("SELECT count(DISTINCT lsn) || ' ' || bool_and(equal IS NULL OR condition = '') FROM livemigrate.comparison_range
+        WHERE table_name IN ('scattered', 'heap')"), '1 true', 'all of that at one moment, and no range is called equal by itself');
+$pair->target_sql(q{SET session_replication_role = replica; UPDATE scattered SET v = v # 4 WHERE id = md5('5')::uuid;
+    UPDATE heap SET t = repeat('h', 60) WHERE a = 44444});
+is(compared("bool_and(equal) || ' ' || count(*)", "tables => '{public.scattered,public.heap}'"), 'true 2', 'and equal again');
+$set =~ s/1MB/8MB/;
 is(compared("string_agg(relation || ' ' || differing_keys::text, '; ' ORDER BY relation)
         FILTER (WHERE NOT equal)"),
     'public.million {(id)=(77),(id)=(654321)}; public.no_key {"(42,x)","(42,y)"}; '
@@ -143,6 +172,27 @@ is($pair->target_sql("SELECT count(*) FROM livemigrate.comparison_range r JOIN l
     $pair->target_sql("SELECT ranges FROM livemigrate.compare_progress WHERE table_name = 'part'"),
     'V06 what was known was not read again');
 
+# --- V06 ranges of pages are gone on with when the migration is done, and begun anew as long as rows may move
+sub resumed_at_pages {
+    my $on_scattered = "livemigrate.compare_data(tables => '{public.scattered}'";
+    my $ranges  = "SET livemigrate.compare_range_size = '1MB'; SET livemigrate.compare_jobs = 2;";
+    my $session = $target->background_psql('app', on_error_stop => 0);
+    my $pid     = $session->query('SELECT pg_backend_pid()');
+    $session->query_until(qr/begins/, "\\echo begins\n$ranges SET livemigrate.compare_rate_limit = '1MB';"
+          . " SELECT count(*) FROM $on_scattered);\n");
+    $pair->poll(sub { $pair->target_sql("SELECT ranges_done BETWEEN 2 AND ranges - 3 FROM livemigrate.compare_progress
+        WHERE NOT ended AND table_name = 'scattered'") eq 't' }) or die 'no range is done';
+    $target->safe_psql('app', "SELECT pg_cancel_backend($pid)");
+    $pair->poll(sub { $target->safe_psql('app', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'compare'}) == 0 })
+      or die 'workers stay';
+    eval { $session->quit };
+    my $now = $pair->target_sql('SELECT clock_timestamp()');
+    my $equal = $pair->target_sql("$ranges SELECT bool_and(equal) FROM $on_scattered, resume => true)");
+    return $pair->target_sql("SELECT '$equal ' || bool_and(ended) || ' ' || count(*) FILTER (WHERE finished_at < '$now')
+        FROM livemigrate.comparison_range WHERE table_name = 'scattered' AND run = (SELECT max(run) FROM livemigrate.comparison_range)");
+}
+is(resumed_at_pages(), 't true 0', 'V06 while changes are applied such a table begins anew');
+
 # --- a limit on the hold: an old transaction on the source keeps a common position from coming
 my $writer = $pair->session($source, "BEGIN; INSERT INTO no_key VALUES (-2, 'open')");
 ($rc, $out, $err) = $target->psql('app',
@@ -185,5 +235,28 @@ like($pair->target_error("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM l
     qr/cannot compare while changes are applied in this transaction/, 'the transaction must allow it');
 
 $pair->stop_load;
-$pair->finish('compared while streaming');
+$pair->set_endpos;
+$pair->wait_stage('done');
+like(resumed_at_pages(), qr/^t true ([2-9]|1\d)$/, 'V06 when it is done it goes on where it was');
+
+# --- what is read in a second is limited, also where the session compares alone
+{
+    my $all = $target->safe_psql('app', 'SHOW max_worker_processes');
+    my $slow = "SET client_min_messages = notice; SET livemigrate.compare_range_size = '1MB'; SET livemigrate.compare_rate_limit = '4MB';";
+    my $heap = "SELECT bool_and(equal) FROM livemigrate.compare_data(tables => '{public.heap}');";
+    my $least = 0.8 * $pair->target_sql(q{SELECT pg_table_size('heap')}) / (4 << 20);
+    my $began = time;
+    is($pair->target_sql($slow . $heap), 't', 'slowly');
+    cmp_ok(time - $began, '>=', $least, 'the rate limit holds');
+    $target->append_conf('postgresql.conf', "max_worker_processes = 0\n");
+    $target->restart;
+    $began = time;
+    my ($rc, $out, $err) = $target->psql('app', $slow . $heap);
+    is($out, 't', 'without a worker the session does it') or diag $err;
+    cmp_ok(time - $began, '>=', $least, 'as slowly');
+    like($err, qr/NOTICE:  no background worker slot is free.*what it has compared is not kept/s, 'and says what that means');
+    $target->append_conf('postgresql.conf', "max_worker_processes = $all\n");
+    $target->restart;
+}
+$pair->finish('compared while streaming', endpos => 0);
 done_testing();

@@ -33,6 +33,8 @@ my @fires = (
     MigrationFailed => '1m' => [ livemigrate_state => ', state="failed"', '1x60', '0x60' ],
     MigrationHasNoCoordinator => '5m' =>
       [ livemigrate_coordinator_running => '', '0x60', '1x60' ],
+    MigrationCoordinatorRestarts => '20m' =>
+      [ livemigrate_coordinator_starts_total => '', '1+0.25x60', '1+0.1x60' ],
     MigrationNotConverging => '15m' => [ livemigrate_not_converging => '', '1x60', '0x60' ],
     MigrationLagGrows => '40m' => [ livemigrate_lag_bytes => '', '0+1000000x60', '5x60' ],
     MigrationSlotInDanger => '5m' => [ livemigrate_slot_safe_bytes => '', '1e9x60', '9e9x60' ],
@@ -51,13 +53,15 @@ my %with = (
 
 my $directory = tempdir(CLEANUP => 1);
 my %tested;
-while (my ($alert, $at, $sample) = splice @fires, 0, 3) {
+
+# What promtool finds firing of a rule at a time, as the instances' names.
+sub fires_ok {
+    my ($label, $alert, $at, $series, @instances) = @_;
     $tested{$alert} = 1;
-    my ($metric, $labels, $bad, $good) = @$sample;
-    my $series = series('bad', $metric, $labels, $bad) . series('good', $metric, $labels, $good);
-    if (my $second = $with{$alert}) {
-        $series .= series($_, @$second) for qw(bad good);
-    }
+    my $samples = join '', map {
+        my $instance = length $_ ? qq(, instance="$_") : '';
+        "          - labels: '{alertname=\"$alert\"$instance}'\n            value: 1\n"
+    } @instances;
     open my $file, '>', "$directory/test.yaml" or die $!;
     print $file <<"YAML";
 rule_files: ['$rules']
@@ -70,12 +74,46 @@ $series
       - expr: count by (alertname, instance) (ALERTS{alertstate="firing", alertname="$alert"})
         eval_time: $at
         exp_samples:
-          - labels: '{alertname="$alert", instance="bad"}'
-            value: 1
+$samples
 YAML
     close $file;
-    promtool_ok("$alert fires for the server in trouble", qw(test rules), "$directory/test.yaml");
+    promtool_ok($label, qw(test rules), "$directory/test.yaml");
+    return;
 }
+while (my ($alert, $at, $sample) = splice @fires, 0, 3) {
+    my ($metric, $labels, $bad, $good) = @$sample;
+    my $series = series('bad', $metric, $labels, $bad) . series('good', $metric, $labels, $good);
+    if (my $second = $with{$alert}) {
+        $series .= series($_, @$second) for qw(bad good);
+    }
+    fires_ok("$alert fires for the server in trouble", $alert, $at, $series, 'bad');
+}
+
+# --- while no coordinator runs: those without a slot, cleaned up or not seen for long do not count
+sub migration {
+    my ($instance, $state, $coordinator, $slot) = @_;
+    return series($instance, livemigrate_state => qq(, state="$state"), '1x130')
+      . series($instance, livemigrate_coordinator_running => '', $coordinator)
+      . series($instance, livemigrate_slot_kept => '', $slot);
+}
+my $left = join '',
+  migration('paused',     'paused',  '0x130',        '1x130'),
+  migration('pausing',    'paused',  '1x130',        '1x130'),
+  migration('before',     'paused',  '0x130',        '0x130'),
+  migration('done',       'done',    '0x130',        '1x130'),
+  migration('cleaned',    'done',    '0x130',        '1x30 0x100'),
+  migration('aborted',    'aborted', '0x130',        '1x130'),
+  migration('given up',   'aborted', '0x130',        '0x130'),
+  migration('failed',     'failed',  '0x130',        '1x130'),
+  migration('restarting', 'running', '0x30 1 0x100', '1x130');
+fires_ok("$$_[0] at $$_[1], without a coordinator", @$_[ 0, 1 ], $left, @$_[ 2 .. $#$_ ])
+  for [ MigrationSlotKept => '59m' ],
+  [ MigrationSlotKept => '61m', qw(aborted done failed paused) ],
+  [ MigrationPausedForLong => '59m' ],
+  [ MigrationPausedForLong => '61m', qw(before paused) ];
+fires_ok('MigrationNotSeen not while a migration is seen', 'MigrationNotSeen', '6m', $left);
+fires_ok('MigrationNotSeen fires without series', 'MigrationNotSeen', '6m',
+    series('other', 'livemigrate_none', '', '_x60') =~ s/livemigrate_value/something/r, '');
 
 # --- the dashboard's expressions, as rules
 my $dashboard = JSON::PP::decode_json(slurp_file($rules =~ s/alerts\.yaml$/grafana.json/r));

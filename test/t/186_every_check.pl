@@ -288,6 +288,25 @@ SQL
         $write->(($found // '') . "\n$closed");
         is_green($gate, 'connection', as => $as, label => "S04 $name");
     }
+
+    # Only encrypted, and it is not.
+    SKIP: {
+        my $data = $source->data_dir;
+        my $made = system("openssl req -new -x509 -days 2 -nodes -subj /CN=source -out $data/server.crt"
+              . " -keyout $data/server.key 2>/dev/null") == 0;
+        skip 'S04 needs openssl and a server with SSL', 2
+          unless $made && $source->safe_psql('postgres', 'SHOW ssl_library') ne '';
+        chmod 0600, "$data/server.key";
+        $pair->set_and_wait($source, 'ssl', 'on');
+        $write->("hostssl gate all 127.0.0.1/32 scram-sha-256\nhost gate all 127.0.0.1/32 reject\n$before");
+        my %far = (host => '127.0.0.1', user => 'far', password => 'secret');
+        my $row;
+        $gate->poll(sub { $row = row_of($gate, 'connection', as => { %far, sslmode => 'disable' }) });
+        my ($mode) = ($row->{fix} // '') =~ /^-- sslmode=(\w+) in the connection string: .*\n-- or .*pg_hba\.conf.*\n-- host "gate" "far" /;
+        is($mode, 'require', 'S04 without encryption: encryption comes first') or diag explain $row;
+        is_green($gate, 'connection', as => { %far, sslmode => $mode // 'disable' }, label => 'S04 without encryption');
+        $pair->source_sql('ALTER SYSTEM RESET ssl');
+    }
     $write->($before);
     $gate->poll(sub { !row_of($gate, 'connection') });
 }
@@ -332,7 +351,8 @@ mends($pair, 'source_connections', 'warning', qr/^8 connections .*, role "weak" 
 
 # --- settings that need a restart: small, then what the fixes say; and what providers' say
 my @roles = qw(alloydbsuperuser cloudsqlsuperuser azure_pg_admin neon_superuser tsdbadmin supabase_admin
-  rds_superuser);
+  rds_superuser heroku_admin);
+my $bytes = $pair->database('bytes', encoding => 'SQL_ASCII');
 my %small = (
     $source => "max_connections = 10\nmax_wal_senders = 1\nmax_replication_slots = 1\nmax_locks_per_transaction = 10\n"
       . "superuser_reserved_connections = 3\n",
@@ -366,15 +386,21 @@ $pair->set_and_wait($source, 'output_plugin_libraries', 'test_decoding') if $res
 for my $role (@roles) {
     $pair->source_sql("CREATE ROLE $role");
     my @found = grep { $_->{severity} ne 'ok' && $_->{object} ne 'target' && $_->{check_id} !~ /^target_|preload/ }
-      rows($pair, @weak);
+      rows($pair, @weak), row_of($bytes, 'encoding');
     my %fix = map { $_->{check_id} => $_->{fix} } @found;
     ok(exists $fix{$_}, "S13 $role: $_ is found")
-      for qw(replication_slots source_locks slot_wal_limit row_security source_connections);
-    is_deeply([ map {"$_->{check_id}: $_->{fix}"} grep { $_->{fix} =~ /^(?:ALTER SYSTEM|ALTER ROLE \S+ BYPASSRLS|.*apt-get)/m } @found ],
+      for qw(replication_slots source_locks slot_wal_limit row_security source_connections encoding);
+    my $superuser = qr/^(?:ALTER SYSTEM|ALTER ROLE \S+ BYPASSRLS|.*(?:apt-get|UPDATE pg_|pg_hba))/m;
+    is_deeply([ map {"$_->{check_id}: $_->{fix}"} grep { $_->{fix} =~ $superuser } @found ],
         [], "S13 $role: no fix needs a superuser or the machine");
     like($fix{replication_slots}, qr/^(?:-- .*)?max_replication_slots ?= ?\d+\b/, "S13 $role: where the setting is");
     $pair->source_sql("DROP ROLE $role");
 }
+$pair->source_sql('CREATE ROLE heroku_admin; CREATE ROLE plain LOGIN');
+like(finds($pair, 'provider', 'error', qr/^the source is at Heroku, which has no logical replication$/,
+        as => { user => 'plain' })->{fix}, qr/^-- dump and restore: /, 'S13 Heroku: the fix');
+is_green($pair, 'provider', label => 'S13 a role that may replicate');
+$pair->source_sql('DROP ROLE heroku_admin; DROP ROLE plain');
 $pair->source_sql('CREATE ROLE rds_superuser');
 mends($pair, 'row_security', 'error', qr/hides rows of table "public"\."guarded"/, @weak);
 $pair->source_sql('DROP ROLE rds_superuser');
