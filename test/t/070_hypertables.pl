@@ -124,6 +124,24 @@ CREATE INDEX "Log_at_idx" ON "Raw"."Log" (at DESC);
 INSERT INTO "Raw"."Log" SELECT timestamp '2026-01-01' + g * interval '10 min', 'h' || g % 9, 'l'
 FROM generate_series(1, 2000) g;
 CREATE TABLE parted (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+
+-- keys that are more than their columns: what goes lost of them refuses rows that the source has
+CREATE TABLE orders (id int PRIMARY KEY, at timestamptz NOT NULL, code text, "Seat (no)" int, active bool,
+    UNIQUE ("Seat (no)") INCLUDE (code) DEFERRABLE INITIALLY DEFERRED);
+CREATE UNIQUE INDEX orders_code ON orders (code COLLATE "C" text_pattern_ops DESC) INCLUDE (id) WHERE active;
+CREATE UNIQUE INDEX orders_expr ON orders (lower(code || ', (') DESC, ("Seat (no)" / 2)) WHERE id % 2 > 0;
+INSERT INTO orders SELECT g, timestamptz '2026-01-01' + g / 10 * interval '1 day', 'c' || g / 5, g, g % 5 = 1
+FROM generate_series(1, 200) g;
+
+-- the identity is an index, with the time and without
+CREATE TABLE timed (a int NOT NULL, at timestamptz NOT NULL, v text);
+CREATE UNIQUE INDEX timed_key ON timed (a, at);
+ALTER TABLE timed REPLICA IDENTITY USING INDEX timed_key; ALTER TABLE timed CLUSTER ON timed_key;
+INSERT INTO timed SELECT g % 20, timestamptz '2026-01-01' + g * interval '1 h', 't' FROM generate_series(1, 500) g;
+CREATE TABLE keyed (a int NOT NULL, at timestamptz NOT NULL, v text);
+CREATE UNIQUE INDEX keyed_key ON keyed (a);
+ALTER TABLE keyed REPLICA IDENTITY USING INDEX keyed_key; ALTER TABLE keyed CLUSTER ON keyed_key;
+INSERT INTO keyed SELECT g, timestamptz '2026-01-01' + g * interval '1 h', 'k' FROM generate_series(1, 500) g;
 SQL
 
 for my $bad (
@@ -161,13 +179,22 @@ $db->wait_state('paused');
 is($db->target_sql(
         "SELECT hypertable_name, num_dimensions FROM timescaledb_information.hypertables"),
     'Log|2', 'the hypertable is made with the schema');
-$db->target_sql("SELECT create_hypertable('events', 'at', chunk_time_interval => interval '1 day')");
+$db->target_sql("SELECT create_hypertable('$_', 'at', chunk_time_interval => interval '1 day')")
+    for qw(events orders timed keyed);
 $db->resume([]);
 $db->wait_state('failed');
 my $status = $db->status_row;
 is($status->{stage}, 'data', 'a key that cannot be is found before the copy');
 is($db->target_sql('SELECT count(*) FROM events'), '0', '... nothing is copied yet');
-like($status->{hint}, qr/ADD CONSTRAINT "events_pkey" PRIMARY KEY \("id", "at"\)/, '... with the fix');
+is($status->{hint}, <<'SQL' =~ s/\n\z//r, '... with the fix, which keeps all that a key is');
+ALTER TABLE "public"."events" ADD CONSTRAINT "events_pkey" PRIMARY KEY (id, "at");
+CREATE UNIQUE INDEX "keyed_key" ON "public"."keyed" USING btree (a, "at");
+ALTER TABLE "public"."orders" ADD CONSTRAINT "orders_Seat (no)_code_key" UNIQUE ("Seat (no)", "at") INCLUDE (code) DEFERRABLE INITIALLY DEFERRED;
+CREATE UNIQUE INDEX "orders_code" ON "public"."orders" USING btree (code COLLATE "C" text_pattern_ops DESC, "at") INCLUDE (id) WHERE active;
+CREATE UNIQUE INDEX "orders_expr" ON "public"."orders" USING btree (lower((code || ', ('::text)) DESC, (("Seat (no)" / 2)), "at") WHERE ((id % 2) > 0);
+ALTER TABLE "public"."orders" ADD CONSTRAINT "orders_pkey" PRIMARY KEY (id, "at");
+SELECT livemigrate.migration_resume('options');
+SQL
 $db->target_sql($status->{hint});
 $db->wait_stage('streaming');
 $db->source_sql(<<'SQL');
@@ -177,10 +204,24 @@ DELETE FROM events WHERE id % 10 = 1;
 UPDATE events SET id = id + 100000 WHERE id % 10 = 2;
 DELETE FROM "Raw"."Log" WHERE host = 'h3';
 UPDATE "Raw"."Log" SET host = 'h4' WHERE host = 'h5';
+
+-- of the same time and code, seat or half of it: the keys' conditions allow it, or only their end
+INSERT INTO orders SELECT 2000 + 2 * g, '2026-07-01', 'same', 4000 + g, false FROM generate_series(0, 3) g;
+UPDATE orders SET "Seat (no)" = CASE "Seat (no)" WHEN 28 THEN 29 ELSE 28 END WHERE "Seat (no)" IN (28, 29);
+UPDATE timed SET v = 'u' WHERE a < 5;
+UPDATE timed SET at = at + interval '90 days' WHERE a = 6;
+DELETE FROM timed WHERE a = 7;
+UPDATE keyed SET v = 'u' WHERE a < 50;
+UPDATE keyed SET at = at + interval '90 days' WHERE a BETWEEN 60 AND 70;
+UPDATE keyed SET a = a + 1000 WHERE a BETWEEN 80 AND 90;
+DELETE FROM keyed WHERE a BETWEEN 100 AND 120;
 SQL
 $db->set_endpos;
 $db->wait_stage('done');
-$db->assert_in_chunks('options', 'events', '"Raw"."Log"');
+$db->assert_in_chunks('options', 'events', '"Raw"."Log"', qw(orders timed keyed));
+is($db->target_sql("SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indisreplident AND i.indisclustered AND i.indrelid IN ('timed'::regclass, 'keyed'::regclass) ORDER BY 1"),
+    "keyed_key\ntimed_key", 'options: REPLICA IDENTITY USING INDEX and CLUSTER ON');
 is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
     '0', 'options: compare_data finds no difference');
 $db->assert_equal_tables('options: equal tables', relations => 0);
