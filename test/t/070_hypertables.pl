@@ -227,6 +227,93 @@ is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT eq
 $db->assert_equal_tables('options: equal tables', relations => 0);
 $db->cleanup;
 
+# --- what else a hypertable cannot have
+$db = $pair->database('limits');
+$db->source_sql(<<'SQL');
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TABLE ruled (at timestamptz PRIMARY KEY, a int);
+CREATE RULE again AS ON UPDATE TO ruled DO ALSO SELECT 1;
+CREATE TRIGGER "Off" AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled DISABLE TRIGGER "Off";
+CREATE TRIGGER always AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled ENABLE ALWAYS TRIGGER always;
+CREATE TRIGGER replica AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled ENABLE REPLICA TRIGGER replica;
+CREATE TRIGGER each_row AFTER UPDATE ON ruled REFERENCING OLD TABLE AS o FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER statement AFTER UPDATE ON ruled REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+CREATE TRIGGER plain BEFORE TRUNCATE ON ruled FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+CREATE TABLE referring (at timestamptz PRIMARY KEY REFERENCES ruled, other timestamptz CONSTRAINT itself REFERENCES referring);
+CREATE TABLE outside (id int PRIMARY KEY, at timestamptz REFERENCES ruled);
+CREATE TABLE checked (at timestamptz PRIMARY KEY, a int CONSTRAINT "Above 0" CHECK (a > 0) NO INHERIT);
+ALTER TABLE checked ADD CONSTRAINT later CHECK (a < 100) NO INHERIT NOT VALID;
+CREATE TABLE parent (at timestamptz PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (at)) INHERITS (parent);
+CREATE UNLOGGED TABLE unlogged (at timestamptz PRIMARY KEY);
+CREATE TABLE apart (at timestamptz PRIMARY KEY, during int4range,
+    EXCLUDE USING gist (during WITH &&) WHERE (lower(during) > length(E'\nDROP TABLE apart;')));
+INSERT INTO ruled VALUES ('2026-01-01', 1); INSERT INTO referring VALUES ('2026-01-01', '2026-01-01');
+INSERT INTO outside VALUES (1, '2026-01-01'); INSERT INTO checked VALUES ('2026-01-01', 1);
+SQL
+my @limited = qw(ruled referring checked parent child unlogged);
+my %options = (options => { hypertables => [ map { { table => $_, time_column => 'at' } } @limited, 'apart' ] });
+my @found   = grep { $_->{check_id} eq 'hypertable_limits' } $db->check_rows(%options);
+is(join("\n", map {"$_->{message}|$_->{fix}"} @found) . "\n", <<'SQL', 'what TimescaleDB refuses is found beforehand');
+constraint "Above 0" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
+ALTER TABLE public.checked DROP CONSTRAINT "Above 0", ADD CONSTRAINT "Above 0" CHECK ((a > 0)) NOT VALID; ALTER TABLE public.checked VALIDATE CONSTRAINT "Above 0";
+constraint "later" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
+ALTER TABLE public.checked DROP CONSTRAINT later, ADD CONSTRAINT later CHECK ((a < 100)) NOT VALID;
+table "public"."child" cannot be a hypertable: it inherits or is inherited|-- leave it out of option "hypertables": it stays as it is
+table "public"."parent" cannot be a hypertable: it inherits or is inherited|-- leave it out of option "hypertables": it stays as it is
+foreign key "itself" of "public"."referring" cannot be on a hypertable: it leads to another|-- on the source:
+ALTER TABLE public.referring DROP CONSTRAINT itself;
+foreign key "referring_at_fkey" of "public"."referring" cannot be on a hypertable: it leads to another|-- on the source:
+ALTER TABLE public.referring DROP CONSTRAINT referring_at_fkey;
+rule "again" of "public"."ruled" cannot be on a hypertable|-- on the source:
+DROP RULE again ON public.ruled;
+trigger "Off" of "public"."ruled" cannot be on a hypertable: it is disabled|-- on the source:
+DROP TRIGGER "Off" ON public.ruled;
+trigger "always" of "public"."ruled" cannot be on a hypertable: it also fires in replica role|-- on the source:
+ALTER TABLE public.ruled ENABLE TRIGGER always;
+trigger "each_row" of "public"."ruled" cannot be on a hypertable: it has a transition table and is for each row|-- on the source:
+DROP TRIGGER each_row ON public.ruled;
+trigger "replica" of "public"."ruled" cannot be on a hypertable: it fires in replica role only|-- on the source:
+DROP TRIGGER replica ON public.ruled;
+table "public"."unlogged" cannot be a hypertable: it is unlogged|-- on the source:
+ALTER TABLE public.unlogged SET LOGGED;
+SQL
+my ($apart) = grep { $_->{check_id} eq 'hypertable_keys' } $db->check_rows(%options);
+like($apart->{fix}, qr/ADD|create it on the target under its name, with "at" added: EXCLUDE/, 'an exclusion constraint is the user\'s to extend');
+is_deeply([ grep { !/^--/ } split /\n/, $apart->{fix} ], [], '... its text stays in the comment');
+
+# By hand after stage schema, where the tables are looked at when stage data begins.
+$db->start(pause_after => ['schema']);
+$db->wait_state('paused');
+$db->target_sql("SELECT create_hypertable('$_', 'at')") for qw(ruled referring);
+$db->resume([]);
+$db->wait_state('failed');
+$status = $db->status_row;
+is("$status->{stage} $status->{message}", 'data a part of the schema of the source cannot be on the target\'s hypertable',
+    'limits are found before the copy');
+is($db->target_sql("SELECT last_error_detail FROM livemigrate.migrations"),
+    join("\n", map {"$_->{message}."} grep { $_->{object} =~ /ruled|referring/ } @found), '... the same');
+is(scalar(grep { !/^-- on the source, then start anew: |^SELECT livemigrate/ } split /\n/, $status->{hint}), 0, '... for the source');
+$db->abort;
+$db->cleanup;
+$db->target_sql("DROP TABLE $_") for qw(ruled referring), 'outside, checked, parent, child, unlogged, apart';
+$db->target_sql('DROP FUNCTION nothing');
+
+# The fixes run as they are; nothing else stands against these tables then.
+$db->source_sql($_) for grep { !/^-- leave/ } map { $_->{fix} } @found;
+$options{options}{hypertables} = [ map { { table => $_, time_column => 'at' } } qw(ruled referring checked unlogged) ];
+is_deeply([ map { $_->{message} } grep { "$_->{check_id} $_->{severity}" =~ /^hypertable.* error/ } $db->check_rows(%options) ],
+    [], 'with the fixes nothing is found');
+$db->start(%options);
+$db->wait_stage('streaming');
+$db->source_sql("INSERT INTO ruled VALUES ('2026-05-01', 2); INSERT INTO outside VALUES (2, '2026-05-01');
+    INSERT INTO checked VALUES ('2026-05-01', 99); DELETE FROM referring");
+$db->set_endpos;
+$db->wait_stage('done');
+is($db->target_sql("SELECT string_agg(tgname, ' ' ORDER BY 1) FROM pg_trigger WHERE tgrelid = 'ruled'::regclass
+        AND tgname !~ '^(RI_|ts_)'"), 'always plain statement', 'the triggers that can be are there');
+$db->assert_equal_tables('limits: equal tables', relations => 0);
+$db->cleanup;
+
 # --- SEC-12: code that comes with a hypertable runs as its owner
 $db = $pair->database('owned');
 $db->source_sql(<<'SQL');
