@@ -351,9 +351,35 @@ is($db->target_sql("SELECT DISTINCT pg_get_userbyid(c.relowner) FROM pg_class c 
 $db->assert_equal_tables('SEC-12 equal tables', relations => 0);
 $db->cleanup;
 
+# --- jobs of another owner, which a role that is no superuser cannot pause: they are told of
+$db = $pair->database('jobs');
+my $target = $db->target;
+$db->source_sql("CREATE TABLE m (at timestamptz PRIMARY KEY); INSERT INTO m VALUES ('2026-01-01')");
+$db->target_sql(<<'SQL');
+ALTER SYSTEM SET livemigrate.source_password_required = off; SELECT pg_reload_conf();
+CREATE ROLE operator LOGIN; CREATE ROLE "Jobs' owner";
+GRANT CREATE ON DATABASE jobs TO operator; GRANT CREATE ON SCHEMA public TO operator;
+GRANT SET ON PARAMETER session_replication_role TO operator; GRANT USAGE ON SCHEMA livemigrate TO operator;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA livemigrate TO operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA livemigrate TO operator;
+SELECT _timescaledb_functions.stop_background_workers();
+-- as add_job() makes them, which the Apache edition has not
+INSERT INTO _timescaledb_config.bgw_job (application_name, schedule_interval, max_runtime, max_retries, retry_period,
+    proc_schema, proc_name, owner, scheduled) VALUES
+    ('Nightly', '1 day', '0', -1, '1 h', 'public', 'nightly', '"Jobs'' owner"', true);
+SQL
+my $job = $db->target_sql('SELECT max(job_id) FROM timescaledb_information.jobs');
+my ($rc, $out, $err) = $target->psql($db->dbname, $db->start_sql(roles => \'false',
+    options => { hypertables => [ { table => 'm', time_column => 'at' } ] }), extra_params => [ '-U', 'operator' ]);
+is($rc, 0, 'a role that is no superuser migrates') or diag $err;
+$db->wait_stage('streaming');
+is($db->target_sql("SELECT count(*) || message || '|' || detail FROM livemigrate.events WHERE message ~ 'TimescaleDB' GROUP BY message, detail"),
+    qq{1job $job of TimescaleDB is not paused: it belongs to role "Jobs' owner"|}
+      . qq{As its owner or a superuser, run: SELECT FROM "public".alter_job($job, scheduled => false);}, '... and is told of a job, once');
+$db->finish('jobs', relations => 0);
+
 # --- a source with TimescaleDB is refused, and told where to read on
 $db = $pair->database('refused');
-my $target = $db->target;
 $db->target_sql("CREATE TABLE m (at timestamptz NOT NULL); SELECT create_hypertable('m', 'at'); INSERT INTO m VALUES (now())");
 my $itself = LiveMigrate::Test::quote_literal($db->conninfo(host => $target->host, port => $target->port));
 like($db->target_sql("SELECT severity || ' ' || object || ' ' || fix FROM livemigrate.migration_check($itself)
