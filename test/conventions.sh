@@ -30,6 +30,10 @@ check_server_headers() {
         breach "libpq is used under src/source only"
     grep -rHnE --include='*.?pp' '\bPG_VERSION_NUM\b' src | grep -v '^src/pg/compat' |
         breach "differences between server versions stand in src/pg/compat.hpp"
+    grep -rHnE --include='*.?pp' \
+        'kBuiltForVersion *([<>]|[!=]=)|([<>]|[<>!=]=) *(pg::)?kBuiltForVersion' src |
+        grep -v '^src/pg/compat' |
+        breach "what kBuiltForVersion is compared for has a name in src/pg/compat.hpp"
 }
 
 check_floors() {

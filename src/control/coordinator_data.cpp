@@ -19,6 +19,7 @@
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
 #include "stage/citus_limits.hpp"
+#include "stage/hypertable_limits.hpp"
 #include "stage/key_problems.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/schema_dump.hpp"
@@ -89,6 +90,8 @@ Coordinator::CheckPlacedTables() {
     pg::Transaction transaction;
     std::vector<stage::TableProblem> problems;
     std::vector<stage::PlacedTable> tables;
+    stage::HypertableSources hypertables;
+    hypertables.are_made = true;
     bool distributed = false;
     for (const CopyTable &table : LoadTables(migration_.id)) {
         const pg::TableManager manager = pg::ManagerOf(table.schema, table.name);
@@ -98,6 +101,10 @@ Coordinator::CheckPlacedTables() {
             distributed = true;
         }
         tables.push_back({table.source_oid, table.schema, table.name, distribution});
+        hypertables.tables.push_back(table.source_oid);
+        if (manager == pg::TableManager::kTimescaledb) {
+            hypertables.hypertables.push_back(table.source_oid);
+        }
         if (manager == pg::TableManager::kNone) {
             continue;
         }
@@ -114,6 +121,8 @@ Coordinator::CheckPlacedTables() {
         const auto limits = stage::FindCitusLimits(*snapshot_session_, tables);
         problems.insert(problems.end(), limits.begin(), limits.end());
     }
+    const auto found = stage::FindHypertableLimits(*snapshot_session_, hypertables);
+    problems.insert(problems.end(), found.begin(), found.end());
     transaction.Commit();
     if (problems.empty()) {
         return;

@@ -25,11 +25,22 @@ FunctionSchema() {
         .Scalar();
 }
 
+std::string
+ScheduleSql(const std::string &schema, const std::string &job, bool scheduled) {
+    return "SELECT FROM " + QuoteIdentifier(schema) + ".alter_job(" + job + ", scheduled => " +
+           (scheduled ? "true" : "false") + ");";
+}
+
+// Of a job that only its owner may alter, once for each migration.
 void
-Schedule(const std::string &schema, const std::string &job, bool scheduled) {
-    pg::Query("SELECT FROM " + QuoteIdentifier(schema) +
-                  ".alter_job($1::int, scheduled => $2::boolean)",
-              {job, pg::BoolText(scheduled)});
+WarnOfOthersJob(int32_t migration, Stage stage, const std::string &message,
+                const std::string &sql) {
+    if (pg::Query("SELECT FROM livemigrate.event WHERE migration = $1::int AND message = $2",
+                  {std::to_string(migration), message})
+            .rows.empty()) {
+        RecordEvent(migration, "warning", stage, message,
+                    "As its owner or a superuser, run: " + sql);
+    }
 }
 
 bool
@@ -50,12 +61,21 @@ PausePolicyJobs(int32_t migration, bool stop_scheduler) {
         pg::Query("SELECT _timescaledb_functions.stop_background_workers()");
     }
     const pg::SqlResult jobs =
-        pg::Query("SELECT job_id, application_name FROM timescaledb_information.jobs "
+        pg::Query("SELECT job_id, application_name, pg_catalog.pg_has_role(owner, 'USAGE'), owner "
+                  "FROM timescaledb_information.jobs "
                   "WHERE scheduled AND job_id >= $1::int ORDER BY job_id",
                   {kFirstUserJob});
     for (const pg::SqlRow &row : jobs.rows) {
         const std::string job = pg::Text(row, 0);
-        Schedule(*schema, job, false);
+        const std::string sql = ScheduleSql(*schema, job, false);
+        if (!pg::Flag(row, 2)) {
+            WarnOfOthersJob(migration, Stage::kSchema,
+                            "job " + job + " of TimescaleDB is not paused: it belongs to role " +
+                                pg::Text(row, 3),
+                            sql);
+            continue;
+        }
+        pg::Query(sql);
         pg::Query("UPDATE livemigrate.migration SET paused_jobs = "
                   "pg_catalog.array_append(paused_jobs, $2::int) WHERE id = $1::int",
                   {std::to_string(migration), job});
@@ -73,18 +93,29 @@ ResumePolicyJobs(int32_t migration) {
     if (!schema) {
         return;
     }
-    const pg::SqlResult jobs = pg::Query("SELECT j.job_id FROM livemigrate.migration m, "
+    const pg::SqlResult jobs = pg::Query("SELECT j.job_id, pg_catalog.pg_has_role(j.owner, "
+                                         "'USAGE'), j.owner FROM livemigrate.migration m, "
                                          "pg_catalog.unnest(m.paused_jobs) AS u(id) "
                                          "JOIN timescaledb_information.jobs j ON j.job_id = u.id "
                                          "WHERE m.id = $1::int ORDER BY 1",
                                          {std::to_string(migration)});
+    size_t scheduled = 0;
     for (const pg::SqlRow &row : jobs.rows) {
-        Schedule(*schema, pg::Text(row, 0), true);
+        const std::string job = pg::Text(row, 0);
+        const std::string sql = ScheduleSql(*schema, job, true);
+        if (!pg::Flag(row, 1)) {
+            WarnOfOthersJob(migration, Stage::kDone,
+                            "job " + job + " of TimescaleDB stays paused: it belongs to role " +
+                                pg::Text(row, 2),
+                            sql);
+            continue;
+        }
+        pg::Query(sql);
+        scheduled++;
     }
-    if (!jobs.rows.empty()) {
+    if (scheduled > 0) {
         RecordEvent(migration, "info", Stage::kDone,
-                    std::to_string(jobs.rows.size()) + " paused jobs of TimescaleDB are scheduled "
-                                                       "again");
+                    std::to_string(scheduled) + " paused jobs of TimescaleDB are scheduled again");
     }
     pg::Query("UPDATE livemigrate.migration SET paused_jobs = '{}' WHERE id = $1::int",
               {std::to_string(migration)});

@@ -6,14 +6,15 @@
 
 namespace livemigrate::control {
 
-// Pauses every job of the database that is scheduled, and keeps a note of it. With
-// `stop_scheduler`, and as superuser, TimescaleDB's scheduler for this database is stopped as well,
-// so that a policy that is added meanwhile does not run before it is seen here. Returns false where
-// there is no TimescaleDB. Runs transactions of its own.
+// Pauses every job of the database that is scheduled, and keeps a note of it; of one that belongs
+// to a role whose rights the session has not, an event warns. With `stop_scheduler`, and as
+// superuser, TimescaleDB's scheduler for this database is stopped as well, so that a policy that is
+// added meanwhile does not run before it is seen here. Returns false where there is no TimescaleDB.
+// Runs transactions of its own.
 bool PausePolicyJobs(int32_t migration, bool stop_scheduler);
 
-// Schedules the jobs again that were paused, and starts the scheduler, which waits for the
-// transaction's end. Nothing where none was. REQUIRES: an open transaction.
+// Schedules the jobs again that were paused, as far as it may, and starts the scheduler, which
+// waits for the transaction's end. Nothing where none was. REQUIRES: an open transaction.
 void ResumePolicyJobs(int32_t migration);
 
 } // namespace livemigrate::control

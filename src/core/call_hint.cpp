@@ -88,6 +88,18 @@ NameMigrationInCalls(std::string_view hint, std::string_view migration) {
 }
 
 std::string
+Comment(std::string_view text) {
+    std::string comment = "-- ";
+    for (const char character : text) {
+        comment += character;
+        if (character == '\n' || character == '\r') {
+            comment += "-- ";
+        }
+    }
+    return comment;
+}
+
+std::string
 MissingTableHint(std::string_view schema, std::string_view name) {
     std::string pattern; // for pg_dump, within single quotes of a shell
     for (const char character : QualifiedName(schema, name)) {

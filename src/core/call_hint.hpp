@@ -12,6 +12,9 @@ namespace livemigrate {
 // have a named or a first argument for it already, and all other text, stay.
 std::string NameMigrationInCalls(std::string_view hint, std::string_view migration);
 
+// `text` as SQL comment lines, also where a name in it holds a line feed.
+std::string Comment(std::string_view text);
+
 // What to do when a table of the source is not on the target.
 std::string MissingTableHint(std::string_view schema, std::string_view name);
 

@@ -1,5 +1,7 @@
 #include "core/definition_text.hpp"
 
+#include "core/definition_scan.hpp"
+
 #include <utility>
 #include <vector>
 
@@ -14,35 +16,6 @@ constexpr size_t kMaxDepth = 200;
 bool
 IsBlank(char byte) {
     return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
-}
-
-bool
-IsNameByte(char byte) {
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9') || byte == '_' || byte == '$' ||
-           (static_cast<unsigned char>(byte) & 0x80) != 0;
-}
-
-// The position behind the constant or quoted name that begins at `at`. Doubled quotes need no care:
-// they read as two constants side by side.
-size_t
-SkipQuoted(std::string_view text, size_t at) {
-    const char quote = text[at];
-    const bool escapes =
-        quote == '\'' && at > 0 && text[at - 1] == 'E' && (at == 1 || !IsNameByte(text[at - 2]));
-    for (at++; at < text.size(); at++) {
-        if (escapes && text[at] == '\\') {
-            at++;
-        } else if (text[at] == quote) {
-            return at + 1;
-        }
-    }
-    return text.size();
-}
-
-bool
-IsQuote(char byte) {
-    return byte == '\'' || byte == '"';
 }
 
 bool
@@ -61,27 +34,6 @@ IsTooDeep(std::string_view text) {
         at++;
     }
     return depth > kMaxDepth;
-}
-
-// The position of the bracket that closes the one at `open`; npos if there is none.
-size_t
-FindClosing(std::string_view text, size_t open) {
-    size_t depth = 0;
-    for (size_t at = open; at < text.size();) {
-        if (IsQuote(text[at])) {
-            at = SkipQuoted(text, at);
-            continue;
-        }
-        if (text[at] == '(' || text[at] == '[') {
-            depth++;
-        } else if (text[at] == ')' || text[at] == ']') {
-            if (--depth == 0) {
-                return at;
-            }
-        }
-        at++;
-    }
-    return std::string_view::npos;
 }
 
 // `text` cut at each `separator` that stands outside of quotes and brackets.

@@ -18,6 +18,31 @@ namespace livemigrate::pg {
 // The server version this library is built for; the server loads no other.
 inline constexpr int kBuiltForVersion = PG_VERSION_NUM;
 
+// Privileges on parameters (GRANT SET ON PARAMETER) came with 15.
+constexpr bool
+HasParameterPrivileges() {
+    return PG_VERSION_NUM >= 150000;
+}
+
+// Infinite intervals came with 17.
+constexpr bool
+HasInfiniteIntervals() {
+    return PG_VERSION_NUM >= 170000;
+}
+
+// The privilege of pg_has_role() that lets a role become another one: SET is a membership's option
+// from 16 on.
+constexpr const char *
+BecomingPrivilege() {
+    return PG_VERSION_NUM >= 160000 ? "SET" : "MEMBER";
+}
+
+// The parameter that limits how many replication origins can be in use; 18 has one for them alone.
+constexpr const char *
+OriginLimitSetting() {
+    return PG_VERSION_NUM >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
+}
+
 // replorigin_session_setup() learnt to be shared by several processes in 16.
 inline void
 ReplicationOriginSetup(RepOriginId origin) {

@@ -2,6 +2,7 @@
 
 #include "stage/citus_limits.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 #include "stage/key_problems.hpp"
@@ -265,8 +266,8 @@ FindExclusions(Limits &limits) {
             }
             limits.Add(table, "exclusion constraint " + QuoteIdentifier(name),
                        ", which does not compare the distribution column with =",
-                       "-- create it on the target under its name, with " +
-                           QuoteIdentifier(column) + " WITH =: " + pg::Text(row, 3),
+                       Comment("create it on the target under its name, with " +
+                               QuoteIdentifier(column) + " WITH =: " + pg::Text(row, 3)),
                        false);
         });
 }

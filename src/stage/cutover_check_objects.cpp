@@ -4,6 +4,7 @@
 
 #include "stage/cutover_check_run.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/error.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
@@ -111,11 +112,12 @@ CheckIndexes(CutoverCheckRun &run) {
     constexpr char kId[] = "invalid_indexes";
     for (const pg::SqlRow &row : run.AskTarget(WithTables(kInvalidIndexes)).rows) {
         const std::string index = pg::Text(row, 0);
-        run.Add(kId, "warning", index, "index is not valid, so no query uses it",
-                pg::Text(row, 1) == "I"
-                    ? "-- create the index on each partition that lacks it, then ALTER INDEX " +
-                          index + " ATTACH PARTITION each"
-                    : "REINDEX INDEX " + index + ";");
+        run.Add(
+            kId, "warning", index, "index is not valid, so no query uses it",
+            pg::Text(row, 1) == "I"
+                ? Comment("create the index on each partition that lacks it, then ALTER INDEX " +
+                          index + " ATTACH PARTITION each")
+                : "REINDEX INDEX " + index + ";");
     }
     run.Close(kId, "all indexes are valid");
 }

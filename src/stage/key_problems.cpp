@@ -2,21 +2,26 @@
 
 #include "stage/key_problems.hpp"
 
+#include "core/call_hint.hpp"
+#include "core/key_definition.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace livemigrate::stage {
 
 namespace {
 
-// Unique indexes and exclusion constraints: name, constraint's type or '', definition, and one row
-// for each key column, an expression's being NULL. And the foreign keys that rest on them.
+// Unique indexes and exclusion constraints, as far as pg_dump has them: name, constraint's type or
+// '', definition, and one row for each key column, an expression's being NULL. And the foreign keys
+// that rest on them.
 std::string
 KeysQuery(uint32_t table) {
     return "SELECT c.relname, COALESCE(k.contype::text, ''), a.attname, "
-           "pg_catalog.pg_get_indexdef(i.indexrelid), "
+           "COALESCE(pg_catalog.pg_get_constraintdef(k.oid), "
+           "pg_catalog.pg_get_indexdef(i.indexrelid)), "
            "(SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I;', "
            "f.conrelid::pg_catalog.regclass, f.conname), ' ') FROM pg_catalog.pg_constraint f "
            "WHERE f.contype = 'f' AND f.conindid = i.indexrelid AND f.confrelid = i.indrelid) "
@@ -29,7 +34,7 @@ KeysQuery(uint32_t table) {
            "WHERE i.indrelid = " +
            std::to_string(table) +
            " AND (i.indisunique OR i.indisexclusion) AND u.n <= i.indnkeyatts "
-           "AND NOT c.relispartition "
+           "AND NOT c.relispartition AND (i.indisvalid OR c.relkind = 'I') "
            "ORDER BY c.relname, u.n";
 }
 
@@ -37,9 +42,8 @@ struct SourceKey {
     std::string name;
     std::string kind; // p, u, x; "" for a bare index
     std::string definition;
-    std::string foreign_keys; // statements that drop those which rest on it
-    std::vector<std::string> columns;
-    bool has_expressions = false;
+    std::string foreign_keys;         // statements that drop those which rest on it
+    std::vector<std::string> columns; // without expressions
 };
 
 std::vector<SourceKey>
@@ -56,8 +60,6 @@ ListKeys(source::Connection &source, uint32_t table) {
         }
         if (row[2]) {
             keys.back().columns.push_back(*row[2]);
-        } else {
-            keys.back().has_expressions = true;
         }
     }
     return keys;
@@ -72,22 +74,20 @@ NameList(const std::vector<std::string> &names) {
     return list;
 }
 
-// The same key with the missing columns behind its own.
+// The same key with the missing columns behind its own, and all else that it has.
 std::string
 ExtendedKey(const SourceKey &key, const std::string &table,
             const std::vector<std::string> &missing) {
-    if (key.has_expressions || key.kind == "x") {
-        return "-- create it on the target under its name, with " + NameList(missing) +
-               " added: " + key.definition;
+    const std::optional<std::string> extended = KeyWithColumns(key.definition, missing);
+    if (!extended) {
+        return Comment("create it on the target under its name, with " + NameList(missing) +
+                       " added: " + key.definition);
     }
-    std::vector<std::string> columns = key.columns;
-    columns.insert(columns.end(), missing.begin(), missing.end());
     const std::string name = QuoteIdentifier(key.name);
     if (key.kind.empty()) {
-        return "CREATE UNIQUE INDEX " + name + " ON " + table + " (" + NameList(columns) + ");";
+        return "CREATE UNIQUE INDEX " + name + " ON " + table + " " + *extended + ";";
     }
-    return "ALTER TABLE " + table + " ADD CONSTRAINT " + name +
-           (key.kind == "p" ? " PRIMARY KEY (" : " UNIQUE (") + NameList(columns) + ");";
+    return "ALTER TABLE " + table + " ADD CONSTRAINT " + name + " " + *extended + ";";
 }
 
 } // namespace

@@ -153,18 +153,6 @@ Count(size_t count, const std::string &noun) {
 }
 
 std::string
-Comment(const std::string &text) {
-    std::string comment = "-- ";
-    for (const char character : text) {
-        comment += character;
-        if (character == '\n' || character == '\r') {
-            comment += "-- ";
-        }
-    }
-    return comment;
-}
-
-std::string
 Choices(const std::string &first, const std::vector<std::string> &others) {
     std::string text = first;
     for (const std::string &other : others) {

@@ -6,6 +6,7 @@
 #include "core/sql_text.hpp"
 #include "core/version.hpp"
 #include "pg/sql_row.hpp"
+#include "stage/hypertable_limits.hpp"
 #include "stage/key_problems.hpp"
 
 #include <algorithm>
@@ -61,7 +62,8 @@ CheckColumn(PreflightRun &run, const HypertableOption &option, const source::Sou
             const std::string &column, bool is_time) {
     const pg::SqlResult found = run.source.Query(
         "SELECT a.attnotnull, t.typname IN " + std::string(kTimeTypes) +
-        " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
+        ", COALESCE(pg_catalog.to_jsonb(a)->>'attgenerated', '') <> '' FROM "
+        "pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
         "WHERE a.attrelid = " +
         std::to_string(table.oid) +
         " AND NOT a.attisdropped AND a.attnum > 0 AND a.attname = " + QuoteLiteral(column));
@@ -78,6 +80,13 @@ CheckColumn(PreflightRun &run, const HypertableOption &option, const source::Sou
                  "column " + QuoteIdentifier(column) + " of table " + name +
                      " cannot be a hypertable's time: its type is no time and no integer",
                  "-- name a column of type timestamptz, timestamp, date or an integer type");
+        return false;
+    }
+    if (pg::Flag(found.rows[0], 2)) {
+        run.Fail("hypertables", sqlstate::kInvalidParameterValue, name,
+                 "column " + QuoteIdentifier(column) + " of table " + name +
+                     " cannot place a hypertable's rows: it is generated",
+                 "-- name another column");
         return false;
     }
     if (is_time && !pg::Flag(found.rows[0], 0)) {
@@ -126,6 +135,26 @@ CheckOption(PreflightRun &run, const HypertableOption &option) {
     }
 }
 
+// What else of the tables TimescaleDB refuses.
+void
+CheckLimits(PreflightRun &run) {
+    HypertableSources sources;
+    for (const source::SourceTable &table : run.result.tables) {
+        sources.tables.push_back(table.oid);
+    }
+    for (const HypertableOption &option : run.settings.hypertables) {
+        const source::SourceTable *table = FindSelected(run, option);
+        if (table != nullptr && table->relkind == 'r' && !table->is_partition) {
+            sources.hypertables.push_back(table->oid);
+        }
+    }
+    for (const TableProblem &problem : FindHypertableLimits(run.source, sources)) {
+        run.Fail("hypertable_limits", sqlstate::kFeatureNotSupported, problem.table,
+                 problem.message,
+                 problem.at_source ? "-- on the source:\n" + problem.fix : problem.fix);
+    }
+}
+
 } // namespace
 
 void
@@ -136,7 +165,9 @@ CheckHypertables(PreflightRun &run) {
     for (const HypertableOption &option : run.settings.hypertables) {
         CheckOption(run, option);
     }
-    if (!run.Failed("hypertables") && !run.Failed("hypertable_keys")) {
+    CheckLimits(run);
+    if (!run.Failed("hypertables") && !run.Failed("hypertable_keys") &&
+        !run.Failed("hypertable_limits")) {
         run.Ok("hypertables", "target",
                Count(run.settings.hypertables.size(), "hypertable") +
                    " to be made; others can be after stage schema");

@@ -1,6 +1,7 @@
 // What the checks of one preflight share. Only for preflight*.cpp.
 #pragma once
 
+#include "core/call_hint.hpp"
 #include "core/error.hpp"
 #include "core/migration_settings.hpp"
 #include "core/table_pattern.hpp"
@@ -88,9 +89,6 @@ std::string ListNames(const std::vector<std::string> &names, size_t limit = 10);
 
 // `count` and the noun, in the plural where it is needed.
 std::string Count(size_t count, const std::string &noun);
-
-// `text` as SQL comment lines, also where a name in it holds a line feed.
-std::string Comment(const std::string &text);
 
 // A fix with what else would do, as comments below it.
 std::string Choices(const std::string &first, const std::vector<std::string> &others);

@@ -45,9 +45,10 @@ RefuseExistingSlot(PreflightRun &run, const pg::SqlRow &row) {
         FailExistingSlot(run, sqlstate::kObjectNotInPrerequisiteState, "is not a logical slot",
                          "-- name a logical slot");
     } else if (pg::Text(row, 2) != run.info().database) {
-        FailExistingSlot(run, sqlstate::kObjectNotInPrerequisiteState,
-                         "belongs to database " + QuoteIdentifier(pg::Text(row, 2)),
-                         "-- name a slot of database " + QuoteIdentifier(run.info().database));
+        FailExistingSlot(
+            run, sqlstate::kObjectNotInPrerequisiteState,
+            "belongs to database " + QuoteIdentifier(pg::Text(row, 2)),
+            Comment("name a slot of database " + QuoteIdentifier(run.info().database)));
     } else if (plugin != "pgoutput" && plugin != "wal2json") {
         FailExistingSlot(run, sqlstate::kFeatureNotSupported,
                          "uses output plugin " + QuoteIdentifier(plugin),

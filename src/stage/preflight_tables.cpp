@@ -382,8 +382,7 @@ constexpr int kInfiniteIntervalVersion = 170000;
 
 void
 CheckIntervals(PreflightRun &run) {
-    if (run.info().version_num < kInfiniteIntervalVersion ||
-        pg::kBuiltForVersion >= kInfiniteIntervalVersion) {
+    if (run.info().version_num < kInfiniteIntervalVersion || pg::HasInfiniteIntervals()) {
         return;
     }
     const std::map<uint32_t, std::string> columns = ListColumns(run, "interval");

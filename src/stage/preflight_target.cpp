@@ -72,8 +72,7 @@ CheckWorkers(PreflightRun &run) {
 
 void
 CheckOrigins(PreflightRun &run) {
-    const char *name =
-        pg::kBuiltForVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots";
+    const char *name = pg::OriginLimitSetting();
     const pg::SqlResult found =
         pg::Query("SELECT pg_catalog.current_setting($1), (SELECT pg_catalog.count(*) FROM "
                   "pg_catalog.pg_replication_origin)",

@@ -98,7 +98,7 @@ struct Caller {
 // Whether the caller may turn triggers and foreign keys off while applying changes.
 bool
 MaySetReplicationRole() {
-    return pg::kBuiltForVersion >= 150000 &&
+    return pg::HasParameterPrivileges() &&
            pg::Query("SELECT pg_catalog.has_parameter_privilege('session_replication_role',"
                      " 'SET')")
                    .Scalar() == "t";
@@ -108,7 +108,7 @@ void
 CheckWriting(const Caller &caller, Lacks &lacks) {
     if (!MaySetReplicationRole()) {
         lacks.Add("may not set session_replication_role",
-                  pg::kBuiltForVersion >= 150000
+                  pg::HasParameterPrivileges()
                       ? "GRANT SET ON PARAMETER session_replication_role TO " + caller.role + ";"
                       : "ALTER ROLE " + caller.role + " SUPERUSER;");
     }
@@ -172,7 +172,7 @@ CreateRole(const std::string &role) {
 // migration does not become a member of the roles that it creates.
 void
 CheckOwners(const OwnersBySchema &owners, const Caller &caller, Lacks &lacks) {
-    const std::string privilege = pg::kBuiltForVersion >= 160000 ? "SET" : "MEMBER";
+    const std::string privilege = pg::BecomingPrivilege();
     std::set<std::string> strangers;
     std::vector<std::string> names;
     std::string fix;

@@ -2,6 +2,8 @@
 // rows (pg/table_manager): found before anything is copied.
 #pragma once
 
+#include "core/call_hint.hpp"
+
 #include <string>
 
 namespace livemigrate::stage {
@@ -18,7 +20,8 @@ struct TableProblem {
 // The fix for somebody whose migration has begun.
 inline std::string
 LateFix(const TableProblem &problem) {
-    return (problem.at_source ? "-- on the source, then start anew: " : "") + problem.fix;
+    return problem.at_source ? Comment("on the source, then start anew: " + problem.fix)
+                             : problem.fix;
 }
 
 } // namespace livemigrate::stage

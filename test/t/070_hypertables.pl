@@ -124,6 +124,24 @@ CREATE INDEX "Log_at_idx" ON "Raw"."Log" (at DESC);
 INSERT INTO "Raw"."Log" SELECT timestamp '2026-01-01' + g * interval '10 min', 'h' || g % 9, 'l'
 FROM generate_series(1, 2000) g;
 CREATE TABLE parted (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+
+-- keys that are more than their columns: what goes lost of them refuses rows that the source has
+CREATE TABLE orders (id int PRIMARY KEY, at timestamptz NOT NULL, code text, "Seat (no)" int, active bool,
+    UNIQUE ("Seat (no)") INCLUDE (code) DEFERRABLE INITIALLY DEFERRED);
+CREATE UNIQUE INDEX orders_code ON orders (code COLLATE "C" text_pattern_ops DESC) INCLUDE (id) WHERE active;
+CREATE UNIQUE INDEX orders_expr ON orders (lower(code || ', (') DESC, ("Seat (no)" / 2)) WHERE id % 2 > 0;
+INSERT INTO orders SELECT g, timestamptz '2026-01-01' + g / 10 * interval '1 day', 'c' || g / 5, g, g % 5 = 1
+FROM generate_series(1, 200) g;
+
+-- the identity is an index, with the time and without
+CREATE TABLE timed (a int NOT NULL, at timestamptz NOT NULL, v text);
+CREATE UNIQUE INDEX timed_key ON timed (a, at);
+ALTER TABLE timed REPLICA IDENTITY USING INDEX timed_key; ALTER TABLE timed CLUSTER ON timed_key;
+INSERT INTO timed SELECT g % 20, timestamptz '2026-01-01' + g * interval '1 h', 't' FROM generate_series(1, 500) g;
+CREATE TABLE keyed (a int NOT NULL, at timestamptz NOT NULL, v text);
+CREATE UNIQUE INDEX keyed_key ON keyed (a);
+ALTER TABLE keyed REPLICA IDENTITY USING INDEX keyed_key; ALTER TABLE keyed CLUSTER ON keyed_key;
+INSERT INTO keyed SELECT g, timestamptz '2026-01-01' + g * interval '1 h', 'k' FROM generate_series(1, 500) g;
 SQL
 
 for my $bad (
@@ -161,13 +179,22 @@ $db->wait_state('paused');
 is($db->target_sql(
         "SELECT hypertable_name, num_dimensions FROM timescaledb_information.hypertables"),
     'Log|2', 'the hypertable is made with the schema');
-$db->target_sql("SELECT create_hypertable('events', 'at', chunk_time_interval => interval '1 day')");
+$db->target_sql("SELECT create_hypertable('$_', 'at', chunk_time_interval => interval '1 day')")
+    for qw(events orders timed keyed);
 $db->resume([]);
 $db->wait_state('failed');
 my $status = $db->status_row;
 is($status->{stage}, 'data', 'a key that cannot be is found before the copy');
 is($db->target_sql('SELECT count(*) FROM events'), '0', '... nothing is copied yet');
-like($status->{hint}, qr/ADD CONSTRAINT "events_pkey" PRIMARY KEY \("id", "at"\)/, '... with the fix');
+is($status->{hint}, <<'SQL' =~ s/\n\z//r, '... with the fix, which keeps all that a key is');
+ALTER TABLE "public"."events" ADD CONSTRAINT "events_pkey" PRIMARY KEY (id, "at");
+CREATE UNIQUE INDEX "keyed_key" ON "public"."keyed" USING btree (a, "at");
+ALTER TABLE "public"."orders" ADD CONSTRAINT "orders_Seat (no)_code_key" UNIQUE ("Seat (no)", "at") INCLUDE (code) DEFERRABLE INITIALLY DEFERRED;
+CREATE UNIQUE INDEX "orders_code" ON "public"."orders" USING btree (code COLLATE "C" text_pattern_ops DESC, "at") INCLUDE (id) WHERE active;
+CREATE UNIQUE INDEX "orders_expr" ON "public"."orders" USING btree (lower((code || ', ('::text)) DESC, (("Seat (no)" / 2)), "at") WHERE ((id % 2) > 0);
+ALTER TABLE "public"."orders" ADD CONSTRAINT "orders_pkey" PRIMARY KEY (id, "at");
+SELECT livemigrate.migration_resume('options');
+SQL
 $db->target_sql($status->{hint});
 $db->wait_stage('streaming');
 $db->source_sql(<<'SQL');
@@ -177,13 +204,114 @@ DELETE FROM events WHERE id % 10 = 1;
 UPDATE events SET id = id + 100000 WHERE id % 10 = 2;
 DELETE FROM "Raw"."Log" WHERE host = 'h3';
 UPDATE "Raw"."Log" SET host = 'h4' WHERE host = 'h5';
+
+-- of the same time and code, seat or half of it: the keys' conditions allow it, or only their end
+INSERT INTO orders SELECT 2000 + 2 * g, '2026-07-01', 'same', 4000 + g, false FROM generate_series(0, 3) g;
+UPDATE orders SET "Seat (no)" = CASE "Seat (no)" WHEN 28 THEN 29 ELSE 28 END WHERE "Seat (no)" IN (28, 29);
+UPDATE timed SET v = 'u' WHERE a < 5;
+UPDATE timed SET at = at + interval '90 days' WHERE a = 6;
+DELETE FROM timed WHERE a = 7;
+UPDATE keyed SET v = 'u' WHERE a < 50;
+UPDATE keyed SET at = at + interval '90 days' WHERE a BETWEEN 60 AND 70;
+UPDATE keyed SET a = a + 1000 WHERE a BETWEEN 80 AND 90;
+DELETE FROM keyed WHERE a BETWEEN 100 AND 120;
 SQL
 $db->set_endpos;
 $db->wait_stage('done');
-$db->assert_in_chunks('options', 'events', '"Raw"."Log"');
+$db->assert_in_chunks('options', 'events', '"Raw"."Log"', qw(orders timed keyed));
+is($db->target_sql("SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indisreplident AND i.indisclustered AND i.indrelid IN ('timed'::regclass, 'keyed'::regclass) ORDER BY 1"),
+    "keyed_key\ntimed_key", 'options: REPLICA IDENTITY USING INDEX and CLUSTER ON');
 is($db->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE NOT equal'),
     '0', 'options: compare_data finds no difference');
 $db->assert_equal_tables('options: equal tables', relations => 0);
+$db->cleanup;
+
+# --- what else a hypertable cannot have
+$db = $pair->database('limits');
+$db->source_sql(<<'SQL');
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TABLE ruled (at timestamptz PRIMARY KEY, a int);
+CREATE RULE again AS ON UPDATE TO ruled DO ALSO SELECT 1;
+CREATE TRIGGER "Off" AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled DISABLE TRIGGER "Off";
+CREATE TRIGGER always AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled ENABLE ALWAYS TRIGGER always;
+CREATE TRIGGER replica AFTER INSERT ON ruled FOR EACH ROW EXECUTE FUNCTION nothing(); ALTER TABLE ruled ENABLE REPLICA TRIGGER replica;
+CREATE TRIGGER each_row AFTER UPDATE ON ruled REFERENCING OLD TABLE AS o FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER statement AFTER UPDATE ON ruled REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+CREATE TRIGGER plain BEFORE TRUNCATE ON ruled FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+CREATE TABLE referring (at timestamptz PRIMARY KEY REFERENCES ruled, other timestamptz CONSTRAINT itself REFERENCES referring);
+CREATE TABLE outside (id int PRIMARY KEY, at timestamptz REFERENCES ruled);
+CREATE TABLE checked (at timestamptz PRIMARY KEY, a int CONSTRAINT "Above 0" CHECK (a > 0) NO INHERIT);
+ALTER TABLE checked ADD CONSTRAINT later CHECK (a < 100) NO INHERIT NOT VALID;
+CREATE TABLE parent (at timestamptz PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (at)) INHERITS (parent);
+CREATE UNLOGGED TABLE unlogged (at timestamptz PRIMARY KEY);
+CREATE TABLE apart (at timestamptz PRIMARY KEY, during int4range,
+    EXCLUDE USING gist (during WITH &&) WHERE (lower(during) > length(E'\nDROP TABLE apart;')));
+INSERT INTO ruled VALUES ('2026-01-01', 1); INSERT INTO referring VALUES ('2026-01-01', '2026-01-01');
+INSERT INTO outside VALUES (1, '2026-01-01'); INSERT INTO checked VALUES ('2026-01-01', 1);
+SQL
+my @limited = qw(ruled referring checked parent child unlogged);
+my %options = (options => { hypertables => [ map { { table => $_, time_column => 'at' } } @limited, 'apart' ] });
+my @found   = grep { $_->{check_id} eq 'hypertable_limits' } $db->check_rows(%options);
+is(join("\n", map {"$_->{message}|$_->{fix}"} @found) . "\n", <<'SQL', 'what TimescaleDB refuses is found beforehand');
+constraint "Above 0" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
+ALTER TABLE public.checked DROP CONSTRAINT "Above 0", ADD CONSTRAINT "Above 0" CHECK ((a > 0)) NOT VALID; ALTER TABLE public.checked VALIDATE CONSTRAINT "Above 0";
+constraint "later" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
+ALTER TABLE public.checked DROP CONSTRAINT later, ADD CONSTRAINT later CHECK ((a < 100)) NOT VALID;
+table "public"."child" cannot be a hypertable: it inherits or is inherited|-- leave it out of option "hypertables": it stays as it is
+table "public"."parent" cannot be a hypertable: it inherits or is inherited|-- leave it out of option "hypertables": it stays as it is
+foreign key "itself" of "public"."referring" cannot be on a hypertable: it leads to another|-- on the source:
+ALTER TABLE public.referring DROP CONSTRAINT itself;
+foreign key "referring_at_fkey" of "public"."referring" cannot be on a hypertable: it leads to another|-- on the source:
+ALTER TABLE public.referring DROP CONSTRAINT referring_at_fkey;
+rule "again" of "public"."ruled" cannot be on a hypertable|-- on the source:
+DROP RULE again ON public.ruled;
+trigger "Off" of "public"."ruled" cannot be on a hypertable: it is disabled|-- on the source:
+DROP TRIGGER "Off" ON public.ruled;
+trigger "always" of "public"."ruled" cannot be on a hypertable: it also fires in replica role|-- on the source:
+ALTER TABLE public.ruled ENABLE TRIGGER always;
+trigger "each_row" of "public"."ruled" cannot be on a hypertable: it has a transition table and is for each row|-- on the source:
+DROP TRIGGER each_row ON public.ruled;
+trigger "replica" of "public"."ruled" cannot be on a hypertable: it fires in replica role only|-- on the source:
+DROP TRIGGER replica ON public.ruled;
+table "public"."unlogged" cannot be a hypertable: it is unlogged|-- on the source:
+ALTER TABLE public.unlogged SET LOGGED;
+SQL
+my ($apart) = grep { $_->{check_id} eq 'hypertable_keys' } $db->check_rows(%options);
+like($apart->{fix}, qr/ADD|create it on the target under its name, with "at" added: EXCLUDE/, 'an exclusion constraint is the user\'s to extend');
+is_deeply([ grep { !/^--/ } split /\n/, $apart->{fix} ], [], '... its text stays in the comment');
+
+# By hand after stage schema, where the tables are looked at when stage data begins.
+$db->start(pause_after => ['schema']);
+$db->wait_state('paused');
+$db->target_sql("SELECT create_hypertable('$_', 'at')") for qw(ruled referring);
+$db->resume([]);
+$db->wait_state('failed');
+$status = $db->status_row;
+is("$status->{stage} $status->{message}", 'data a part of the schema of the source cannot be on the target\'s hypertable',
+    'limits are found before the copy');
+is($db->target_sql("SELECT last_error_detail FROM livemigrate.migrations"),
+    join("\n", map {"$_->{message}."} grep { $_->{object} =~ /ruled|referring/ } @found), '... the same');
+is(scalar(grep { !/^-- on the source, then start anew: |^SELECT livemigrate/ } split /\n/, $status->{hint}), 0, '... for the source');
+$db->abort;
+$db->cleanup;
+$db->target_sql("DROP TABLE $_") for qw(ruled referring), 'outside, checked, parent, child, unlogged, apart';
+$db->target_sql('DROP FUNCTION nothing');
+
+# The fixes run as they are; nothing else stands against these tables then.
+$db->source_sql($_) for grep { !/^-- leave/ } map { $_->{fix} } @found;
+$options{options}{hypertables} = [ map { { table => $_, time_column => 'at' } } qw(ruled referring checked unlogged) ];
+is_deeply([ map { $_->{message} } grep { "$_->{check_id} $_->{severity}" =~ /^hypertable.* error/ } $db->check_rows(%options) ],
+    [], 'with the fixes nothing is found');
+$db->start(%options);
+$db->wait_stage('streaming');
+$db->source_sql("INSERT INTO ruled VALUES ('2026-05-01', 2); INSERT INTO outside VALUES (2, '2026-05-01');
+    INSERT INTO checked VALUES ('2026-05-01', 99); DELETE FROM referring");
+$db->set_endpos;
+$db->wait_stage('done');
+is($db->target_sql("SELECT string_agg(tgname, ' ' ORDER BY 1) FROM pg_trigger WHERE tgrelid = 'ruled'::regclass
+        AND tgname !~ '^(RI_|ts_)'"), 'always plain statement', 'the triggers that can be are there');
+$db->assert_equal_tables('limits: equal tables', relations => 0);
 $db->cleanup;
 
 # --- SEC-12: code that comes with a hypertable runs as its owner
@@ -223,9 +351,35 @@ is($db->target_sql("SELECT DISTINCT pg_get_userbyid(c.relowner) FROM pg_class c 
 $db->assert_equal_tables('SEC-12 equal tables', relations => 0);
 $db->cleanup;
 
+# --- jobs of another owner, which a role that is no superuser cannot pause: they are told of
+$db = $pair->database('jobs');
+my $target = $db->target;
+$db->source_sql("CREATE TABLE m (at timestamptz PRIMARY KEY); INSERT INTO m VALUES ('2026-01-01')");
+$db->target_sql(<<'SQL');
+ALTER SYSTEM SET livemigrate.source_password_required = off; SELECT pg_reload_conf();
+CREATE ROLE operator LOGIN; CREATE ROLE "Jobs' owner";
+GRANT CREATE ON DATABASE jobs TO operator; GRANT CREATE ON SCHEMA public TO operator;
+GRANT SET ON PARAMETER session_replication_role TO operator; GRANT USAGE ON SCHEMA livemigrate TO operator;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA livemigrate TO operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA livemigrate TO operator;
+SELECT _timescaledb_functions.stop_background_workers();
+-- as add_job() makes them, which the Apache edition has not
+INSERT INTO _timescaledb_config.bgw_job (application_name, schedule_interval, max_runtime, max_retries, retry_period,
+    proc_schema, proc_name, owner, scheduled) VALUES
+    ('Nightly', '1 day', '0', -1, '1 h', 'public', 'nightly', '"Jobs'' owner"', true);
+SQL
+my $job = $db->target_sql('SELECT max(job_id) FROM timescaledb_information.jobs');
+my ($rc, $out, $err) = $target->psql($db->dbname, $db->start_sql(roles => \'false',
+    options => { hypertables => [ { table => 'm', time_column => 'at' } ] }), extra_params => [ '-U', 'operator' ]);
+is($rc, 0, 'a role that is no superuser migrates') or diag $err;
+$db->wait_stage('streaming');
+is($db->target_sql("SELECT count(*) || message || '|' || detail FROM livemigrate.events WHERE message ~ 'TimescaleDB' GROUP BY message, detail"),
+    qq{1job $job of TimescaleDB is not paused: it belongs to role "Jobs' owner"|}
+      . qq{As its owner or a superuser, run: SELECT FROM "public".alter_job($job, scheduled => false);}, '... and is told of a job, once');
+$db->finish('jobs', relations => 0);
+
 # --- a source with TimescaleDB is refused, and told where to read on
 $db = $pair->database('refused');
-my $target = $db->target;
 $db->target_sql("CREATE TABLE m (at timestamptz NOT NULL); SELECT create_hypertable('m', 'at'); INSERT INTO m VALUES (now())");
 my $itself = LiveMigrate::Test::quote_literal($db->conninfo(host => $target->host, port => $target->port));
 like($db->target_sql("SELECT severity || ' ' || object || ' ' || fix FROM livemigrate.migration_check($itself)

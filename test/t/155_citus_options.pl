@@ -238,7 +238,7 @@ $limits->wait_state('failed');
 my $status = $limits->status_row;
 is("$status->{stage} $status->{rows_done}", 'data 0', 'found before anything is copied');
 is($status->{hint}, <<'SQL' =~ s/\n\z//r, '... each with what puts it right');
-ALTER TABLE "public"."account" ADD CONSTRAINT "account_mail_key" UNIQUE ("mail", "tenant");
+ALTER TABLE "public"."account" ADD CONSTRAINT "account_mail_key" UNIQUE (mail, "tenant");
 ALTER DATABASE "limits" SET citus.enable_unsafe_triggers = on;
 SELECT livemigrate.migration_resume('limits');
 SQL

@@ -52,6 +52,11 @@ TEST(CallHint, NamesAreQuoted) {
               "SELECT livemigrate.migration_abort('it''s');");
 }
 
+TEST(CallHintTest, CommentsHoldEveryLine) {
+    EXPECT_EQ(Comment("on the source"), "-- on the source");
+    EXPECT_EQ(Comment("of \"a\nDROP TABLE b;\r\""), "-- of \"a\n-- DROP TABLE b;\r-- \"");
+}
+
 TEST(CallHintTest, ShowsHowToGetAMissingTable) {
     const std::string hint = MissingTableHint("s", "it's");
     EXPECT_NE(hint.find("--table='\"s\".\"it'\\''s\"' prints it"), std::string::npos) << hint;
