@@ -134,12 +134,39 @@ my @hostile = (
     "default_transaction_isolation = serializable");
 
 my (@names, %type, %values);
-for my $line (split /\n/, $types) {
-    my ($name, $type, $values) = split / +\| +/, $line, 3;
-    push @names, $name;
-    $type{$name}   = $type;
-    $values{$name} = [ split(/; /, $values), 'NULL' ];
+
+sub add_types {
+    for my $line (split /\n/, $_[0]) {
+        my ($name, $type, $values) = split / +\| +/, $line, 3;
+        push @names, $name;
+        $type{$name}   = $type;
+        $values{$name} = [ split(/; /, $values), 'NULL' ];
+    }
+    return;
 }
+add_types($types);
+
+# With reference systems, and three and four dimensions; where the package is installed.
+my $postgis = '';
+
+sub add_postgis {
+    my ($servers) = @_;
+    my $there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgis'";
+  SKIP: {
+        skip 'T05 PostGIS is not installed (Debian: postgresql-*-postgis-3)', 1
+          if grep { !$servers->$_->safe_psql('postgres', $there) } qw(source target);
+        pass('T05 PostGIS is installed');
+        $postgis = 'CREATE EXTENSION postgis SCHEMA tt;';
+        add_types(<<'TYPES');
+T05 geometry | tt.geometry | 'SRID=4326;POINT(0.1 -0)'; 'POINT Z (1 2 3)'; 'SRID=3857;LINESTRING M (0 0 1,1e-300 1 2)'; 'POLYGON ZM ((0 0 1 2,1 0 1 2,1 1 1 2,0 0 1 2))'; 'POINT EMPTY'; 'SRID=4326;GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))'
+T05 geometry with a modifier | tt.geometry(PointZM,4326) | 'SRID=4326;POINT ZM (1 2 3 4)'
+T05 geometry array | tt.geometry[] | ARRAY['SRID=4326;POINT(1 2)'::tt.geometry, NULL]
+T05 geography | tt.geography | 'POINT(-110 30)'; 'SRID=4267;POINT Z (1 2 3)'
+TYPES
+    }
+    return;
+}
+
 sub table_of { my ($name) = @_; return 'tt.' . LiveMigrate::Test::quote_identifier($name) }
 
 # The same values come as INSERT in the stream; UPDATE moves each row to the next value; DELETE goes
@@ -183,6 +210,7 @@ SQL
 
 my $servers  = LiveMigrate::Test->new(dbname => 'unused');
 my $lossless = $servers->wal2json_is_lossless;
+add_postgis($servers);
 
 sub test_plugin {
     my ($plugin, $encoding) = @_;
@@ -190,7 +218,7 @@ sub test_plugin {
     my $pair  = $servers->database(lc "types_$plugin" . ($encoding // ''), encoding => $encoding);
     my @used  = $encoding ? (qw(text varchar), 'T08 char(n)', 'T01 enum', 'T05 hstore') : @names;
 
-    $pair->source_sql($setup);
+    $pair->source_sql($setup . ($encoding ? '' : $postgis));
     $pair->source_sql(
         join '',
         map {

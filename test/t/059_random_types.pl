@@ -19,7 +19,8 @@ my $pair = LiveMigrate::Batch->new(dbname => 'unused');
 
 my $types = <<'SQL';
 CREATE SCHEMA ty; CREATE EXTENSION hstore SCHEMA ty; CREATE EXTENSION citext SCHEMA ty;
-CREATE TYPE ty.mood AS ENUM ('sad', 'so so', '"', '''', '{}', 'a,b');
+CREATE TYPE ty.mood AS ENUM ('sad', 'so so', '"', '''', '{}', 'a,b',
+    'a label as long as can be, which is sixty-three bytes, no more.');
 CREATE TYPE ty.pair AS (a int, b text, c numeric, m ty.mood);
 CREATE TYPE ty.nest AS (p ty.pair, list ty.pair[], t timestamptz, h ty.hstore);
 CREATE TYPE ty.textrange AS RANGE (subtype = text, collation = "C");
@@ -38,7 +39,7 @@ SELECT concat_ws('|', t.oid, format_type(t.oid, NULL),
     CASE WHEN t.typinput = 'array_in'::regproc THEN 'a' ELSE t.typtype END,
     t.typname,
     coalesce(nullif(t.typelem, 0), nullif(t.typbasetype, 0), r.rngsubtype, m.rngtypid, 0),
-    coalesce((SELECT string_agg(a.atttypid::text, ';' ORDER BY attnum) FROM pg_attribute a
+    coalesce((SELECT string_agg(a.atttypid || ' ' || a.attname, ';' ORDER BY attnum) FROM pg_attribute a
         WHERE a.attrelid = t.typrelid AND t.typrelid <> 0), (SELECT string_agg(enumlabel, ';')
         FROM pg_enum WHERE enumtypid = t.oid), ''),
     t.typsend::oid::regproc,
@@ -80,7 +81,9 @@ sub read_types {
         $by_name{ $type->{name} } = $type;
         $type->{element} = $by_oid{ $type->{of} };
         $type->{labels}  = $type->{parts};
-        $type->{fields}  = [ map { $by_oid{$_} } @{ $type->{parts} } ] if $type->{kind} eq 'c';
+        next unless $type->{kind} eq 'c';
+        $type->{fields} = [ map { $by_oid{ (split / /)[0] } } @{ $type->{parts} } ];
+        $type->{names}  = [ map { (split / /, $_, 2)[1] } @{ $type->{parts} } ];
     }
     my @unknown = types_without_values(map { $_->{name} } grep { $_->{kind} eq 'b' } values %by_oid);
     is("@unknown", '', 'every base type has values');
@@ -197,18 +200,31 @@ sub transaction_sql {
     return $sql . "COMMIT;\n";
 }
 
-# Binary images where they hold no type numbers of this database, text of the others.
+# A binary image without the type numbers of this database: of composites that of each field, of
+# arrays without their head's; text only where these are in each element, or no image is sent.
+sub image_of {
+    my ($value, $type) = @_;
+    my $is_own = $type->{oid} >= 16384;
+    return image_of($value, $type->{element}) if $type->{kind} eq 'd';
+    if ($type->{kind} eq 'c' && $is_own) {
+        my @fields = map { image_of("($value).$type->{names}[$_]", $type->{fields}[$_]) } 0 .. $#{ $type->{names} };
+        return "concat_ws('|', $value\::text, " . join(', ', @fields) . ')';
+    }
+    my $element = $type->{kind} eq 'a' ? $type->{element} : { kind => 'b' };
+    $element = $element->{element} while $element->{kind} eq 'd';
+    my $image =
+        $type->{send} eq '-' || $type->{name} =~ /^_?(?:ref|reg|aclitem)/ || $element->{kind} eq 'c'
+      ? "$value\::text"
+      : "encode($type->{send}($value), 'hex')";
+    $image = "overlay($image placing '' from 17 for 8)" if $type->{kind} eq 'a' && $is_own && $image !~ /text$/;
+    return "coalesce($image, 'NULL')";
+}
+
 sub image_sql {
     my ($table) = @_;
     my @columns = ([ 'k', $table->{key} ],
         map { [ "c$_", $table->{columns}[$_] ] } 0 .. $#{ $table->{columns} });
-    my @images = map {
-        my ($name, $type) = @$_;
-        my $own = $type->{kind} =~ /[acd]/ && $type->{oid} >= 16384 || $type->{send} eq '-' ||
-            $type->{name} =~ /^_?(?:ref|reg|aclitem)/;
-        my $image = $own ? "$name\::text" : "encode($type->{send}($name), 'hex')";
-        "coalesce($image, 'NULL')"
-    } @columns;
+    my @images = map { image_of(@$_) } @columns;
     return "SELECT '$table->{name}', id, md5(concat_ws('|', " . join(', ', @images)
         . ")) FROM $table->{name} ORDER BY 2, 3;\n";
 }

@@ -49,26 +49,35 @@ sub time_of_day {
 }
 sub day { return sprintf '%04d-%02d-%02d', 1 + rand($_[0] // 9998), 1 + rand 12, 1 + rand 28 }
 
+sub small_interval {
+    return pick('0', '1 mon -1 day +00:00:00.000001', '-178000000 years', '178000000 years', '1 year -3 hours',
+        '-1 mon 2 days -3 hours', int(rand 99) . ' mons -' . int(rand 99) . ' days ' . time_of_day());
+}
+
 sub ipv4 { return join '.', map { int rand 256 } 1 .. 4 }
 sub pair { return '(' . float('1e-300') . ',' . float('1e300') . ')' }
 sub xy   { return '(' . digits(3) . '.5,-' . digits(2) . ')' }
 
+sub odd_point { return '(' . pick('NaN', 'Infinity', '-0') . ',' . pick('-Infinity', 'NaN', '1e-300') . ')' }
+
 sub snapshot {
     my $from = 1 + int rand 100_000;
     my $to   = $from + 3 + int rand 100;
-    return pick("$from:$from:", "$from:$to:", "$from:$to:" . ($from + 1) . ',' . ($from + 2));
+    return pick("$from:$from:", "$from:$to:", "$from:$to:" . ($from + 1) . ',' . ($from + 2),
+        '9223372036854775806:9223372036854775807:9223372036854775806');
 }
 
 # Text images of base types.
 my %text = (
     bool     => sub { pick(qw(t f)) },
-    char     => sub { pick('a', '', '\\', '"', ',') },
+    # Above 7 bits from version 16 on, which writes these so; before, that is a backslash.
+    char     => sub { pick('a', '', '\\', '"', ',', '\\200', '\\377') },
     name     => sub { pick(@odd_text[ 0 .. 14 ], 'n' x 63, hex_digits(10)) },
     int2     => sub { pick(-32768, 32767, 0, int rand 1000) },
     int4     => sub { pick(-2147483648, 2147483647, 0, int rand 1e9) },
     int8     => sub { pick('-9223372036854775808', '9223372036854775807', 0, '1' . digits(17)) },
     oid      => sub { pick(0, 4294967295, int rand 1e9) },
-    tid      => sub { '(' . int(rand 1e9) . ',' . int(rand 65536) . ')' },
+    tid      => sub { pick('(4294967295,65535)', '(' . int(rand 1e9) . ',' . int(rand 65536) . ')') },
     xid      => sub { pick(0, 4294967295, int rand 1e9) },
     cid      => sub { pick(0, 4294967295, int rand 1e9) },
     xid8     => sub { pick('0', '18446744073709551615', '1' . digits(18)) },
@@ -93,36 +102,54 @@ my %text = (
             '0.' . digits(16382) . '1', '1' . digits(3000), '-' . digits(40) . '.' . digits(40),
             one_in(5) ? '1e131071' : '1e-16383');
     },
-    date => sub { pick('infinity', '-infinity', '4713-01-01 BC', '5874897-12-31', day(), day(4700) . ' BC') },
+    date => sub {
+        pick('infinity', '-infinity', '4714-11-24 BC', '5874897-12-31', day(), day(4700) . ' BC');
+    },
     time => sub { time_of_day() },
     timetz    => sub { time_of_day() . pick('+00', '-15:59:59', '+15:59:59', '+02', '-04:30') },
     timestamp => sub {
-        pick('infinity', '-infinity', '4713-01-01 00:00:00 BC', '294276-12-31 23:59:59.999999',
+        pick('infinity', '-infinity', '4714-11-24 00:00:00 BC', '294276-12-31 23:59:59.999999',
             day() . ' ' . time_of_day(), day(4700) . ' 00:00:00.000001 BC');
     },
     timestamptz => sub {
-        pick('infinity', '-infinity', '4713-01-02 00:00:00+00 BC', '294276-12-31 23:59:59.999999+00',
+        pick('infinity', '-infinity', '4714-11-24 00:00:00+00 BC', '294276-12-31 23:59:59.999999+00',
             day() . ' ' . time_of_day() . pick('+00', '-15:59', '+05:45'));
     },
+    # No version reads the least number of microseconds that it writes.
     interval => sub {
-        pick('0', '1 mon -1 day +00:00:00.000001', '-178000000 years', '178000000 years', '1 year -3 hours',
-            '-1 mon 2 days -3 hours', int(rand 99) . ' mons -' . int(rand 99) . ' days ' . time_of_day());
+        one_in(2)
+            ? small_interval()
+            : pick('2147483647 mons 2147483647 days 2562047788:00:54.775807',
+            '-2147483647 mons -2147483647 days -2562047788:00:54.775807', '-2147483648 days');
     },
-    uuid     => sub { hex_digits(32) },
-    inet     => sub { pick(ipv4(), ipv4() . '/8', '::1', '::ffff:1.2.3.4', 'fe80::1/64') },
+    'interval day to second(2)' => sub { small_interval() },
+    uuid     => sub { pick('0' x 32, 'f' x 32, hex_digits(32)) },
+    inet     => sub {
+        pick(ipv4(), ipv4() . '/8', '0.0.0.0/0', '::/0', 'ffff' . ':ffff' x 7 . '/128', '::1',
+            '::ffff:1.2.3.4', 'fe80::1/64');
+    },
     cidr     => sub { pick('10.0.0.0/8', '0.0.0.0/0', '::/0', '1.2.3.4/32', '2001:db8::/32') },
-    macaddr  => sub { join ':', map { hex_digits(2) } 1 .. 6 },
-    macaddr8 => sub { join ':', map { hex_digits(2) } 1 .. 8 },
+    macaddr  => sub { pick('0' x 12, 'f' x 12, hex_digits(12)) },
+    macaddr8 => sub { pick('0' x 16, 'f' x 16, hex_digits(16)) },
     bit      => sub { pick(0, 1) },
-    varbit   => sub { join '', map { int rand 2 } 1 .. rand 300 },
+    varbit   => sub { join '', map { int rand 2 } 1 .. rand(one_in(4) ? 3000 : 300) },
     point    => sub { pair() },
     line     => sub { pick('{1,-1,0}', '{0,-1,1e-300}', '{-1,0,5.5}') },
     lseg     => sub { '[' . xy() . ',' . pair() . ']' },
     box      => sub { xy() . ',' . xy() },
-    path     => sub { pick('[' . xy() . ',' . pair() . ']', '(' . xy() . ',' . xy() . ')') },
-    polygon  => sub { '(' . join(',', map { xy() } 1 .. 1 + rand(one_in(5) ? 900 : 5)) . ')' },
-    circle   => sub { '<' . xy() . ',' . digits(2) . '.25>' },
-    tsvector => sub { pick('', "a:1A,2B 'b c':3", join ' ', map { hex_digits(3) . ":$_" } 1 .. rand 400) },
+    path     => sub {
+        pick('[' . xy() . ',' . pair() . ']', '(' . xy() . ',' . xy() . ')', '[' . odd_point() . ']');
+    },
+    polygon => sub {
+        my @points = map { xy() } 1 .. 1 + rand(one_in(5) ? 900 : 5);
+        return '(' . join(',', one_in(4) ? odd_point() : (), @points) . ')';
+    },
+    circle =>
+      sub { '<' . pick(xy(), odd_point()) . ',' . pick(digits(2) . '.25', 'Infinity', 'NaN') . '>' },
+    tsvector => sub {
+        pick('', "a:1A,2B 'b c':3", 'a:16383A b:16383',
+            join ' ', map { hex_digits(3) . ":$_" } 1 .. rand 400);
+    },
     tsquery  => sub { pick('', 'a & !b', "a | 'c d':*A", 'a <2> b', '!!(a & b)') },
     pg_lsn   => sub { pick('0/0', 'FFFFFFFF/FFFFFFFF', '16/B374D848') },
     pg_snapshot   => sub { snapshot() },
@@ -171,7 +198,7 @@ sub expression {
     return range($type)                                                         if $kind eq 'r';
     return "$type->{decl}(" . join(', ', map { range($type->{element}) } 0 .. rand 3) . ')'
       if $kind eq 'm';
-    return $kind eq 'a' ? array($type) : quote($text{ $type->{name} }->());
+    return $kind eq 'a' ? array($type) : quote(($text{ $type->{decl} } // $text{ $type->{name} })->());
 }
 
 # Canonical ranges of whole numbers cannot end at the largest one.
@@ -193,7 +220,8 @@ sub array {
     };
     return "CAST('{}' AS $decl)" if one_in(6);
     return 'ARRAY[' . join(', ', map { $elements->() } 0 .. rand 3) . ']' if one_in(4);
-    my $low = int(rand 9) - 4;
+    return 'ARRAY[' x 5 . $elements->() . ']' x 5 if one_in(6);
+    my $low = pick(-2147483648, 2147483647 - $count, int(rand 9) - 4);
     my $end = $low + $count - 1;
     return "concat('[$low:$end]=', CAST(" . $elements->() . " AS $decl))" if one_in(3);
     return $elements->();
