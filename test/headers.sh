@@ -4,7 +4,9 @@
 # A directory is what `pg_config --includedir-server` names, or src/include of a PostgreSQL source tree
 # after `./configure --without-icu && make -C src/backend generated-headers`. Without one: those under
 # /usr/include/postgresql, and those of the tree of check-matrix. Nothing is linked: what is proven is
-# that src/pg/compat.hpp covers the version. FILES takes fewer files, JOBS says how many at a time.
+# that src/pg/compat.hpp covers the version. Headers of a distribution with a newer libc may count on its
+# strlcpy(): set HAVE_DECL_STRLCPY and HAVE_DECL_STRLCAT to 0 in a copy of them. FILES takes fewer files,
+# JOBS says how many at a time.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 

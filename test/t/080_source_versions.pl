@@ -1,6 +1,7 @@
 # S12: sources of other major versions, under a live load: whole migrations with everything that differs
 # between versions; a newer one is refused unless asked for. T04: infinite numerics, which 14 brought;
 # livemigrate builds for 14 and later only (pg/compat.hpp), so that no target lacks them.
+# R04: a backlog is read in chunks where the source's functions can be trusted, and streamed from others.
 # Versions that test/source_servers.sh has not fetched are skipped.
 use strict;
 use warnings;
@@ -9,11 +10,13 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::SourceServer;
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 # A local server of the target's own version takes part always, so that the file tests something.
 my $target = target_major();
-my $pair   = LiveMigrate::Test->new(dbname => 'unused', source_conf => "max_wal_senders = 5\n");
+my $pair   = LiveMigrate::Test->new(dbname => 'unused', source_conf => "max_wal_senders = 5\n",
+    target_conf => "livemigrate.backlog_chunk_size = 1MB\n");
 
 my $schema = <<'SQL';
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
@@ -159,6 +162,76 @@ sub mend_new_partition {
     $one->resume;
 }
 
+# What the migration misses while it is paused is a backlog; it begins near the slot's restart_lsn.
+sub pause_while_streaming {
+    my ($one) = @_;
+    my $near  = 'SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn) < 2e6'
+      . " FROM pg_replication_slots WHERE slot_name = 'livemigrate_" . $one->name . "'";
+    $one->poll(sub { $one->source_sql('CHECKPOINT'); $one->source_sql($near) eq 't' }) or
+      die "restart_lsn stands still\n";
+    $one->pause;
+    $one->wait_state('paused');
+    return -s $one->source->logfile;
+}
+
+# How many chunks the source was asked for since that position of its log.
+sub chunks {
+    my ($one, $log_position) = @_;
+    my $log = slurp_file($one->source->logfile, $log_position);
+    my %end = map { $_ => 1 }
+      $log =~ /STATEMENT:  COPY \(SELECT lsn, data FROM pg_catalog\.pg_logical_slot_peek_binary_changes\('[^']*', '([^']*)'/g;
+    return scalar keys %end;
+}
+
+# The first release of each version whose functions lose nothing.
+my %chunked = (13 => 21, 14 => 18, 15 => 13, 16 => 9, 17 => 5, 18 => 0);
+
+sub is_chunked {
+    my ($one, $major) = @_;
+    return 0 unless defined $chunked{$major};
+    return $one->source->safe_psql('postgres', 'SHOW server_version_num') % 10000 >= $chunked{$major};
+}
+
+# Memberships have options from 16 on: they are kept where both sides have them.
+sub create_roles {
+    my ($one, $major) = @_;
+    $one->source_sql("CREATE ROLE boss_$major; CREATE ROLE clerk_$major NOINHERIT; CREATE ROLE guest_$major;
+        GRANT boss_$major TO clerk_$major WITH ADMIN OPTION");
+    $one->source_sql("GRANT boss_$major TO guest_$major" . ($major >= 16 ? ' WITH INHERIT FALSE, SET FALSE' : ''));
+}
+
+sub assert_roles {
+    my ($one, $major, $label) = @_;
+    my $options = $target >= 16 ? "|| ' ' || inherit_option || ' ' || set_option" : '';
+    my %expected = map { $_->[0] => $_->[ $target < 16 ? 1 : $major < 16 ? 2 : 3 ] } (
+        # On the target without options, from a source without them, with them.
+        [ clerk => 'true',  'true false true',  'true false true' ],
+        [ guest => 'false', 'false true true',  'false false false' ]);
+    for my $member (sort keys %expected) {
+        is($one->target_sql("SELECT admin_option::text $options FROM pg_auth_members
+                WHERE roleid = 'boss_$major'::regrole AND member = '${member}_$major'::regrole"),
+            $expected{$member}, "$label: membership of $member");
+    }
+}
+
+# An own slot with an own publication.
+sub follow_slot {
+    my ($one, $label) = @_;
+    my $table = 'CREATE TABLE item (id int PRIMARY KEY, v text)';
+    $one->source_sql("$table; CREATE PUBLICATION mine FOR TABLE item");
+    $one->source_sql("SELECT pg_create_logical_replication_slot('mine', 'pgoutput')");
+    $one->target_sql($table);
+    $one->source_sql("INSERT INTO item SELECT g, 'v' FROM generate_series(1, 100) g");
+    $one->start(plugin => 'pgoutput', options => { existing_slot => 'mine', publication => 'mine' });
+    $one->wait_stage('streaming');
+    $one->source_sql('UPDATE item SET v = $$w$$ WHERE id < 10; DELETE FROM item WHERE id > 90');
+    $one->set_endpos;
+    $one->wait_stage('done');
+    $one->assert_equal_tables("$label: an own slot and publication");
+    $one->cleanup;
+    $one->source_sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'mine'");
+}
+
 # A downgrade takes a pg_dump of the source's version, or a schema that is on the target already.
 sub start_downgrade {
     my ($one, $label, $setup, %arg) = @_;
@@ -231,6 +304,7 @@ sub migrate_from {
     my %arg      = (plugin => 'pgoutput', split_tables_larger_than => '1 MB');
     $one->create_ledger;
     $one->source_sql($setup);
+    create_roles($one, $major);
     check_version($one, $major, $label);
     $one->start_load(rate => 40);
     $one->wait_for_load(3);
@@ -241,9 +315,12 @@ sub migrate_from {
         $one->start(%arg);
     }
     $one->wait_stage('streaming');
+    assert_roles($one, $major, $label);
+    my $log_position = pause_while_streaming($one);
     $one->source_sql($changes);
     $one->source_sql($_->[2]) for @features;
     $one->source_sql("$new_partition; $new_rows") if $major == 12;
+    $one->resume;
     $one->wait_for_load(10);
 
     # What commits behind endpos stays out.
@@ -265,8 +342,12 @@ sub migrate_from {
         '', "$label: compare_data finds no difference");
     is($one->target_sql('SELECT * FROM livemigrate.compare_schema()'),
         '', "$label: compare_schema finds no difference");
+    my $chunks = chunks($one, $log_position);
+    is_chunked($one, $major) ? cmp_ok($chunks, '>=', 1, "R04 $label: the backlog was read in chunks")
+      :                        is($chunks, 0, "R04 $label: the backlog was streamed");
     $one->cleanup;
     $one->assert_nothing_left("$label: nothing left");
+    follow_slot($one->database("slot_$major"), $label) if $major == 14;
 }
 
 my @versions = fetched_versions();
