@@ -6,10 +6,10 @@
 
 #include "control/catalog.hpp"
 #include "control/lag_history.hpp"
-#include "control/rate_meter.hpp"
 #include "control/shared_memory.hpp"
 #include "control/work_directory.hpp"
 #include "control/worker_pool.hpp"
+#include "core/rate_meter.hpp"
 #include "core/spool_room.hpp"
 #include "core/table_pattern.hpp"
 #include "source/catalog_query.hpp"

@@ -29,11 +29,14 @@ AddSessions(SourceBlockers &blockers, const pg::SqlResult &sessions, const std::
     }
 }
 
+// Of gid, role, and how long it is prepared.
 void
 AddPrepared(SourceBlockers &blockers, const pg::SqlResult &prepared, const std::string &verb) {
     for (const pg::SqlRow &row : prepared.rows) {
         const std::string gid = QuoteLiteral(pg::Text(row, 0));
-        Add(blockers, verb + "prepared transaction " + gid,
+        Add(blockers,
+            verb + "prepared transaction " + gid + " (" + pg::Text(row, 1) + ", since " +
+                pg::Text(row, 2) + ")",
             "COMMIT PREPARED " + gid + "; or ROLLBACK PREPARED " + gid + ";", 0);
     }
 }
@@ -49,10 +52,11 @@ FindBlockers(source::Connection &monitor) {
                               "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
                               "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3"),
                 "");
-    AddPrepared(
-        blockers,
-        monitor.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3"),
-        "");
+    AddPrepared(blockers,
+                monitor.Query("SELECT gid, owner, "
+                              "pg_catalog.date_trunc('second', pg_catalog.now() - prepared) "
+                              "FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 3"),
+                "");
     return blockers;
 }
 
@@ -73,7 +77,10 @@ HoldersFor(source::Connection &monitor, const std::string &waiting) {
                               "WHERE b.pid > 0 LIMIT 3"),
                 "held by ");
     AddPrepared(blockers,
-                monitor.Query("SELECT DISTINCT p.gid FROM (" + waiting +
+                monitor.Query("SELECT DISTINCT p.gid, p.owner, "
+                              "pg_catalog.date_trunc('second', pg_catalog.now() - p.prepared) "
+                              "FROM (" +
+                              waiting +
                               ") AS w (pid) "
                               "JOIN pg_catalog.pg_locks l ON l.pid = w.pid AND NOT l.granted" +
                               kJoinPreparedHolders + "LIMIT 3"),

@@ -165,6 +165,14 @@ OpenSource(WorkerContext &context) {
                                       context.migration.snapshot_name, &context.slot.silent_since);
 }
 
+// In place of a session that is of no use any more, which ends first: the source never has more of
+// them than there are copy workers.
+void
+ReopenSource(WorkerContext &context, source::Connection &source) {
+    source.Close();
+    source = OpenSource(context);
+}
+
 // A statement that waits for the coordinator's lock on a table, ALTER TABLE say, holds ours up,
 // which the source's deadlock detector cannot know.
 void
@@ -235,7 +243,7 @@ CopyOnePart(WorkerContext &context, source::Connection &source, const CopyTask &
         }
     } catch (const Error &error) {
         ThrowIfItConcernsAll(context, error);
-        source = OpenSource(context);
+        ReopenSource(context, source);
         CheckNames(context, source, {task}); // a table that is another one now fails in many ways
         pg::Transaction transaction;
         KeepPartError(task, error);
@@ -260,7 +268,7 @@ CopyTogether(WorkerContext &context, source::Connection &source,
         return true;
     } catch (const Error &error) {
         ThrowIfItConcernsAll(context, error);
-        source = OpenSource(context);
+        ReopenSource(context, source);
         return false;
     }
 }
@@ -313,7 +321,7 @@ RunCopy(WorkerContext &context) {
             return;
         }
         if (context.longest_row > kLongestRowKept) {
-            source = OpenSource(context);
+            ReopenSource(context, source);
             context.longest_row = 0;
         }
         CopyParts(context, source, tasks);

@@ -6,21 +6,60 @@
 extern "C" {
 #include "catalog/partition.h"
 #include "utils/partcache.h"
+#include "utils/typcache.h"
 }
 
 namespace livemigrate::pg {
 
 namespace {
 
-// C-like: runs under the guard.
+bool IsHashedElsewhere(Oid type, Oid collation);
+
 bool
-HashesEnum(Oid relid) {
+HasSuchAttribute(Oid type) {
+    TupleDesc attributes = lookup_rowtype_tupdesc(type, -1);
+    bool found = false;
+    for (int i = 0; i < attributes->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(attributes, i);
+        found = found || (!attribute->attisdropped &&
+                          IsHashedElsewhere(attribute->atttypid, attribute->attcollation));
+    }
+    ReleaseTupleDesc(attributes);
+    return found;
+}
+
+// Whether another server may have another hash of a value. Arrays, rows and ranges are hashed by
+// what they are made of. The functions here are C-like: they run under the guard.
+bool
+IsHashedElsewhere(Oid type, Oid collation) {
+    check_stack_depth();
+    const Oid base = getBaseType(type);
+    const Oid element = get_element_type(base);
+    if (OidIsValid(element)) {
+        return IsHashedElsewhere(element, collation);
+    }
+    switch (get_typtype(base)) {
+    case TYPTYPE_ENUM:
+        return true;
+    case TYPTYPE_RANGE:
+        return IsHashedElsewhere(get_range_subtype(base), get_range_collation(base));
+    case TYPTYPE_MULTIRANGE:
+        return IsHashedElsewhere(get_multirange_range(base), InvalidOid);
+    case TYPTYPE_COMPOSITE:
+        return HasSuchAttribute(base);
+    default:
+        return OidIsValid(collation) && !get_collation_isdeterministic(collation);
+    }
+}
+
+bool
+IsHashedElsewhere(Oid relid) {
     Relation relation = table_open(relid, AccessShareLock);
     const PartitionKey key = RelationGetPartitionKey(relation);
     bool found = false;
     if (key != nullptr && key->strategy == PARTITION_STRATEGY_HASH) {
         for (int i = 0; i < key->partnatts; i++) {
-            found = found || type_is_enum(getBaseType(key->parttypid[i]));
+            found = found || IsHashedElsewhere(key->parttypid[i], key->partcollation[i]);
         }
     }
     table_close(relation, NoLock);
@@ -41,7 +80,7 @@ RoutingRelation(Oid relid) {
         const ListCell *cell = nullptr;
         foreach (cell, ancestors) {
             top = lfirst_oid(cell);
-            is_routed = is_routed || HashesEnum(top);
+            is_routed = is_routed || IsHashedElsewhere(top);
         }
         return is_routed ? top : relid;
     });

@@ -1,8 +1,9 @@
 // Where the rows of a partition go on the target.
 //
-// A row's hash partition depends on the hash of its key, and that of an enum value on the value's
-// OID: the same row belongs to another partition on another server (hard case C11; PostgreSQL's
-// pg_dump documentation, --load-via-partition-root). Such rows are routed through the ancestor.
+// A row's hash partition depends on the hash of its key, that of an enum value on the value's OID,
+// and that of text with a nondeterministic collation on the version of ICU: the same row belongs to
+// another partition on another server (hard case C11; PostgreSQL's pg_dump documentation,
+// --load-via-partition-root). Such rows are routed through the ancestor.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -13,7 +14,8 @@
 
 namespace livemigrate::pg {
 
-// The topmost ancestor if one on the way hashes an enum; otherwise `relid` itself.
+// The topmost ancestor if one on the way hashes such a value, or one that has such values in it
+// (an array, a row, a range); otherwise `relid` itself.
 // REQUIRES: an open transaction; the relation is locked.
 Oid RoutingRelation(Oid relid);
 

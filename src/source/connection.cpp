@@ -353,7 +353,12 @@ Connection::operator=(Connection &&other) noexcept {
 }
 
 Connection::~Connection() {
-    CloseConnection(connection_);
+    Close();
+}
+
+void
+Connection::Close() {
+    CloseConnection(std::exchange(connection_, nullptr));
 }
 
 void

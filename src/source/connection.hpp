@@ -47,6 +47,9 @@ class Connection {
     Connection &operator=(Connection &&other) noexcept;
     ~Connection();
 
+    // Ends the session. After that another connection may be moved here, nothing else.
+    void Close();
+
     // Runs one statement through the simple protocol. Errors carry the source's SQLSTATE, detail
     // and hint, and a context line that says that they come from the source.
     pg::SqlResult Query(const std::string &sql, const WaitObserver &observer = {});

@@ -267,9 +267,10 @@ ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
             const TargetRelation &target = Find(relation).sql;
             if (target.is_routed() && !TruncatesWhole(relations, unnamed, target)) {
                 throw Error(sqlstate::kFeatureNotSupported,
-                            "cannot truncate one partition of a table that is partitioned by the "
-                            "hash of an enum")
-                    .Detail("Its rows lie in other partitions on the target.")
+                            "cannot truncate one partition of a table whose rows lie in other "
+                            "partitions on the target")
+                    .Detail("It is partitioned by the hash of an enum, or of a value that has one "
+                            "in it, or by a nondeterministic collation.")
                     .Hint("Delete the rows on the target by hand, then run: SELECT "
                           "livemigrate.migration_resume();");
             }

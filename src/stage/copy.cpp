@@ -126,6 +126,10 @@ ReadCopyData(void *buffer, int minread, int maxread) {
     if (stream->progress.bytes != nullptr) {
         stream->progress.bytes->store(stream->bytes, std::memory_order_relaxed);
     }
+    // The last one is perhaps not used up, or the end of a binary COPY.
+    if (stream->progress.rows != nullptr && stream->rows > 0) {
+        stream->progress.rows->store(stream->rows - 1, std::memory_order_relaxed);
+    }
     return filled;
 }
 

@@ -8,6 +8,7 @@
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_manager.hpp"
+#include "stage/index_analyze.hpp"
 #include "stage/left_out.hpp"
 #include "stage/statement.hpp"
 
@@ -63,17 +64,6 @@ AddedConstraint(const AlterTableStmt *alter) {
         return nullptr;
     }
     return reinterpret_cast<const Constraint *>(command->def);
-}
-
-bool
-SetsStatisticsTarget(const AlterTableStmt *alter) {
-    const ListCell *cell = nullptr;
-    foreach (cell, alter->cmds) {
-        if (static_cast<const AlterTableCmd *>(lfirst(cell))->subtype == AT_SetStatistics) {
-            return true;
-        }
-    }
-    return false;
 }
 
 bool
@@ -195,14 +185,18 @@ class Planner {
     }
 
     void
-    AddAnalyze(const std::string &schema, const std::string &table) {
-        SchemaJob job;
-        job.phase = static_cast<int>(analyze_last_ ? JobPhase::kAnalyze : JobPhase::kIndexes);
-        job.kind = "analyze";
-        job.schema = schema;
-        job.table = table;
-        job.sql = "ANALYZE " + QualifiedName(schema, table);
-        Push(std::move(job));
+    AddAnalyze(const std::vector<std::pair<std::string, std::string>> &tables) {
+        late_analyze_.SetTables(tables);
+        for (const auto &[schema, table] : tables) {
+            SchemaJob job;
+            job.phase = static_cast<int>(late_analyze_.IsLate(schema, table) ? JobPhase::kAnalyze
+                                                                             : JobPhase::kIndexes);
+            job.kind = "analyze";
+            job.schema = schema;
+            job.table = table;
+            job.sql = "ANALYZE " + QualifiedName(schema, table);
+            Push(std::move(job));
+        }
     }
 
     JobPlan
@@ -246,7 +240,7 @@ class Planner {
             AddStatistics(reinterpret_cast<const CreateStatsStmt *>(statement.node), text);
             return;
         case T_AlterStatsStmt:
-            analyze_last_ = true;
+            late_analyze_.NoteAltered(reinterpret_cast<const AlterStatsStmt *>(statement.node));
             Push(MakeJob(JobPhase::kConstraints, "other", nullptr, "", text));
             return;
         case T_CommentStmt:
@@ -293,6 +287,7 @@ class Planner {
         if (IsThereAlready("index", index->relation, OrEmpty(index->idxname))) {
             return;
         }
+        late_analyze_.NoteIndex(index);
         const JobPhase phase =
             Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
@@ -338,7 +333,7 @@ class Planner {
     AddStatistics(const CreateStatsStmt *statistics, const std::string &text) {
         const auto *relation = static_cast<const RangeVar *>(linitial(statistics->relations));
         const bool known = IsA(relation, RangeVar) && Exists(relation);
-        analyze_last_ = analyze_last_ || !known;
+        late_analyze_.NoteStatistics(statistics, known);
         Push(MakeJob(known ? JobPhase::kIndexes : JobPhase::kConstraints, "statistics",
                      known ? relation : nullptr, "", text));
     }
@@ -347,7 +342,7 @@ class Planner {
     AddAlter(const AlterTableStmt *alter, const std::string &text) {
         const Constraint *constraint = AddedConstraint(alter);
         if (constraint == nullptr) {
-            analyze_last_ = analyze_last_ || SetsStatisticsTarget(alter);
+            late_analyze_.NoteAltered(alter);
             Push(MakeJob(JobPhase::kConstraints, "alter", alter->relation, "", text));
             return;
         }
@@ -515,8 +510,7 @@ class Planner {
     LeftOut left_out_;
     // Indexes to which others are attached, qualified and quoted: those of partitioned tables.
     std::set<std::string> attached_;
-    // Something that ANALYZE heeds comes in a later phase than the indexes.
-    bool analyze_last_ = false;
+    LateAnalyze late_analyze_;
     // Of the statements that follow, if tablespaces are taken along; empty: the database's.
     std::optional<std::string> tablespace_;
     JobPlan plan_;
@@ -536,9 +530,7 @@ PlanJobs(const std::string &sql,
     for (const Statement &statement : statements) {
         planner.Add(statement);
     }
-    for (const auto &[schema, table] : analyze) {
-        planner.AddAnalyze(schema, table);
-    }
+    planner.AddAnalyze(analyze);
     return planner.Take();
 }
 

@@ -168,15 +168,36 @@ WITH RECURSIVE up AS (
     UNION ALL
     SELECT up.leaf, i.inhparent
     FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.above),
+hashed AS (
+    SELECT p.partrelid AS relid, a.atttypid AS type, k.collid
+    FROM pg_catalog.pg_partitioned_table p
+    CROSS JOIN LATERAL ROWS FROM (
+        pg_catalog.unnest(p.partattrs::int2[]), pg_catalog.unnest(p.partcollation::oid[]))
+        AS k(attnum, collid)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum
+    WHERE p.partstrat = 'h'
+    UNION
+    SELECT h.relid, part.type, part.collid
+    FROM hashed h
+    JOIN pg_catalog.pg_type t ON t.oid = h.type
+    CROSS JOIN LATERAL (
+        SELECT t.typbasetype, h.collid WHERE t.typtype = 'd'
+        UNION ALL
+        SELECT t.typelem, h.collid WHERE t.typtype = 'b' AND t.typelem <> 0
+        UNION ALL
+        SELECT r.rngsubtype, r.rngcollation FROM pg_catalog.pg_range r
+        WHERE t.oid IN (r.rngtypid, %multirange%)
+        UNION ALL
+        SELECT a.atttypid, a.attcollation FROM pg_catalog.pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
+          AND NOT a.attisdropped) AS part(type, collid)),
 routed AS (
     SELECT DISTINCT up.leaf
     FROM up
-    JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.above AND p.partstrat = 'h'
-    JOIN pg_catalog.pg_attribute a
-      ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::int2[])
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
-    WHERE t.typtype = 'e' OR b.typtype = 'e'),
+    JOIN hashed h ON h.relid = up.above
+    JOIN pg_catalog.pg_type t ON t.oid = h.type
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = h.collid
+    WHERE t.typtype = 'e' OR %nondeterministic%),
 identity AS (
     SELECT r.leaf,
            (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
@@ -195,6 +216,20 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k
 WHERE a.attname IS NULL OR a.attname::text <> ALL (identity.names)
 )sql";
 
+std::string
+ListRoutedWithoutKey(int version) {
+    constexpr int kMultirangeVersion = 140000;
+    constexpr int kNondeterministicVersion = 120000;
+    std::string sql = kListRoutedWithoutKey;
+    const auto set = [&](std::string_view placeholder, std::string_view text) {
+        sql.replace(sql.find(placeholder), placeholder.size(), text);
+    };
+    set("%multirange%", version >= kMultirangeVersion ? "r.rngmultitypid" : "0");
+    set("%nondeterministic%",
+        version >= kNondeterministicVersion ? "NOT l.collisdeterministic" : "false");
+    return sql;
+}
+
 void
 CheckRoutedIdentities(PreflightRun &run) {
     std::unordered_map<uint32_t, const SourceTable *> selected;
@@ -207,15 +242,17 @@ CheckRoutedIdentities(PreflightRun &run) {
     if (selected.empty()) {
         return;
     }
-    for (const pg::SqlRow &row : run.source.Query(kListRoutedWithoutKey).rows) {
+    for (const pg::SqlRow &row :
+         run.source.Query(ListRoutedWithoutKey(run.info().version_num)).rows) {
         const auto found = selected.find(pg::Number<uint32_t>(row, 0));
         if (found != selected.end()) {
             const std::string name = TableName(*found->second);
             run.Fail("replica_identity", sqlstate::kObjectNotInPrerequisiteState, name,
                      "table " + name +
                          " has a replica identity without the partition key: as it is partitioned "
-                         "by the hash of an enum, its rows are found through the topmost table on "
-                         "the target, where others may have the same key",
+                         "by the hash of an enum, or by a nondeterministic collation, its rows are "
+                         "found through the topmost table on the target, where others may have the "
+                         "same key",
                      "ALTER TABLE " + name + " REPLICA IDENTITY FULL;");
         }
     }

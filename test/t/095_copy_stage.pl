@@ -59,9 +59,17 @@ CREATE MATERIALIZED VIEW totals AS SELECT a % 3 AS third, count(*) FROM small GR
 CREATE UNIQUE INDEX ON totals (third);
 SQL
 
-# --- indexes and ANALYZE of complete tables, while another one is being copied
+# --- indexes and ANALYZE of complete tables, while another one is being copied; what ANALYZE is told
+# by a statement that comes behind the constraints, it waits for
 my $one = $pair->database('ahead');
-$one->source_sql($shapes);
+$one->source_sql($shapes . <<'SQL');
+CREATE TABLE altered (id int PRIMARY KEY, a int, b int); CREATE INDEX altered_expression ON altered ((a % 3));
+CREATE STATISTICS altered_statistics ON a, b FROM altered; ALTER STATISTICS altered_statistics SET STATISTICS 7;
+INSERT INTO altered SELECT g, g, g % 7 FROM generate_series(1, 10) g;
+CREATE TABLE indexed (id int PRIMARY KEY, a int); CREATE INDEX indexed_expression ON indexed ((a % 3));
+ALTER INDEX indexed_expression ALTER COLUMN 1 SET STATISTICS 7;
+INSERT INTO indexed SELECT g, g FROM generate_series(1, 10) g;
+SQL
 started_with_held_table($one, 'public.big');
 ok( $one->poll(
         sub {
@@ -70,6 +78,7 @@ ok( $one->poll(
                     FROM (SELECT kind, table_name, count(*) AS n FROM livemigrate.index_progress
                         WHERE state = 'done' GROUP BY 1, 2 ORDER BY 2, 1) t"
             ) eq join ', ',
+                'index of altered: 2', 'statistics of altered: 1', 'index of indexed: 2',
                 'index of part_1: 2', 'index of part_2: 2', 'analyze of small: 1',
                 'index of small: 3',  'statistics of small: 1';
         }),

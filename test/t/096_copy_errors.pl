@@ -1,15 +1,18 @@
 # Permanent errors of single tables during the copy: the other tables are copied, the message names
 # table, row and statement, and migration_resume copies only what is missing.  The source's own error
-# is shown, not that its data ended early.
+# is shown, not that its data ended early.  A session that an error has made useless is replaced, and
+# never are there more than table_jobs.
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use List::Util qw(max);
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
-my $pair = LiveMigrate::Test->new;
+my $pair = LiveMigrate::Test->new(source_conf => "log_disconnections = on\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 sub paused_after {
@@ -23,6 +26,21 @@ sub copied {
     return $one->target_sql(q{SELECT string_agg(format('%s %s %s', t.table_name, t.finished_at,
             pg_relation_filenode(t.table_name::regclass)), E'\n' ORDER BY t.table_name)
         FROM livemigrate.table_copy t WHERE t.state = 'done'});
+}
+
+# How many sessions there were under the snapshot beside the one that holds it, and the most of them
+# at once.
+sub copying_sessions {
+    my @lines = grep {/\] livemigrate LOG:  (?:statement|disconnection):/} split /\n/, slurp_file($source->logfile);
+    my %holds = map { /\[(\d+)\].*pg_export_snapshot/ ? ($1 => 1) : () } @lines;
+    my ($all, %lives, @counts) = (0);
+    for my $line (@lines) {
+        my ($pid, $what) = $line =~ /\[(\d+)\].*(SET TRANSACTION SNAPSHOT|disconnection:)/ or next;
+        next if $holds{$pid};
+        $what =~ /SET/ ? $lives{$pid} = ++$all : delete $lives{$pid};
+        push @counts, scalar keys %lives;
+    }
+    return ($all, max @counts);
 }
 
 # Everything a person is told.
@@ -76,6 +94,10 @@ like(told($pair), qr/table "public"\."\w+" could not be copied: .*COPY .* TO STD
 is( $pair->target_sql("SELECT parts - parts_done FROM livemigrate.table_progress
         WHERE table_name = 'parts'"),
     '1', 'one part of a table in parts is missing');
+
+my ($sessions, $most) = copying_sessions();
+cmp_ok($sessions, '>=', 4, 'sessions of failed copies were replaced');
+cmp_ok($most, '<=', 2, 'and there were never more than table_jobs at once');
 
 my $before = copied($pair);
 $pair->target_sql('ALTER TABLE checked DROP CONSTRAINT small; DROP INDEX once;

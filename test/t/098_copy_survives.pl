@@ -95,6 +95,13 @@ my %parts = map { split /\|/ } split /\n/, $pair->target_sql(
     "SELECT table_name, parts FROM livemigrate.table_progress WHERE table_name ~ 'held'");
 cmp_ok($parts{held_1}, '>', 1, 'a held table is copied in parts');
 is($parts{held_2}, 1, 'another one as a whole');
+is($pair->target_sql("SELECT string_agg(table_name || ' ' || rows_done, ', ') FROM livemigrate.table_progress
+    WHERE table_name ~ 'held' AND (rows_done NOT BETWEEN 1 AND 19999 OR bytes_done = 0)"),
+    '', 'their rows count while they are copied');
+my $eta = q{SELECT eta > '0' AND abs(extract(epoch FROM eta) * copy_bytes_per_second / (bytes_total - bytes_done) - 1) < 0.01
+    FROM livemigrate.migration_status()};
+ok($pair->poll(sub { $pair->target_sql($eta) eq 't' }, 20), 'eta is what is left at the present rate') or
+    $pair->diagnose($pair->target_sql('SELECT eta, copy_bytes_per_second, bytes_total, bytes_done FROM livemigrate.migration_status()'));
 
 my @cuts = (
     [   "C04 the source's sessions end",

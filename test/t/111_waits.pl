@@ -49,7 +49,7 @@ my $row = says($slot, 'a transaction blocks the slot',
     qr/as soon as they have ended\. On the source: SELECT pg_terminate_backend\(\d+\);/);
 run_hint($slot, 'a transaction blocks the slot', $source, $row);
 $row = says($slot, 'a prepared transaction blocks the slot',
-    qr/: prepared transaction 'it''s'$/, qr/COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED/);
+    qr/: prepared transaction 'it''s' \(\w+, since \d\d:\d\d:\d\d\)$/, qr/COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED/);
 run_hint($slot, 'a prepared transaction blocks the slot', $source, $row);
 $slot->wait_stage('slot');
 says($slot, 'paused', qr/^paused after stage slot/, qr/migration_resume\(/);

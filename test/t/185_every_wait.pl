@@ -124,7 +124,7 @@ my $second = database('second');
 $second->source_sql("BEGIN; LOCK TABLE t IN SHARE ROW EXCLUSIVE MODE; PREPARE TRANSACTION 'two'");
 $second->start(pause_after => ['schema'], plugin => 'pgoutput');
 $row = says($second, 'a prepared transaction of the source has a lock',
-    qr/^waiting for locks on the source's tables: held by prepared transaction 'two'$/,
+    qr/^waiting for locks on the source's tables: held by prepared transaction 'two' \(\w+, since \d\d:\d\d:\d\d\)$/,
     qr/On the source: COMMIT PREPARED 'two'; or ROLLBACK PREPARED 'two';/);
 run_hint($second, 'a prepared transaction of the source has a lock', $source, $row);
 $second->wait_state('paused');

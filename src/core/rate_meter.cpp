@@ -1,9 +1,9 @@
-#include "control/rate_meter.hpp"
+#include "core/rate_meter.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace livemigrate::control {
+namespace livemigrate {
 
 namespace {
 
@@ -21,8 +21,7 @@ Smooth(std::atomic<double> &rate, double difference, double seconds) {
 } // namespace
 
 void
-RateMeter::Sample(SharedState &state, uint64_t copied_bytes) {
-    const auto now = std::chrono::steady_clock::now();
+RateMeter::Sample(SharedState &state, uint64_t copied_bytes, Clock::time_point now) {
     const double seconds = std::chrono::duration<double>(now - last_).count();
     if (started_ && seconds < 1.0) {
         return;
@@ -56,4 +55,4 @@ RateMeter::Reset(SharedState &state) {
     started_ = false;
 }
 
-} // namespace livemigrate::control
+} // namespace livemigrate

@@ -6,13 +6,15 @@
 #include <chrono>
 #include <cstdint>
 
-namespace livemigrate::control {
+namespace livemigrate {
 
 class RateMeter {
   public:
+    using Clock = std::chrono::steady_clock;
+
     // Takes a sample, at most once a second, and publishes the rates. `copied_bytes` counts all
     // rows copied so far.
-    void Sample(SharedState &state, uint64_t copied_bytes);
+    void Sample(SharedState &state, uint64_t copied_bytes, Clock::time_point now = Clock::now());
 
     // Begins anew, with all rates at 0: what a stage did says nothing about the next one.
     void Reset(SharedState &state);
@@ -25,9 +27,9 @@ class RateMeter {
         double source = 0;
     };
 
-    std::chrono::steady_clock::time_point last_{};
+    Clock::time_point last_{};
     Counters before_;
     bool started_ = false;
 };
 
-} // namespace livemigrate::control
+} // namespace livemigrate
