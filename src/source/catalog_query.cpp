@@ -104,7 +104,8 @@ user_table AS (
                                ELSE COALESCE(key.has_unsent, false) END AS has_unsent_key,
            unsent.columns AS unsent_columns,
            lossy.attrelid IS NOT NULL AS is_lossy,
-           locked.relation IS NOT NULL OR NOT %measured% AS is_locked
+           locked.relation IS NOT NULL AS is_locked,
+           COALESCE(toast.relpages, 0) AS toast_pages
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN member ON member.objid = c.oid
@@ -113,16 +114,18 @@ user_table AS (
     LEFT JOIN unsent ON unsent.attrelid = c.oid
     LEFT JOIN lossy ON lossy.attrelid = c.oid
     LEFT JOIN locked ON locked.relation = c.oid
+    LEFT JOIN pg_catalog.pg_class toast ON toast.oid = c.reltoastrelid
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND (member.objid IS NULL OR config.relid IS NOT NULL))
 SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
        CASE WHEN t.relkind = 'p' THEN 0
-            WHEN t.is_locked THEN t.relpages
+            WHEN t.is_locked OR NOT (%measured%) THEN t.relpages
             ELSE pg_catalog.pg_relation_size(t.relid)
                  / pg_catalog.current_setting('block_size')::int8 END,
        CASE WHEN t.relkind = 'p' THEN 0
-            WHEN t.is_locked THEN t.relpages * pg_catalog.current_setting('block_size')::int8
+            WHEN t.is_locked OR NOT (%measured%) THEN
+                (t.relpages + %toast_pages%) * pg_catalog.current_setting('block_size')::int8
             ELSE pg_catalog.pg_table_size(t.relid) END,
        t.reltuples::int8, t.relfilenode, t.relreplident, t.usable, t.has_primary, t.usable_primary,
        t.is_deferrable, t.has_unsent_key,
@@ -150,6 +153,18 @@ SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
 FROM user_table t
 ORDER BY t.nspname, t.relname
 )sql";
+
+// Of a table whose rows were counted. ANALYZE does not count those of the TOAST table, and VACUUM
+// has no reason to look at one that is only written to: then the statistics tell whether it is
+// empty, unless they were reset.
+constexpr char kToastPages[] = R"sql(
+    CASE WHEN t.toast_pages > 0 OR t.relpages = 0 OR t.reltoastrelid = 0 OR t.is_locked
+         THEN t.toast_pages
+         WHEN pg_catalog.pg_stat_get_tuples_inserted(t.reltoastrelid) > 0
+              OR pg_catalog.pg_stat_get_tuples_inserted(t.relid) = 0
+         THEN pg_catalog.pg_relation_size(t.reltoastrelid)
+              / pg_catalog.current_setting('block_size')::int8
+         ELSE 0 END)sql";
 
 constexpr char kListOtherRelations[] = R"sql(
 SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -267,6 +282,23 @@ DescribeSource(Connection &connection) {
 // Generated columns came with this version.
 constexpr int kGeneratedVersion = 120000;
 
+// A condition on t of kListTables. Before 14 pg_class does not tell a table that was found empty
+// from one that nobody has looked at.
+std::string
+WhatIsMeasured(int version, TableSizes sizes) {
+    constexpr int kKnowsUncounted = 140000;
+    switch (sizes) {
+    case TableSizes::kMeasured:
+        return "true";
+    case TableSizes::kAsCounted:
+        return "false";
+    case TableSizes::kWhereCounted:
+        break;
+    }
+    return version >= kKnowsUncounted ? "t.reltuples < 0 OR NOT t.usable"
+                                      : "t.relpages = 0 OR NOT t.usable";
+}
+
 std::vector<SourceTable>
 ListTables(Connection &connection, TableSizes sizes) {
     const int version = connection.server_version();
@@ -276,7 +308,8 @@ ListTables(Connection &connection, TableSizes sizes) {
             sql.replace(at, placeholder.size(), text);
         }
     };
-    set("%measured%", pg::BoolText(sizes == TableSizes::kMeasured));
+    set("%measured%", WhatIsMeasured(version, sizes));
+    set("%toast_pages%", sizes == TableSizes::kWhereCounted ? kToastPages : "t.toast_pages");
     set("%full_is_checked%", pg::BoolText(version >= kSendsGeneratedVersion));
     set("%unsent%", version >= kSendsGeneratedVersion ? "a.attgenerated = 'v'"
                     : version >= kGeneratedVersion    ? "a.attgenerated <> ''"

@@ -93,8 +93,10 @@ constexpr int kTidRangeScanVersion = 140000;
 // of a replica identity.
 constexpr int kSendsGeneratedVersion = 180000;
 
-// pages and bytes of the tables: of their files, or as the last VACUUM or ANALYZE counted them.
-enum class TableSizes { kMeasured, kAsCounted };
+// pages and bytes of the tables: of their files, which opens each of them; as the last VACUUM or
+// ANALYZE counted them; or so where they were counted, and measured where not, and where UPDATE and
+// DELETE cannot be replicated, of which one that is empty is no trouble.
+enum class TableSizes { kMeasured, kAsCounted, kWhereCounted };
 
 // By schema and name.
 std::vector<SourceTable> ListTables(Connection &connection,

@@ -185,7 +185,8 @@ RunPreflight(const MigrationSettings &settings) {
     PreflightRun run(settings, *connection, result);
     result.source = source::DescribeSource(*connection);
     run.ways = FindSourceWays(run);
-    for (source::SourceTable &table : source::ListTables(*connection)) {
+    for (source::SourceTable &table :
+         source::ListTables(*connection, source::TableSizes::kWhereCounted)) {
         const bool selected = run.filter.Selects(table.schema, table.name);
         (selected ? result.tables : run.left_out).push_back(std::move(table));
     }

@@ -107,6 +107,28 @@ SKIP: {
         '42501', 'and not the connection string');
 }
 
+# --- the history is thinned, when a coordinator begins and every five minutes from then on
+$pair->target_sql(<<'SQL');
+INSERT INTO livemigrate.lag_sample (migration, at, stage, changes_per_second, apply_bytes_per_second,
+  source_bytes_per_second, copy_bytes_per_second)
+SELECT m.id, s.at, s.stage, 0, 0, 0, 0
+FROM livemigrate.migration m, (
+  SELECT now() - interval '31 days', 'a month' UNION ALL
+  SELECT date_bin('10 min', now() - interval '2 days', 'epoch') + i * interval '1 min', 'two days'
+  FROM generate_series(0, 19) i UNION ALL
+  SELECT date_bin('30 s', now() - interval '1 h', 'epoch') + i * interval '2 s', 'an hour'
+  FROM generate_series(0, 29) i UNION ALL
+  SELECT now() - interval '5 min' + i * interval '0.5 s', 'minutes' FROM generate_series(0, 9) i) s(at, stage)
+SQL
+$pair->kill_worker('coordinator', 'TERM');
+my $kept = q{SELECT string_agg(stage || ' ' || count, ', ' ORDER BY stage) FROM (
+    SELECT stage, count(*) FROM livemigrate.lag_history WHERE stage ~ '^(a|two|minutes)' GROUP BY 1) s};
+ok($pair->poll(sub { $pair->target_sql($kept) eq 'an hour 2, minutes 10, two days 2' }),
+    'of lag_history one sample in ten minutes stays, one in half a minute of a day, and all of a quarter of an hour')
+  or diag $pair->target_sql($kept);
+is($pair->target_sql(q{SELECT string_agg(to_char(at, 'MI:SS'), ' ' ORDER BY at) FROM livemigrate.lag_history
+    WHERE stage = 'two days' AND extract(minute FROM at)::int % 10 <> 0}), '', 'which is the first');
+
 # --- cutover: nothing is behind although the source goes on writing
 $pair->set_endpos;
 $pair->wait_stage('streaming');

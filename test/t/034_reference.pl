@@ -57,6 +57,30 @@ for my $view (rows("SELECT relname FROM pg_class WHERE relnamespace = $schema AN
 is_deeply(missing(section('Settings'), rows("SELECT name FROM pg_settings WHERE name ~ '^livemigrate\\.'")),
     [], 'settings');
 
+# Their defaults, ranges and contexts; quantities in bytes or milliseconds.
+{
+    my %factor = (
+        '' => 1, B => 1, kB => 1 << 10, MB => 1 << 20, GB => 1 << 30, ms => 1, s => 1000, min => 60_000, d => 86_400_000);
+    my $quantity = sub { return $_[0] =~ /^(-?\d+) ?(\w*)$/ && exists $factor{$2} ? $1 * $factor{$2} : $_[0] };
+    my %said;
+    my $table = section('Settings');
+    while ($table =~ /^\| `(livemigrate\.\w+)` \| (.*?) ?\| (.*?) ?\| (.*?) ?\|/mg) {
+        my ($name, $default, $range, $by) = ($1, $2, $3, $4);
+        my ($least, $most) = $range =~ /^(.*) …(.*)$/ ? map { s/^ //r } $1, $2 : ('', '');
+        $said{$name} = join ' ', ($default eq 'empty' ? '' : $quantity->($default)), map({ length $_ ? $quantity->($_) : $_ } $least, $most), $by;
+    }
+    my %is;
+    for (rows("SELECT name, boot_val, coalesce(unit, ''), coalesce(min_val, ''), coalesce(max_val, ''), context
+            FROM pg_settings WHERE name ~ '^livemigrate\\.'")) {
+        my ($name, $default, $unit, $least, $most, $context) = split /\|/;
+        # An upper bound that is only that of the type is not told.
+        $most = '' if length $most && $most >= 2_097_151 && $most != 86_400_000;
+        $is{$name} = join ' ', map({ /^-?\d+$/ ? $_ * $factor{$unit} : $_ } $default, $least, $most),
+          { sighup => 'configuration', user => 'session', superuser => 'superuser' }->{$context} // $context;
+    }
+    is_deeply(\%said, \%is, 'defaults, ranges and contexts of settings');
+}
+
 my $source = LiveMigrate::Test::quote_literal($pair->conninfo);
 
 # --- checks: a row for each that the sources name and that this pair of servers makes, with the

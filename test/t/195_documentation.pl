@@ -125,8 +125,10 @@ cmp_ok($sessions, '>', 15, 'the tutorial has its sessions');
 like(slurp_file('report.html'), qr/^<!DOCTYPE html>.*state good">done/s, 'tutorial: the report');
 
 # --- every call that a page names: the server knows functions, arguments and columns
-my @pages = map { page($_ =~ s{.*/(?=doc/|README|contrib/)}{}r) }
-  glob(LiveMigrate::Page::root() . '/{README.md,doc/*.md,contrib/*/README.md}');
+my $root  = LiveMigrate::Page::root();
+my @pages = map { page($_ =~ s{^\Q$root\E/}{}r) } glob "$root/{README.md,doc/*.md,contrib/*/README.md}";
+is_deeply([ sort map { $_->name } grep { $_->name =~ /README/ } @pages ],
+    [qw(README.md contrib/monitoring/README.md)], 'each page is read once');
 my (@statements, $script);
 for my $page (@pages) {
     for my $statement ($page->statements) {
