@@ -221,8 +221,8 @@ for my $case (
     $one->source_sql($change);
     ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM livemigrate.conflicts') > 0 }),
         "$label: a conflict is recorded");
-    my $status = $one->status_row;
-    ok($status->{state} eq 'failed' || $status->{changes_skipped} > 0,
+    my $status;
+    ok( $one->poll(sub { $status = $one->status_row; $status->{state} eq 'failed' || $status->{changes_skipped} > 0 }),
         "$label: it stops or counts, never silently");
 
     if ($status->{state} eq 'failed') {
