@@ -14,7 +14,17 @@ namespace {
 using Kind = TypeFit::Kind;
 
 // Types that PostgreSQL casts into one another in an assignment, so that ALTER TABLE does.
-enum class Family : uint8_t { kInteger, kDecimal, kText, kMoment, kClock, kBits, kJson, kAddress };
+enum class Family : uint8_t {
+    kOther,
+    kInteger,
+    kDecimal,
+    kText,
+    kMoment,
+    kClock,
+    kBits,
+    kJson,
+    kAddress
+};
 
 struct KnownType {
     std::string_view name;
@@ -308,8 +318,7 @@ OtherName(const ColumnType &source, const ColumnType &target) {
     if (into == nullptr) {
         return Unknown();
     }
-    const std::optional<Family> family =
-        from == nullptr ? std::nullopt : std::optional(from->family);
+    const Family family = from == nullptr ? Family::kOther : from->family;
     if (into->family == Family::kText) {
         return family == Family::kText ? IntoText(source, *from, target, *into)
                                        : TextOfOthers(source, target, *into);
@@ -317,9 +326,7 @@ OtherName(const ColumnType &source, const ColumnType &target) {
     if (target.name == "jsonb" && (family == Family::kJson || family == Family::kText)) {
         return Changes("blanks, the order of keys and all but the last of equal keys are dropped");
     }
-    const auto is_time = [](std::optional<Family> one) {
-        return one == Family::kMoment || one == Family::kClock;
-    };
+    const auto is_time = [](Family one) { return one == Family::kMoment || one == Family::kClock; };
     if (family == Family::kInteger &&
         (into->family == Family::kInteger || into->family == Family::kDecimal)) {
         return FromInteger(*from, target, *into);
