@@ -171,6 +171,8 @@ class Coordinator {
     void GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report);
     void MakeCutoverChecks();
     void CheckInsertOnlyTables(source::Connection &source);
+    // Until the sessions of the source have reported which rows they changed, or could have.
+    void WaitForReports(source::Connection &source);
     void CheckNewPartitions(source::Connection &source, const TableFilter &filter);
     void AnalyzeChangedTables(stage::CutoverReport &report);
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,

@@ -14,6 +14,7 @@
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
+#include "pg/wait.hpp"
 #include "stage/cutover.hpp"
 #include "stage/hypertable.hpp"
 #include "stage/sequences.hpp"
@@ -32,6 +33,22 @@ constexpr milliseconds kPollInterval{1000};
 // How long one may take, and the rest after one that brought nothing.
 constexpr milliseconds kMostPollTime{5000};
 constexpr milliseconds kPollRest{15000};
+
+// A session that has become idle reports what it counted after ten seconds at the latest
+// (PGSTAT_IDLE_INTERVAL; before version 15 when it goes on or ends).
+constexpr milliseconds kMostReportTime{11000};
+constexpr milliseconds kReportPoll{200};
+constexpr char kSessionsThatMayReport[] =
+    "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity "
+    "WHERE datname = pg_catalog.current_database() AND backend_type = 'client backend' "
+    "AND application_name <> 'livemigrate' AND (state IS DISTINCT FROM 'idle' OR "
+    "state_change > pg_catalog.clock_timestamp() - interval '10.5 seconds')";
+
+// Without a usable identity, and streamed.
+bool
+IsInsertOnly(const CopyTable &table) {
+    return !table.identity_usable && table.copy_data && table.persistence == 'p';
+}
 
 // Behind foreign keys that were put off, before event triggers.
 constexpr int kLastDeferredPhase = 19;
@@ -321,13 +338,20 @@ Coordinator::MakeCutoverChecks() {
 // statistics tell whether there was anything else; once told, resuming goes on.
 void
 Coordinator::CheckInsertOnlyTables(source::Connection &source) {
+    std::vector<CopyTable> tables;
+    {
+        pg::Transaction transaction;
+        tables = LoadTables(migration_.id);
+        transaction.Commit();
+    }
+    std::erase_if(tables, [](const CopyTable &table) { return !IsInsertOnly(table); });
+    if (tables.empty()) {
+        return;
+    }
+    WaitForReports(source);
     pg::Transaction transaction;
-    const std::vector<CopyTable> tables = LoadTables(migration_.id);
     std::string changed;
     for (const CopyTable &table : tables) {
-        if (table.identity_usable || !table.copy_data || table.persistence != 'p') {
-            continue;
-        }
         const pg::SqlResult now = source.Query(
             "SELECT pg_catalog.pg_stat_get_tuples_updated(" + std::to_string(table.source_oid) +
             ") + pg_catalog.pg_stat_get_tuples_deleted(" + std::to_string(table.source_oid) + ")");
@@ -352,6 +376,16 @@ Coordinator::CheckInsertOnlyTables(source::Connection &source) {
                     ". Such changes are not in the change stream, so the target may differ.")
             .Hint("Compare them with livemigrate.compare_data() and bring the target in line, or "
                   "know that they do not matter; then run: SELECT livemigrate.migration_resume();");
+    }
+}
+
+void
+Coordinator::WaitForReports(source::Connection &source) {
+    SetMessage("waiting for the source's statistics of tables without replica identity");
+    const Clock::time_point deadline = Clock::now() + kMostReportTime;
+    while (source.Query(kSessionsThatMayReport).Scalar() != "0" && Clock::now() < deadline) {
+        CheckRequests();
+        pg::SleepOnLatch(kReportPoll);
     }
 }
 
