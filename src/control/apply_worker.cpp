@@ -19,8 +19,8 @@
 #include "pg/wait.hpp"
 #include "source/table_columns.hpp"
 #include "stage/apply.hpp"
-#include "stage/followed_columns.hpp"
 #include "stage/apply_lossy_columns.hpp"
+#include "stage/followed_columns.hpp"
 
 #include <algorithm>
 
@@ -234,7 +234,7 @@ ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &b
 const ColumnDefinition *
 FindLossy(const stage::ApplySettings &settings, const std::vector<ColumnChange> &changes,
           const std::vector<ColumnDefinition> &definitions) {
-    if (settings.plugin != Plugin::kWal2json || settings.wal2json_numeric_option) {
+    if (!stage::LosesNumbers(settings.plugin, settings.wal2json_numeric_option)) {
         return nullptr;
     }
     const auto found = std::find_if(

@@ -9,9 +9,9 @@
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "source/table_columns.hpp"
+#include "stage/apply_lossy_columns.hpp"
 #include "stage/column_types.hpp"
 #include "stage/followed_columns.hpp"
-#include "stage/apply_lossy_columns.hpp"
 
 #include <algorithm>
 #include <set>
@@ -132,11 +132,12 @@ Coordinator::FindChangedTables(source::Connection &source, const source::WaitObs
     std::vector<ChangedTable> found;
     pg::Transaction transaction;
     const std::map<int32_t, std::vector<SourceColumn>> before = LoadColumns(migration_.id);
+    const bool is_lossy =
+        stage::LosesNumbers(*migration_.plugin, migration_.wal2json_numeric_option);
     for (const CopyTable &table : LoadTables(migration_.id)) {
         const auto known = before.find(table.id);
         const auto columns = now.find(table.source_oid);
-        if (columns != now.end() && migration_.plugin == Plugin::kWal2json &&
-            !migration_.wal2json_numeric_option) {
+        if (is_lossy && columns != now.end()) {
             CheckNumbers(table, known == before.end() ? std::vector<SourceColumn>() : known->second,
                          columns->second);
         }

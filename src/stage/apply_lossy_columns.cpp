@@ -8,6 +8,11 @@
 namespace livemigrate::stage {
 
 bool
+LosesNumbers(Plugin plugin, bool numeric_option) {
+    return plugin == Plugin::kWal2json && !numeric_option;
+}
+
+bool
 IsLossyType(uint32_t type_oid) {
     return type_oid == FLOAT4OID || type_oid == FLOAT8OID || type_oid == NUMERICOID;
 }
@@ -31,7 +36,7 @@ LossyColumn(const std::string &schema, const std::string &table, const std::stri
 }
 
 LossyColumns::LossyColumns(const ApplySettings &settings)
-    : is_lossy_(settings.plugin == Plugin::kWal2json && !settings.wal2json_numeric_option) {
+    : is_lossy_(LosesNumbers(settings.plugin, settings.wal2json_numeric_option)) {
     for (const CopyTable &table : settings.tables) {
         const auto columns = settings.columns.find(table.id);
         if (!is_lossy_ || columns == settings.columns.end()) {

@@ -19,6 +19,9 @@
 
 namespace livemigrate::stage {
 
+// Whether the stream loses such values; `numeric_option`: wal2json can send them as text.
+bool LosesNumbers(Plugin plugin, bool numeric_option);
+
 // Arrays, domains and composites of these types come as text, and whole.
 bool IsLossyType(uint32_t type_oid);
 
