@@ -99,7 +99,7 @@ CREATE TABLE migration (
   rows_done bigint,
   indexes_total bigint,
   indexes_done bigint
-);
+) WITH (fillfactor = 50);            -- room in its page for an error when the disk is full
 CREATE UNIQUE INDEX migration_active_name ON migration (name)
   WHERE state NOT IN ('done', 'aborted');
 
@@ -176,7 +176,7 @@ CREATE TABLE copy_part (
   error_hint text,
   PRIMARY KEY (migration, id),
   FOREIGN KEY (migration) REFERENCES migration ON DELETE CASCADE
-);
+) WITH (fillfactor = 50);
 CREATE INDEX copy_part_pending ON copy_part (migration, attempts, id) WHERE state = 'pending';
 CREATE INDEX copy_part_table ON copy_part (migration, table_id);
 

@@ -138,6 +138,19 @@ Update(int32_t id, const std::string &assignments, std::vector<SqlValue> paramet
     Query("UPDATE livemigrate.migration SET " + assignments + " WHERE id = $1::int", parameters);
 }
 
+void
+WriteState(const Migration &migration, State state) {
+    if (!CanTransition(migration.state, state)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "migration \"" + migration.settings.name + "\" is " +
+                        std::string(StateName(migration.state)) + " and cannot become " +
+                        std::string(StateName(state)));
+    }
+    Update(migration.id,
+           HasEnded(state) ? "state = $2, ended_at = pg_catalog.clock_timestamp()" : "state = $2",
+           {std::string(StateName(state))});
+}
+
 } // namespace
 
 int32_t
@@ -257,19 +270,20 @@ ResolveMigration(const std::optional<std::string> &name, bool ended_too) {
 }
 
 void
+TransitionWithoutEvent(Migration &migration, State state) {
+    if (migration.state == state) {
+        return;
+    }
+    WriteState(migration, state);
+    migration.state = state;
+}
+
+void
 TransitionTo(Migration &migration, State state) {
     if (migration.state == state) {
         return;
     }
-    if (!CanTransition(migration.state, state)) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "migration \"" + migration.settings.name + "\" is " +
-                        std::string(StateName(migration.state)) + " and cannot become " +
-                        std::string(StateName(state)));
-    }
-    Update(migration.id,
-           HasEnded(state) ? "state = $2, ended_at = pg_catalog.clock_timestamp()" : "state = $2",
-           {std::string(StateName(state))});
+    WriteState(migration, state);
     RecordEvent(migration.id, state == State::kFailed ? "error" : "info", migration.stage,
                 "state is now " + std::string(StateName(state)));
     migration.state = state;

@@ -72,6 +72,9 @@ int32_t ResolveMigration(const std::optional<std::string> &name, bool ended_too)
 // The one place where the state changes. Throws Error 55000 when the state machine forbids it.
 void TransitionTo(Migration &migration, State state);
 
+// The same when the disk has no room for an event: the row of the migration needs none.
+void TransitionWithoutEvent(Migration &migration, State state);
+
 // The current stage's work is complete: go on to the next one, or pause behind it.
 void EnterStage(Migration &migration, Stage stage);
 void MarkStageEnded(Migration &migration);

@@ -55,6 +55,8 @@ class Coordinator {
     bool EndStage();
     bool HandleFailure(const Error &error);
     bool KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay);
+    enum class EventsOfFailure { kErrorAndState, kState, kNone };
+    void WriteFailure(const Error &error, std::chrono::milliseconds delay, EventsOfFailure events);
     void EnterPause(bool keep_receiver);
     bool WaitForResume(bool keep_receiver);
     void Reload();

@@ -44,6 +44,19 @@ sub has_stopped {
     return;
 }
 
+# No room for events of a severity.
+sub refuse_events {
+    my ($one, $severity) = @_;
+    $one->target_sql(<<"SQL");
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+\$\$BEGIN RAISE disk_full USING MESSAGE = 'No space left for an event'; END\$\$;
+CREATE TRIGGER refuse BEFORE INSERT ON livemigrate.event
+  FOR EACH ROW WHEN (new.severity = '$severity') EXECUTE FUNCTION refuse();
+ALTER TABLE livemigrate.event ENABLE ALWAYS TRIGGER refuse;
+SQL
+    return;
+}
+
 sub on_small_disk {
     my ($name) = @_;
     my $one = $pair->database($name);
@@ -77,9 +90,15 @@ for my $case ([ whole => '1 GB' ], [ parts => '4 MB' ]) {
     $one->resume([]);
     has_stopped($one, "$name, during the copy");
 
-    # Still full: it stops again rather than going round.
+    # Still full, even for the events: it stops again rather than going round, and says so.
+    refuse_events($one, 'error');
+    my $errors =
+        $one->target_sql(q(SELECT count(*) FROM livemigrate.events WHERE severity = 'error'));
     $one->resume([]);
     has_stopped($one, "$name, resumed too early");
+    is($one->target_sql(q(SELECT count(*) FROM livemigrate.events WHERE severity = 'error')),
+        $errors, 'without an event, for which there is no room');
+    $one->target_sql('DROP TRIGGER refuse ON livemigrate.event');
     free();
     $one->resume(['data']);
     $one->wait_stage('data');
