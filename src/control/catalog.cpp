@@ -6,6 +6,7 @@
 #include "core/conninfo.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/subtransaction.hpp"
 
 namespace livemigrate::control {
 
@@ -138,19 +139,6 @@ Update(int32_t id, const std::string &assignments, std::vector<SqlValue> paramet
     Query("UPDATE livemigrate.migration SET " + assignments + " WHERE id = $1::int", parameters);
 }
 
-void
-WriteState(const Migration &migration, State state) {
-    if (!CanTransition(migration.state, state)) {
-        throw Error(sqlstate::kObjectNotInPrerequisiteState,
-                    "migration \"" + migration.settings.name + "\" is " +
-                        std::string(StateName(migration.state)) + " and cannot become " +
-                        std::string(StateName(state)));
-    }
-    Update(migration.id,
-           HasEnded(state) ? "state = $2, ended_at = pg_catalog.clock_timestamp()" : "state = $2",
-           {std::string(StateName(state))});
-}
-
 } // namespace
 
 int32_t
@@ -270,20 +258,19 @@ ResolveMigration(const std::optional<std::string> &name, bool ended_too) {
 }
 
 void
-TransitionWithoutEvent(Migration &migration, State state) {
-    if (migration.state == state) {
-        return;
-    }
-    WriteState(migration, state);
-    migration.state = state;
-}
-
-void
 TransitionTo(Migration &migration, State state) {
     if (migration.state == state) {
         return;
     }
-    WriteState(migration, state);
+    if (!CanTransition(migration.state, state)) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState,
+                    "migration \"" + migration.settings.name + "\" is " +
+                        std::string(StateName(migration.state)) + " and cannot become " +
+                        std::string(StateName(state)));
+    }
+    Update(migration.id,
+           HasEnded(state) ? "state = $2, ended_at = pg_catalog.clock_timestamp()" : "state = $2",
+           {std::string(StateName(state))});
     RecordEvent(migration.id, state == State::kFailed ? "error" : "info", migration.stage,
                 "state is now " + std::string(StateName(state)));
     migration.state = state;
@@ -484,15 +471,27 @@ KeepCounters(int32_t id, const KeptCounters &counters) {
 void
 RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
             const std::string &detail) {
+    try {
+        pg::Subtransaction attempt;
+        Query("INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
+              "VALUES ($1::int, $2, $3, $4, $5)",
+              {std::to_string(id), std::string(severity), std::string(StageName(stage)), message,
+               OrNull(detail)});
+        attempt.Commit();
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kDiskFull) {
+            throw;
+        }
+        ereport(LOG, (errmsg("livemigrate: an event of migration %d was not kept: %s", id,
+                             error.message().c_str()),
+                      errdetail("%s: %s", severity, message.c_str())));
+    }
     // Listeners get at commit what they need to decide whether to look; a payload is at most 8 kB.
-    Query("WITH e AS (INSERT INTO livemigrate.event (migration, severity, stage, message, detail) "
-          "VALUES ($1::int, $2, $3, $4, $5) RETURNING *) "
-          "SELECT pg_catalog.pg_notify('livemigrate', pg_catalog.json_build_object("
-          "'migration', m.name, 'severity', e.severity, 'stage', e.stage, 'state', m.state, "
-          "'message', pg_catalog.left(e.message, 500))::text) "
-          "FROM e JOIN livemigrate.migration m ON m.id = e.migration",
-          {std::to_string(id), std::string(severity), std::string(StageName(stage)), message,
-           OrNull(detail)});
+    Query("SELECT pg_catalog.pg_notify('livemigrate', pg_catalog.json_build_object("
+          "'migration', m.name, 'severity', $2::text, 'stage', $3::text, 'state', m.state, "
+          "'message', pg_catalog.left($4::text, 500))::text) "
+          "FROM livemigrate.migration m WHERE m.id = $1::int",
+          {std::to_string(id), std::string(severity), std::string(StageName(stage)), message});
 }
 
 std::set<Lsn>

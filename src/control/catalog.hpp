@@ -72,9 +72,6 @@ int32_t ResolveMigration(const std::optional<std::string> &name, bool ended_too)
 // The one place where the state changes. Throws Error 55000 when the state machine forbids it.
 void TransitionTo(Migration &migration, State state);
 
-// The same when the disk has no room for an event: the row of the migration needs none.
-void TransitionWithoutEvent(Migration &migration, State state);
-
 // The current stage's work is complete: go on to the next one, or pause behind it.
 void EnterStage(Migration &migration, Stage stage);
 void MarkStageEnded(Migration &migration);
@@ -123,6 +120,8 @@ void SetColumnsOf(int32_t id, int32_t table, const std::vector<SourceColumn> &co
 // By CopyTable::id.
 std::map<int32_t, std::vector<SourceColumn>> LoadColumns(int32_t id);
 
+// And tells listeners. When the disk has no room for it, the event is in the server's log only: it
+// must not be what keeps a migration from saying, in its row, that the disk is full.
 void RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
                  const std::string &detail = "");
 

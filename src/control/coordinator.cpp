@@ -78,7 +78,11 @@ Coordinator::Run() {
     {
         pg::Transaction transaction;
         SetDsmHandle(migration_.id, segment_.handle());
-        CountCoordinatorStart(migration_.id);
+        CountCoordinatorStart(migration_.id); // whatever comes of it
+        transaction.Commit();
+    }
+    {
+        pg::Transaction transaction;
         KeepWork(migration_.id, std::nullopt);
         BlameClaims(migration_.id, std::nullopt);
         BlameJobs(migration_.id, std::nullopt);

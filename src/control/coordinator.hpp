@@ -55,8 +55,6 @@ class Coordinator {
     bool EndStage();
     bool HandleFailure(const Error &error);
     bool KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay);
-    enum class EventsOfFailure { kErrorAndState, kState, kNone };
-    void WriteFailure(const Error &error, std::chrono::milliseconds delay, EventsOfFailure events);
     void EnterPause(bool keep_receiver);
     bool WaitForResume(bool keep_receiver);
     void Reload();
@@ -175,6 +173,7 @@ class Coordinator {
     void CheckInsertOnlyTables(source::Connection &source);
     // Until the sessions of the source have reported which rows they changed, or could have.
     void WaitForReports(source::Connection &source);
+    void WarnOfUnreported(uint64_t sessions, uint64_t unseen, const std::string &first);
     void CheckNewPartitions(source::Connection &source, const TableFilter &filter);
     void AnalyzeChangedTables(stage::CutoverReport &report);
     void FindUnknownTables(source::Connection &source, const TableFilter &filter,

@@ -12,8 +12,6 @@
 
 namespace livemigrate::control {
 
-using std::chrono::milliseconds;
-
 void
 Coordinator::EnsureApply() {
     const int workers = migration_.settings.apply_jobs;
@@ -105,46 +103,31 @@ Coordinator::KeepCounters() {
     transaction.Commit();
 }
 
-void
-Coordinator::WriteFailure(const Error &error, milliseconds delay, EventsOfFailure events) {
-    const bool transient = IsTransient(error.sqlstate());
-    const State state = transient ? State::kRetrying : State::kFailed;
-    pg::Transaction transaction;
-    RecordError(migration_.id, error, migration_.attempts,
-                transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
-    if (events == EventsOfFailure::kErrorAndState) {
-        RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
-                    error.message(), error.DetailWithContext());
-    }
-    if (events == EventsOfFailure::kNone) {
-        TransitionWithoutEvent(migration_, state);
-    } else {
-        TransitionTo(migration_, state);
-    }
-    transaction.Commit();
-}
-
-// With a full disk the table of events may not grow, and the row of the migration has room in its
-// page. False while not even this can be written.
+// False while not even this can be written, for want of disk space.
 bool
-Coordinator::KeepFailure(const Error &error, bool is_new, milliseconds delay) {
+Coordinator::KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay) {
+    const bool transient = IsTransient(error.sqlstate());
     const State before = migration_.state;
-    for (const EventsOfFailure events :
-         {is_new ? EventsOfFailure::kErrorAndState : EventsOfFailure::kState,
-          EventsOfFailure::kNone}) {
-        try {
-            WriteFailure(error, delay, events);
-            return true;
-        } catch (const Error &second) {
-            if (second.sqlstate() != sqlstate::kDiskFull) {
-                throw;
-            }
-            migration_.state = before;
-            ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s",
-                                 migration_.settings.name.c_str(), second.message().c_str())));
+    try {
+        pg::Transaction transaction;
+        RecordError(migration_.id, error, migration_.attempts,
+                    transient ? std::optional<int64_t>(delay.count()) : std::nullopt);
+        if (is_new) {
+            RecordEvent(migration_.id, transient ? "warning" : "error", migration_.stage,
+                        error.message(), error.DetailWithContext());
         }
+        TransitionTo(migration_, transient ? State::kRetrying : State::kFailed);
+        transaction.Commit();
+        return true;
+    } catch (const Error &second) {
+        if (second.sqlstate() != sqlstate::kDiskFull) {
+            throw;
+        }
+        migration_.state = before;
+        ereport(LOG, (errmsg("livemigrate: migration \"%s\": %s", migration_.settings.name.c_str(),
+                             second.message().c_str())));
+        return false;
     }
-    return false;
 }
 
 } // namespace livemigrate::control

@@ -38,11 +38,17 @@ constexpr milliseconds kPollRest{15000};
 // (PGSTAT_IDLE_INTERVAL; before version 15 when it goes on or ends).
 constexpr milliseconds kMostReportTime{11000};
 constexpr milliseconds kReportPoll{200};
+// Of any kind that writes, and NULL for what a role without pg_read_all_stats is not shown. Only
+// autovacuum has no role.
 constexpr char kSessionsThatMayReport[] =
-    "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity "
-    "WHERE datname = pg_catalog.current_database() AND backend_type = 'client backend' "
-    "AND application_name <> 'livemigrate' AND (state IS DISTINCT FROM 'idle' OR "
-    "state_change > pg_catalog.clock_timestamp() - interval '10.5 seconds')";
+    "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE a.state IS NULL), "
+    "pg_catalog.array_to_string((pg_catalog.array_agg(a.pid || ' of ' || a.usename "
+    "ORDER BY a.pid))[1:3], ', ') FROM pg_catalog.pg_stat_activity a "
+    "WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL "
+    "AND a.application_name <> 'livemigrate' "
+    "AND a.pid NOT IN (SELECT r.pid FROM pg_catalog.pg_stat_replication r) "
+    "AND (a.state IS DISTINCT FROM 'idle' "
+    "OR a.state_change > pg_catalog.clock_timestamp() - interval '10.5 seconds')";
 
 // Without a usable identity, and streamed.
 bool
@@ -383,10 +389,33 @@ void
 Coordinator::WaitForReports(source::Connection &source) {
     SetMessage("waiting for the source's statistics of tables without replica identity");
     const Clock::time_point deadline = Clock::now() + kMostReportTime;
-    while (source.Query(kSessionsThatMayReport).Scalar() != "0" && Clock::now() < deadline) {
+    for (;;) {
+        const pg::SqlRow sessions = source.Query(kSessionsThatMayReport).rows.at(0);
+        const auto count = pg::Number<uint64_t>(sessions, 0);
+        if (count == 0) {
+            return;
+        }
+        if (Clock::now() >= deadline) {
+            return WarnOfUnreported(count, pg::Number<uint64_t>(sessions, 1),
+                                    pg::Text(sessions, 2));
+        }
         CheckRequests();
         pg::SleepOnLatch(kReportPoll);
     }
+}
+
+// The application waits, so the cutover goes on.
+void
+Coordinator::WarnOfUnreported(uint64_t sessions, uint64_t unseen, const std::string &first) {
+    Event("warning",
+          "the source's statistics may lack what " + Counted(sessions, "session") +
+              " changed in tables without replica identity",
+          "The first are " + first + ". " +
+              (unseen > 0 ? "What " + Counted(unseen, "session") +
+                                " of other roles do is shown after GRANT pg_read_all_stats to "
+                                "livemigrate's role on the source. "
+                          : "") +
+              "To be sure: SELECT * FROM livemigrate.compare_data();");
 }
 
 // A partition that was created meanwhile is published through its root, which before version 13, or

@@ -1,5 +1,6 @@
 #include "core/access_fix.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
 
 #include <algorithm>
@@ -64,19 +65,54 @@ ProviderOf(std::string_view host) {
     return "";
 }
 
-// What stands in double quotes behind the file's name: host, role and database, in any language of
-// the server's.
+struct Quotes {
+    std::string_view open;
+    std::string_view close;
+};
+
+// As the translations of PostgreSQL's messages have them.
+constexpr Quotes kQuotes[] = {{"\"", "\""}, {"»", "«"}, {"«", "»"}, {"„", "“"}, {"“", "”"}};
+
+const Quotes *
+OpensAt(std::string_view text, size_t at) {
+    const auto found =
+        std::find_if(std::begin(kQuotes), std::end(kQuotes), [&](const Quotes &quotes) {
+            return text.substr(at).starts_with(quotes.open);
+        });
+    return found == std::end(kQuotes) ? nullptr : found;
+}
+
+std::string
+WithoutBlanksAround(std::string_view word) {
+    constexpr std::string_view kNoBreakSpace = "\u00a0";
+    while (word.starts_with(kNoBreakSpace)) {
+        word.remove_prefix(kNoBreakSpace.size());
+    }
+    while (word.ends_with(kNoBreakSpace)) {
+        word.remove_suffix(kNoBreakSpace.size());
+    }
+    return std::string(word);
+}
+
+// What stands in quotes behind the file's name, on its line: host, role and database. The next line
+// is of another attempt.
 std::vector<std::string>
 QuotedWords(std::string_view text) {
     std::vector<std::string> words;
-    size_t at = text.find(kFile);
-    while (at != std::string_view::npos && (at = text.find('"', at)) != std::string_view::npos) {
-        const size_t end = text.find('"', at + 1);
+    text.remove_prefix(std::min(text.find(kFile), text.size()));
+    text = text.substr(0, text.find("\nconnection to server"));
+    for (size_t at = 0; at < text.size(); at++) {
+        const Quotes *quotes = OpensAt(text, at);
+        if (quotes == nullptr) {
+            continue;
+        }
+        const size_t begin = at + quotes->open.size();
+        const size_t end = text.find(quotes->close, begin);
         if (end == std::string_view::npos) {
             break;
         }
-        words.emplace_back(text.substr(at + 1, end - at - 1));
-        at = end + 1;
+        words.push_back(WithoutBlanksAround(text.substr(begin, end - begin)));
+        at = end + quotes->close.size() - 1;
     }
     return words;
 }
@@ -85,11 +121,42 @@ std::string
 AccessLine(const AccessRequest &request) {
     const std::string who =
         QuoteIdentifier(request.database) + " " + QuoteIdentifier(request.role) + " ";
-    if (request.address.empty() || request.address == "[local]") {
+    if (request.address == "[local]" || (request.address.empty() && !request.by_network)) {
         return "local " + who + "peer";
+    }
+    if (request.address.empty()) {
+        return "host " + who + "<address of the target's server>/32 scram-sha-256";
     }
     const bool is_v6 = request.address.find(':') != std::string::npos;
     return "host " + who + request.address + (is_v6 ? "/128" : "/32") + " scram-sha-256";
+}
+
+// The server is not trusted yet, and what it says becomes part of lines that are meant to be
+// pasted.
+bool
+HasControlCharacter(const std::string &word) {
+    return std::any_of(word.begin(), word.end(),
+                       [](unsigned char c) { return std::iscntrl(c) != 0; });
+}
+
+bool
+IsAddress(std::string_view word) {
+    constexpr std::string_view kCharacters = "0123456789abcdefABCDEF:.";
+    return word == "[local]" || word.find_first_not_of(kCharacters) == std::string_view::npos;
+}
+
+void
+TakeFromReason(std::string_view reason, AccessRequest &request) {
+    const std::vector<std::string> words = QuotedWords(reason);
+    if (words.size() < 2 || !IsAddress(words[0]) ||
+        std::any_of(words.begin(), words.end(), HasControlCharacter)) {
+        return;
+    }
+    request.address = words[0];
+    request.role = words[1];
+    if (words.size() >= 3) {
+        request.database = words[2];
+    }
 }
 
 // Whether the connection was not encrypted, and none that was has been tried. Only sslmode=disable
@@ -124,9 +191,9 @@ NetworkFix(std::string_view provider, std::string_view address) {
             list = network.list;
         }
     }
-    return "-- at " + std::string(provider) + " add " +
-           (address.empty() ? "the address of the target's server" : std::string(address)) +
-           " to " + std::string(list);
+    return Comment("at " + std::string(provider) + " add " +
+                   (address.empty() ? "the address of the target's server" : std::string(address)) +
+                   " to " + std::string(list));
 }
 
 bool
@@ -136,14 +203,7 @@ IsAboutAccess(std::string_view reason) {
 
 std::string
 AccessFix(std::string_view provider, std::string_view reason, AccessRequest request) {
-    const std::vector<std::string> words = QuotedWords(reason);
-    if (words.size() >= 2) {
-        request.address = words[0];
-        request.role = words[1];
-    }
-    if (words.size() >= 3) {
-        request.database = words[2];
-    }
+    TakeFromReason(reason, request);
     std::string fix;
     if (LacksEncryption(reason, request.sslmode)) {
         fix = "-- sslmode=require in the connection string: the source lets this role in only "
@@ -156,8 +216,8 @@ AccessFix(std::string_view provider, std::string_view reason, AccessRequest requ
     if (!fix.empty()) {
         return fix +
                "-- or this line in the source's pg_hba.conf, above one that rejects; then run "
-               "there: SELECT pg_reload_conf();\n-- " +
-               line;
+               "there: SELECT pg_reload_conf();\n" +
+               Comment(line);
     }
     return line + "\n-- in the source's pg_hba.conf, above a line that rejects; then run there: "
                   "SELECT pg_reload_conf();";

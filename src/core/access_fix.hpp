@@ -28,8 +28,9 @@ std::string NetworkFix(std::string_view provider, std::string_view address);
 struct AccessRequest {
     std::string database;
     std::string role;
-    std::string address; // empty: through a socket
+    std::string address; // the target's, as the source sees it; empty: not known, or a socket
     std::string sslmode; // as the connection string has it, maybe not at all
+    bool by_network = false;
 };
 
 // Whether the reason for a failed connection, as server or libpq give it, is pg_hba.conf.

@@ -1,6 +1,7 @@
 #include "core/definition_text.hpp"
 
 #include "core/definition_scan.hpp"
+#include "core/sql_text.hpp"
 
 #include <utility>
 #include <vector>
@@ -220,14 +221,6 @@ Unqualify(std::string_view text) {
         at = end;
     }
     return result;
-}
-
-void
-ReplaceAll(std::string &text, std::string_view from, std::string_view to) {
-    for (size_t at = text.find(from); at != std::string::npos;
-         at = text.find(from, at + to.size())) {
-        text.replace(at, from.size(), to);
-    }
 }
 
 } // namespace

@@ -144,6 +144,14 @@ FormatBytes(uint64_t bytes) {
     return std::to_string(size) + ' ' + std::string(unit->name);
 }
 
+void
+ReplaceAll(std::string &text, std::string_view from, std::string_view to) {
+    for (size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size())) {
+        text.replace(at, from.size(), to);
+    }
+}
+
 bool
 IsSlotName(std::string_view name) {
     return !name.empty() && name.size() <= kMaxNameLength &&

@@ -36,6 +36,9 @@ std::string TextArrayLiteral(const std::vector<std::string> &elements);
 // "8192 bytes", "16 kB", "1234 MB", as pg_size_pretty() prints a size; PB is the largest unit.
 std::string FormatBytes(uint64_t bytes);
 
+// Every `from` in `text`, which is not looked for in what replaced it, becomes `to`.
+void ReplaceAll(std::string &text, std::string_view from, std::string_view to);
+
 // Whether PostgreSQL takes `name` for a replication slot: [a-z0-9_], 1 to 63 bytes.
 bool IsSlotName(std::string_view name);
 

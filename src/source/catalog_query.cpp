@@ -2,6 +2,7 @@
 
 #include "source/catalog_query.hpp"
 
+#include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
 namespace livemigrate::source {
@@ -303,17 +304,14 @@ std::vector<SourceTable>
 ListTables(Connection &connection, TableSizes sizes) {
     const int version = connection.server_version();
     std::string sql = kListTables;
-    const auto set = [&](std::string_view placeholder, std::string_view text) {
-        for (size_t at = 0; (at = sql.find(placeholder, at)) != std::string::npos;) {
-            sql.replace(at, placeholder.size(), text);
-        }
-    };
-    set("%measured%", WhatIsMeasured(version, sizes));
-    set("%toast_pages%", sizes == TableSizes::kWhereCounted ? kToastPages : "t.toast_pages");
-    set("%full_is_checked%", pg::BoolText(version >= kSendsGeneratedVersion));
-    set("%unsent%", version >= kSendsGeneratedVersion ? "a.attgenerated = 'v'"
-                    : version >= kGeneratedVersion    ? "a.attgenerated <> ''"
-                                                      : "false");
+    ReplaceAll(sql, "%measured%", WhatIsMeasured(version, sizes));
+    ReplaceAll(sql, "%toast_pages%",
+               sizes == TableSizes::kWhereCounted ? kToastPages : "t.toast_pages");
+    ReplaceAll(sql, "%full_is_checked%", pg::BoolText(version >= kSendsGeneratedVersion));
+    ReplaceAll(sql, "%unsent%",
+               version >= kSendsGeneratedVersion ? "a.attgenerated = 'v'"
+               : version >= kGeneratedVersion    ? "a.attgenerated <> ''"
+                                                 : "false");
     // With thousands of tables the plan's cost lets the source compile it, which takes longer than
     // running it: seconds. The setting came with 11.
     constexpr int kFirstWithJit = 110000;

@@ -11,6 +11,7 @@
 
 #include "core/definition_text.hpp"
 #include "core/error.hpp"
+#include "core/sql_text.hpp"
 #include "pg/local_settings.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
@@ -349,14 +350,6 @@ struct Versions {
         return (source < version) != (target < version);
     }
 };
-
-void
-ReplaceAll(std::string &text, std::string_view from, std::string_view to) {
-    for (size_t at = text.find(from); at != std::string::npos;
-         at = text.find(from, at + to.size())) {
-        text.replace(at, from.size(), to);
-    }
-}
 
 // What stands for a function in its md5.
 std::string

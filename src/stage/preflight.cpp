@@ -40,6 +40,13 @@ ConnectionFix(const std::string &conninfo, const Error &error) {
     for (const auto &[keyword, value] : source::ParseConninfo(conninfo)) {
         if (keyword == "host") {
             provider = HostProvider(value);
+            request.by_network = !value.starts_with('/');
+        } else if (keyword == "hostaddr") {
+            request.by_network = true;
+        } else if (keyword == "dbname") {
+            request.database = value;
+        } else if (keyword == "user") {
+            request.role = value;
         } else if (keyword == "sslmode") {
             request.sslmode = value;
         }

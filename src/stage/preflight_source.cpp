@@ -147,10 +147,11 @@ std::string
 AsciiFix(const PreflightRun &run, const std::string &target) {
     const std::string &database = run.info().database;
     if (!run.ways.provider.empty()) {
-        return "-- give the target a database that takes text as bytes: CREATE DATABASE " +
-               QuoteIdentifier(database) +
-               " TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C';\n-- or, at " +
-               run.ways.provider + ", restore a dump of it there into a database with ENCODING " +
+        return Comment("give the target a database that takes text as bytes: CREATE DATABASE " +
+                       QuoteIdentifier(database) +
+                       " TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C';") +
+               "\n-- or, at " + run.ways.provider +
+               ", restore a dump of it there into a database with ENCODING " +
                QuoteLiteral(target) + ", and migrate that";
     }
     return "-- on the source, only once all text is known to be valid " + target + ":\n" +

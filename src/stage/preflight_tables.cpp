@@ -221,12 +221,9 @@ ListRoutedWithoutKey(int version) {
     constexpr int kMultirangeVersion = 140000;
     constexpr int kNondeterministicVersion = 120000;
     std::string sql = kListRoutedWithoutKey;
-    const auto set = [&](std::string_view placeholder, std::string_view text) {
-        sql.replace(sql.find(placeholder), placeholder.size(), text);
-    };
-    set("%multirange%", version >= kMultirangeVersion ? "r.rngmultitypid" : "0");
-    set("%nondeterministic%",
-        version >= kNondeterministicVersion ? "NOT l.collisdeterministic" : "false");
+    ReplaceAll(sql, "%multirange%", version >= kMultirangeVersion ? "r.rngmultitypid" : "0");
+    ReplaceAll(sql, "%nondeterministic%",
+               version >= kNondeterministicVersion ? "NOT l.collisdeterministic" : "false");
     return sql;
 }
 

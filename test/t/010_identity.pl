@@ -83,6 +83,38 @@ SQL
     $accepted->finish("I01 $plugin: insert-only", endpos => 0);
 }
 
+# What a session has not reported yet is waited for, by a role that is not shown what others do; from
+# one that stays in a transaction it does not come.
+{
+    my $one = $pair->database('unreported');
+    $one->source_sql(<<'SQL');
+CREATE ROLE limited LOGIN REPLICATION; CREATE TABLE no_key (a int); INSERT INTO no_key VALUES (1);
+GRANT SELECT ON no_key TO limited;
+SQL
+    my $application = $one->source->background_psql($one->dbname);
+    $one->start(
+        source  => $one->conninfo(user => 'limited'),
+        plugin  => 'wal2json',
+        options => { insert_only_tables => ['public.no_key'] });
+    $one->wait_stage('streaming');
+    # After a report none is made for a second.
+    $application->query_safe('SELECT FROM no_key; UPDATE no_key SET a = a;');
+    $one->set_endpos;
+    $one->wait_state('failed');
+    like($one->status_row->{last_error}, qr/updated or deleted/, 'I01 an UPDATE not yet reported');
+
+    $application->query_safe('SELECT FROM no_key; UPDATE no_key SET a = a; BEGIN; SELECT 1;');
+    $one->resume;
+    $one->wait_stage('done');
+    my $pid = $application->query_safe('SELECT pg_backend_pid()');
+    like($one->target_sql(q(SELECT message || ': ' || detail FROM livemigrate.events
+            WHERE severity = 'warning' ORDER BY at DESC LIMIT 1)),
+        qr/may lack what \d+ sessions? changed.*\b$pid of .*pg_read_all_stats.*compare_data/,
+        'I01 it is named');
+    $application->quit;
+    $one->finish('I01 a session that does not report', endpos => 0);
+}
+
 # --- identities that work, through copy and stream, with both plugins
 my $setup = <<'SQL';
 CREATE EXTENSION citext;

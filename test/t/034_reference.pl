@@ -185,5 +185,35 @@ for my $file (map { glob "$FindBin::RealBin/../../$_" } 'doc/*.md', 'contrib/*/R
     is_deeply(\@broken, [], "links of $file");
 }
 
+# --- the page for users of pgcopydb has every command and option that version 0.18 has
+{
+    my $page     = slurp_file("$FindBin::RealBin/../../doc/pgcopydb.md");
+    my %commands = map { /^(.*?): (.*)/ ? ($1 => $2) : () } split /\n/, <<'END';
+: clone fork follow snapshot ping help version
+compare: schema data
+copy: db roles extensions schema data table-data blobs sequences indexes constraints
+dump: schema roles
+restore: schema pre-data post-data roles parse-list
+list: databases extensions collations tables table-parts sequences indexes depends schema progress
+stream: setup cleanup prune prefetch catchup replay receive apply
+stream sentinel: setup get
+stream sentinel set: startpos endpos apply prefetch
+END
+    my @commands = map { my $group = $_; map { "$group $_" =~ s/^ //r } split / /, $commands{$group} } sort keys %commands;
+    is(scalar @commands, 50, 'commands of pgcopydb');
+    is_deeply([ grep { $page !~ /`\Q$_\E[` ]/ } @commands ], [], 'each is on the page');
+    my @options = split ' ', <<'END';
+all-databases apply available-versions create-slot current dir drop-if-exists dry-run endpos
+estimate-table-sizes fail-fast filter filters flush-lsn follow force host index-jobs json
+large-objects-jobs list-skipped max-replaydb-size no-acl no-comments no-owner no-role-passwords
+no-tablespaces not-consistent origin plugin port replay-lsn replay-no-op-updates requirements
+restart restore-jobs resume roles schema-name skip-analyze skip-collations skip-db-properties
+skip-ext-comments skip-extensions skip-large-objects skip-split-by-ctid skip-vacuum slot-name
+snapshot source split-max-parts split-tables-larger-than startpos summary table-jobs table-name
+target to-stdout transform-lsn use-copy-binary wal2json-numeric-as-string without-pkey write-lsn
+END
+    is_deeply([ grep { $page !~ /`--\Q$_\E`|`[^`]* --\Q$_\E[` ]/ } @options ], [], 'and each option');
+}
+
 $pair->finish('documented');
 done_testing();

@@ -44,14 +44,13 @@ sub has_stopped {
     return;
 }
 
-# No room for events of a severity.
 sub refuse_events {
-    my ($one, $severity) = @_;
+    my ($one) = @_;
     $one->target_sql(<<"SQL");
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 \$\$BEGIN RAISE disk_full USING MESSAGE = 'No space left for an event'; END\$\$;
 CREATE TRIGGER refuse BEFORE INSERT ON livemigrate.event
-  FOR EACH ROW WHEN (new.severity = '$severity') EXECUTE FUNCTION refuse();
+  FOR EACH ROW EXECUTE FUNCTION refuse();
 ALTER TABLE livemigrate.event ENABLE ALWAYS TRIGGER refuse;
 SQL
     return;
@@ -91,13 +90,21 @@ for my $case ([ whole => '1 GB' ], [ parts => '4 MB' ]) {
     has_stopped($one, "$name, during the copy");
 
     # Still full, even for the events: it stops again rather than going round, and says so.
-    refuse_events($one, 'error');
-    my $errors =
-        $one->target_sql(q(SELECT count(*) FROM livemigrate.events WHERE severity = 'error'));
-    $one->resume([]);
+    refuse_events($one);
+    my $last =
+        $one->target_sql('SELECT message FROM livemigrate.events ORDER BY at DESC, id DESC LIMIT 1');
+    my ($rc, $told) = $target->psql($name, <<"SQL", on_error_stop => 0);
+LISTEN livemigrate;
+SELECT livemigrate.migration_resume('$name');
+CALL livemigrate.migration_wait('data', interval '3 minutes', migration => '$name');
+SELECT 1;
+SQL
     has_stopped($one, "$name, resumed too early");
-    is($one->target_sql(q(SELECT count(*) FROM livemigrate.events WHERE severity = 'error')),
-        $errors, 'without an event, for which there is no room');
+    like($told, qr/"state" : "failed", "message" : "state is now failed"/, 'listeners are told');
+    is($one->target_sql(q(SELECT message FROM livemigrate.events ORDER BY at DESC, id DESC LIMIT 1)),
+        $last, 'without an event, for which there is no room');
+    like(slurp_file($target->logfile), qr/event of migration \d+ was not kept: No space/,
+        'which the log has');
     $one->target_sql('DROP TRIGGER refuse ON livemigrate.event');
     free();
     $one->resume(['data']);

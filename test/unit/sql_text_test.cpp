@@ -78,6 +78,16 @@ TEST(SqlText, FormatBytesPrintsWhatPgSizePrettyPrints) {
     EXPECT_EQ(FormatBytes(std::numeric_limits<uint64_t>::max()), "16384 PB");
 }
 
+TEST(SqlText, ReplacesEveryOccurrenceOnce) {
+    std::string text = "aXbXX";
+    ReplaceAll(text, "X", "XX");
+    EXPECT_EQ(text, "aXXbXXXX");
+    ReplaceAll(text, "XX", "");
+    EXPECT_EQ(text, "ab");
+    ReplaceAll(text, "c", "d");
+    EXPECT_EQ(text, "ab");
+}
+
 TEST(SqlText, SlotNames) {
     EXPECT_TRUE(IsSlotName("livemigrate_main"));
     EXPECT_TRUE(IsSlotName("_"));
