@@ -124,6 +124,12 @@ OriginOf(const ColumnName &column) {
     return {pg::Text(result.rows.at(0), 0), pg::Text(result.rows.at(0), 1)};
 }
 
+// information_schema.sql_identifier is made of varchar before 12, of name since: it holds the same.
+bool
+IsSameStandardType(const ListedColumn &source, const ListedColumn &target) {
+    return source.written == target.written && source.written.starts_with("information_schema.");
+}
+
 bool
 IsThere(const std::string &type) {
     return pg::Query("SELECT pg_catalog.to_regtype($1) IS NOT NULL", {type}).Scalar() == "t";
@@ -176,7 +182,7 @@ FindColumnTypeProblems(source::Connection &source, const TableNames &tables) {
         const Columns target = ReadColumns(pg::Query(here, wanted));
         for (const auto &[column, listed] : ReadColumns(source.Query(there, wanted))) {
             const auto found = target.find(column);
-            if (found == target.end()) {
+            if (found == target.end() || IsSameStandardType(listed, found->second)) {
                 continue;
             }
             const TypeFit fit = FitOfTypes(listed.type, found->second.type);

@@ -69,6 +69,9 @@ CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied SELECT generate_s
 CREATE TABLE large (id int PRIMARY KEY, v text);
 CREATE TABLE dropped_column (gone int, id int PRIMARY KEY, v text);
 ALTER TABLE dropped_column DROP COLUMN gone; INSERT INTO dropped_column VALUES (1, 'v');
+-- Made of varchar before 12, of name since.
+CREATE TABLE named (id int PRIMARY KEY, name information_schema.sql_identifier);
+INSERT INTO named VALUES (1, 'a name');
 CREATE SEQUENCE "Odd name" INCREMENT 7 START 100; SELECT nextval('"Odd name"');
 CREATE VIEW sums AS SELECT n % 3 AS k, count(*) AS c, sum(id) FROM toasted GROUP BY 1;
 CREATE MATERIALIZED VIEW kept AS SELECT k, c FROM sums;
@@ -135,7 +138,7 @@ DELETE FROM full_identity WHERE ctid = (SELECT max(ctid) FROM full_identity);
 UPDATE index_identity SET b = -b WHERE b < 5; UPDATE index_identity SET c = 'd' WHERE b > 15;
 DELETE FROM index_identity WHERE b = 10;
 INSERT INTO numbered (v) VALUES ('later'); UPDATE numbered SET v = 'changed' WHERE id < 5;
-DELETE FROM numbered WHERE id = 7; DELETE FROM parent WHERE id = 3; INSERT INTO parent VALUES (30);
+DELETE FROM numbered WHERE id = 7; INSERT INTO named VALUES (2, 'another'); DELETE FROM parent WHERE id = 3; INSERT INTO parent VALUES (30);
 INSERT INTO child VALUES (30, 30); UPDATE dropped_column SET v = 'w';
 INSERT INTO large SELECT g, repeat('x', 200) FROM generate_series(1, 40000) g;
 BEGIN; INSERT INTO large SELECT g FROM generate_series(50001, 60000) g; SAVEPOINT s;
