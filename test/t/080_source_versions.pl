@@ -299,6 +299,23 @@ sub check_version {
     }
 }
 
+# The checks of hypertables ask the source. Of the extension they want to see that it is there.
+sub check_hypertables {
+    my ($one, $major, $label) = @_;
+    $one->source_sql('CREATE TABLE sensor (id int PRIMARY KEY, at timestamptz NOT NULL,
+        CONSTRAINT limited CHECK (id > 0) NO INHERIT' . ($major >= 18 ? ' NOT ENFORCED)' : ')'));
+    $one->target_sql("INSERT INTO pg_extension SELECT 1, 'timescaledb', extowner, extnamespace, false, '2.20.0', NULL, NULL
+        FROM pg_extension WHERE extname = 'plpgsql'");
+    my %arg = (plugin => 'pgoutput', options => { hypertables => [ { table => 'sensor', time_column => 'at' } ] });
+    my %fix = map { $_->{check_id} => $_->{fix} } $one->check_rows(%arg);
+    like($fix{hypertable_keys} // '', qr/ PRIMARY KEY \(id, "at"\)/, "S12 $label: hypertable_keys");
+    my ($rc, undef, $error) = $one->source->psql($one->dbname, $fix{hypertable_limits} // 'no such row');
+    is($rc, 0, "S12 $label: the fix of hypertable_limits runs as it is") or diag $error;
+    is(scalar(grep { $_->{check_id} eq 'hypertable_limits' } $one->check_rows(%arg)), 0, "S12 $label: hypertable_limits is mended");
+    $one->target_sql("DELETE FROM pg_extension WHERE oid = 1");
+    $one->source_sql('DROP TABLE sensor');
+}
+
 sub migrate_from {
     my ($one, $major) = @_;
     my $label    = "source $major";
@@ -309,6 +326,7 @@ sub migrate_from {
     $one->source_sql($setup);
     create_roles($one, $major);
     check_version($one, $major, $label);
+    check_hypertables($one, $major, $label) if $major < 11;
     $one->start_load(rate => 40);
     $one->wait_for_load(3);
     if ($major > $target) {
