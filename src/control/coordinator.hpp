@@ -195,6 +195,7 @@ class Coordinator {
 
     // coordinator_identity.cpp
     void CheckIdentities(source::Connection &source, const source::WaitObserver &observer = {});
+    void CheckRoutedIdentities();
 
     // coordinator_publication.cpp
     stage::PublicationQuestion AboutPublications(const std::vector<CopyTable> &tables) const;

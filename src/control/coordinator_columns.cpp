@@ -14,7 +14,6 @@
 #include "stage/followed_columns.hpp"
 
 #include <algorithm>
-#include <set>
 
 namespace livemigrate::control {
 
@@ -49,21 +48,6 @@ StatementsFor(source::Connection &source, const ChangedTable &changed) {
                               source::DescribeColumns(source, table.schema, table.name));
 }
 
-// Columns of the target that may be NULL.
-std::set<std::string>
-NullableColumns(const CopyTable &table) {
-    std::set<std::string> names;
-    const pg::SqlResult result =
-        pg::Query("SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = "
-                  "pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped "
-                  "AND NOT attnotnull",
-                  {QualifiedName(table.schema, table.name)});
-    for (const pg::SqlRow &row : result.rows) {
-        names.insert(pg::Text(row, 0));
-    }
-    return names;
-}
-
 // Apply knows the target's types only, which do not tell what the source has made of a column.
 // `before`: as copied. REQUIRES: an open transaction.
 void
@@ -81,7 +65,9 @@ CheckNumbers(const CopyTable &table, const std::vector<SourceColumn> &before,
     if (std::none_of(now.begin(), now.end(), is_new)) {
         return;
     }
-    const std::set<std::string> nullable = NullableColumns(table);
+    const pg::SqlResult target = pg::Query("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
+                                           {QualifiedName(table.schema, table.name)});
+    const auto nullable = stage::NullableColumns(pg::Number<Oid>(target.rows.at(0), 0));
     for (const SourceColumn &column : now) {
         if (is_new(column) && nullable.contains(column.name)) {
             throw stage::LossyColumn(table.schema, table.name, column.name);

@@ -35,11 +35,7 @@ namespace {
 // alone if a part had to be copied again: it is copied whole. REQUIRES: an open transaction.
 bool
 IsRouted(const CopyTable &table) {
-    const Oid relid = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(table.schema.c_str(), true);
-        return OidIsValid(schema) ? get_relname_relid(table.name.c_str(), schema) : InvalidOid;
-    });
-    return OidIsValid(relid) && pg::RoutingRelation(relid) != relid;
+    return pg::IsRouted(table.schema, table.name);
 }
 
 // So many tables do not fail for reasons of their own.
@@ -354,6 +350,7 @@ Coordinator::RunDataStage() {
     if (!planned) {
         CheckPlacedTables();
         CheckColumnTypes();
+        CheckRoutedIdentities();
         SetMessage("planning the copy");
         PlanData();
     }

@@ -8,9 +8,11 @@
 
 #include "control/table_selection.hpp"
 #include "core/sql_text.hpp"
+#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
 #include "source/replica_identity.hpp"
+#include "stage/routed_identities.hpp"
 
 #include <algorithm>
 
@@ -22,17 +24,17 @@ constexpr size_t kMostTables = 20;
 
 // A table that was accepted as it is: rows are only ever inserted, and the cutover makes sure.
 bool
-IsAccepted(const MigrationSettings &settings, const source::TableWithoutIdentity &table) {
+IsAccepted(const MigrationSettings &settings, const std::string &schema, const std::string &table) {
     const std::vector<TablePattern> patterns = ParseTablePatterns(settings.insert_only_tables);
-    return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
-        return pattern.Matches(table.schema, table.name);
-    });
+    return std::any_of(patterns.begin(), patterns.end(),
+                       [&](const TablePattern &pattern) { return pattern.Matches(schema, table); });
 }
 
 // One that was created meanwhile. Apply stops at its first row until the target has it.
 bool
 IsFollowed(const MigrationSettings &settings, const source::TableWithoutIdentity &table) {
-    return FilterOf(settings).Selects(table.schema, table.name) && !IsAccepted(settings, table) &&
+    return FilterOf(settings).Selects(table.schema, table.name) &&
+           !IsAccepted(settings, table.schema, table.name) &&
            pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL",
                      {QualifiedName(table.schema, table.name)})
                    .Scalar() == "t";
@@ -51,6 +53,40 @@ Record(int32_t migration, const source::TableWithoutIdentity &table) {
 }
 
 } // namespace
+
+// Before anything is copied. What migration_check has found stops the start: this is for keys that
+// are expressions, whose types only the target tells. The changes since the slot was made have the
+// old identity, so that nothing but a new start helps.
+void
+Coordinator::CheckRoutedIdentities() {
+    std::map<uint32_t, std::string> routed;
+    std::vector<uint32_t> leaves;
+    pg::Transaction transaction;
+    for (const CopyTable &table : LoadTables(migration_.id)) {
+        if (table.copy_data && table.identity_usable && pg::IsRouted(table.schema, table.name) &&
+            !IsAccepted(migration_.settings, table.schema, table.name)) {
+            routed.emplace(table.source_oid, QualifiedName(table.schema, table.name));
+            leaves.push_back(table.source_oid);
+        }
+    }
+    transaction.Commit();
+    if (leaves.empty()) {
+        return;
+    }
+    std::string first;
+    std::string fix;
+    for (const uint32_t oid : stage::FindWithoutPartitionKey(*snapshot_session_, leaves)) {
+        const std::string &name = routed.at(oid);
+        first = first.empty() ? name : first;
+        fix += "ALTER TABLE " + name + " REPLICA IDENTITY FULL; ";
+    }
+    if (!first.empty()) {
+        throw Error(sqlstate::kObjectNotInPrerequisiteState, stage::RoutedWithoutKey(first))
+            .Detail("An UPDATE or DELETE that finds several rows stops apply.")
+            .Hint("On the source run: " + fix +
+                  "then start over: SELECT livemigrate.migration_abort();");
+    }
+}
 
 // As long as there is such a table the migration does not go on.
 void

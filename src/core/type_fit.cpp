@@ -350,6 +350,17 @@ OtherName(const ColumnType &source, const ColumnType &target) {
     return Unknown();
 }
 
+bool
+IsNumber(const KnownType &type) {
+    return type.family == Family::kInteger || type.family == Family::kDecimal;
+}
+
+// Of the other numbers only numeric becomes money, and back, in an assignment.
+bool
+HasCastOfMoney(const std::string &one, const std::string &other) {
+    return (one != "money" && other != "money") || one == "numeric" || other == "numeric";
+}
+
 } // namespace
 
 TypeFit
@@ -362,21 +373,27 @@ FitOfTypes(const ColumnType &source, const ColumnType &target) {
 
 std::string
 TypeFix(const std::string &table, const std::string &column, const ColumnType &source,
-        const std::string &written, const ColumnType &target) {
+        const std::string &written, const ColumnType &target, bool has_default) {
     const KnownType *const from = Known(target.name);
     const KnownType *const into = Known(source.name);
-    const auto is_number = [](const KnownType &type) {
-        return type.family == Family::kInteger || type.family == Family::kDecimal;
-    };
     const bool by_itself =
         source.is_array == target.is_array &&
         (source.name == target.name ||
          (into != nullptr && into->family == Family::kText && !source.is_array) ||
          (from != nullptr && into != nullptr &&
-          (from->family == into->family || (is_number(*from) && is_number(*into)))));
+          (from->family == into->family || (IsNumber(*from) && IsNumber(*into))) &&
+          HasCastOfMoney(source.name, target.name)));
     const std::string name = QuoteIdentifier(column);
-    return "ALTER TABLE " + table + " ALTER COLUMN " + name + " TYPE " + written +
-           (by_itself ? "" : " USING " + name + "::pg_catalog.text::" + written);
+    const std::string alter = "ALTER COLUMN " + name;
+    if (by_itself) {
+        return "ALTER TABLE " + table + " " + alter + " TYPE " + written + ";";
+    }
+    const bool has_currency = target.name == "money" && !target.is_array && into != nullptr;
+    const std::string by =
+        has_currency && IsNumber(*into) ? "::pg_catalog.numeric::" : "::pg_catalog.text::";
+    return "ALTER TABLE " + table + " " + (has_default ? alter + " DROP DEFAULT, " : "") + alter +
+           " TYPE " + written + " USING " + name + by + written + ";" +
+           (has_default ? " -- then SET DEFAULT as on the source" : "");
 }
 
 } // namespace livemigrate

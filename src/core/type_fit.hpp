@@ -30,9 +30,9 @@ struct TypeFit {
 
 TypeFit FitOfTypes(const ColumnType &source, const ColumnType &target);
 
-// ALTER TABLE that gives the target's column the source's type; without a semicolon. `written`: as
-// format_type() writes that.
+// ALTER TABLE that gives the target's column the source's type. `written`: as format_type() writes
+// that. A default that may not be cast along is dropped, and a comment says so.
 std::string TypeFix(const std::string &table, const std::string &column, const ColumnType &source,
-                    const std::string &written, const ColumnType &target);
+                    const std::string &written, const ColumnType &target, bool has_default = false);
 
 } // namespace livemigrate

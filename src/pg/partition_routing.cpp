@@ -4,7 +4,9 @@
 #include "pg/spi.hpp"
 
 extern "C" {
+#include "catalog/dependency.h"
 #include "catalog/partition.h"
+#include "commands/extension.h"
 #include "utils/partcache.h"
 #include "utils/typcache.h"
 }
@@ -28,6 +30,15 @@ HasSuchAttribute(Oid type) {
     return found;
 }
 
+bool
+IsCitext(Oid type) {
+    if (type < FirstNormalObjectId) {
+        return false;
+    }
+    const Oid extension = getExtensionOfObject(TypeRelationId, type);
+    return OidIsValid(extension) && extension == get_extension_oid("citext", true);
+}
+
 // Whether another server may have another hash of a value. Arrays, rows and ranges are hashed by
 // what they are made of. The functions here are C-like: they run under the guard.
 bool
@@ -48,7 +59,8 @@ IsHashedElsewhere(Oid type, Oid collation) {
     case TYPTYPE_COMPOSITE:
         return HasSuchAttribute(base);
     default:
-        return OidIsValid(collation) && !get_collation_isdeterministic(collation);
+        return IsCitext(base) ||
+               (OidIsValid(collation) && !get_collation_isdeterministic(collation));
     }
 }
 
@@ -84,6 +96,16 @@ RoutingRelation(Oid relid) {
         }
         return is_routed ? top : relid;
     });
+}
+
+bool
+IsRouted(const std::string &schema, const std::string &table) {
+    const Oid relid = Call([&]() -> Oid {
+        const Oid namespace_oid = get_namespace_oid(schema.c_str(), true);
+        return OidIsValid(namespace_oid) ? get_relname_relid(table.c_str(), namespace_oid)
+                                         : InvalidOid;
+    });
+    return OidIsValid(relid) && RoutingRelation(relid) != relid;
 }
 
 std::vector<std::pair<std::string, std::string>>

@@ -1,8 +1,9 @@
 // Where the rows of a partition go on the target.
 //
 // A row's hash partition depends on the hash of its key, that of an enum value on the value's OID,
-// and that of text with a nondeterministic collation on the version of ICU: the same row belongs to
-// another partition on another server (hard case C11; PostgreSQL's pg_dump documentation,
+// that of text with a nondeterministic collation on the version of ICU, and that of citext on the
+// database's locale, by which it is folded: the same row belongs to another partition on another
+// server (hard case C11; PostgreSQL's pg_dump documentation,
 // --load-via-partition-root). Such rows are routed through the ancestor.
 #pragma once
 
@@ -18,6 +19,10 @@ namespace livemigrate::pg {
 // (an array, a row, a range); otherwise `relid` itself.
 // REQUIRES: an open transaction; the relation is locked.
 Oid RoutingRelation(Oid relid);
+
+// Whether the rows of a table that may be there go through an ancestor. REQUIRES: an open
+// transaction.
+bool IsRouted(const std::string &schema, const std::string &table);
 
 // Schema and name of each leaf of a partitioned table. REQUIRES: an open transaction.
 std::vector<std::pair<std::string, std::string>> LeafPartitions(Oid root);

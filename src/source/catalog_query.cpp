@@ -156,16 +156,16 @@ ORDER BY t.nspname, t.relname
 )sql";
 
 // Of a table whose rows were counted. ANALYZE does not count those of the TOAST table, and VACUUM
-// has no reason to look at one that is only written to: then the statistics tell whether it is
-// empty, unless they were reset.
+// need not have looked at one that is only written to, before 13 not at all: then the statistics
+// tell whether it has grown, or if they were reset, one that may not be empty is measured.
 constexpr char kToastPages[] = R"sql(
-    CASE WHEN t.toast_pages > 0 OR t.relpages = 0 OR t.reltoastrelid = 0 OR t.is_locked
-         THEN t.toast_pages
-         WHEN pg_catalog.pg_stat_get_tuples_inserted(t.reltoastrelid) > 0
-              OR pg_catalog.pg_stat_get_tuples_inserted(t.relid) = 0
+    CASE WHEN t.reltoastrelid = 0 OR t.is_locked THEN t.toast_pages
+         WHEN pg_catalog.%inserted%(t.reltoastrelid) > 0
+              OR (t.toast_pages = 0 AND t.relpages > 0
+                  AND pg_catalog.pg_stat_get_tuples_inserted(t.relid) = 0)
          THEN pg_catalog.pg_relation_size(t.reltoastrelid)
               / pg_catalog.current_setting('block_size')::int8
-         ELSE 0 END)sql";
+         ELSE t.toast_pages END)sql";
 
 constexpr char kListOtherRelations[] = R"sql(
 SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -284,7 +284,7 @@ DescribeSource(Connection &connection) {
 constexpr int kGeneratedVersion = 120000;
 
 // A condition on t of kListTables. Before 14 pg_class does not tell a table that was found empty
-// from one that nobody has looked at.
+// from one that nobody has looked at; and one that was found empty may have been filled since.
 std::string
 WhatIsMeasured(int version, TableSizes sizes) {
     constexpr int kKnowsUncounted = 140000;
@@ -296,7 +296,8 @@ WhatIsMeasured(int version, TableSizes sizes) {
     case TableSizes::kWhereCounted:
         break;
     }
-    return version >= kKnowsUncounted ? "t.reltuples < 0 OR NOT t.usable"
+    return version >= kKnowsUncounted ? "t.reltuples < 0 OR NOT t.usable OR (t.relpages = 0 AND "
+                                        "pg_catalog.pg_stat_get_tuples_inserted(t.relid) > 0)"
                                       : "t.relpages = 0 OR NOT t.usable";
 }
 
@@ -307,6 +308,10 @@ ListTables(Connection &connection, TableSizes sizes) {
     ReplaceAll(sql, "%measured%", WhatIsMeasured(version, sizes));
     ReplaceAll(sql, "%toast_pages%",
                sizes == TableSizes::kWhereCounted ? kToastPages : "t.toast_pages");
+    constexpr int kCountsSinceVacuum = 130000;
+    ReplaceAll(sql, "%inserted%",
+               version >= kCountsSinceVacuum ? "pg_stat_get_ins_since_vacuum"
+                                             : "pg_stat_get_tuples_inserted");
     ReplaceAll(sql, "%full_is_checked%", pg::BoolText(version >= kSendsGeneratedVersion));
     ReplaceAll(sql, "%unsent%",
                version >= kSendsGeneratedVersion ? "a.attgenerated = 'v'"

@@ -1,11 +1,30 @@
 #include "stage/apply_lossy_columns.hpp"
 
 #include "core/sql_text.hpp"
-#include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
 
 #include <algorithm>
 
 namespace livemigrate::stage {
+
+namespace {
+
+// A check that is not valid is none for the rows that are there, but for every one that is written.
+// The target may be older than NOT ENFORCED, which came with 18.
+constexpr char kNullableColumns[] = R"sql(
+SELECT a.attname, a.atttypid
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+  AND NOT a.attnotnull AND a.attgenerated = ''
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_constraint k
+      WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+        AND pg_catalog.to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
+        AND pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+            = pg_catalog.format('(%I IS NOT NULL)', a.attname))
+)sql";
+
+} // namespace
 
 bool
 LosesNumbers(Plugin plugin, bool numeric_option) {
@@ -28,11 +47,23 @@ LossyColumn(const std::string &schema, const std::string &table, const std::stri
                      "float and numeric columns as NULL")
         .Detail("The source's table got the column, or its type, after the migration began. A NULL "
                 "of the change stream may be one of these values.")
-        .Hint("If the column has no NULL on the source, run on the target: " + statements +
-              "ALTER TABLE " + name + " ALTER COLUMN " + quoted +
-              " SET NOT NULL; SELECT livemigrate.migration_resume(); apply then stops where a "
-              "value is lost. Otherwise start over with plugin => 'pgoutput', or with wal2json 2.6 "
-              "or newer on the source: SELECT livemigrate.migration_abort();");
+        .Hint("If no row is written on the source whose column is NULL, run on the target: " +
+              statements + "ALTER TABLE " + name + " ADD CHECK (" + quoted +
+              " IS NOT NULL) NOT VALID; SELECT livemigrate.migration_resume(); apply then stops "
+              "where a value is lost, and at an UPDATE that leaves a row's column NULL. The "
+              "constraint may be dropped after the cutover. Otherwise start over with plugin => "
+              "'pgoutput', or with wal2json 2.6 or newer on the source: "
+              "SELECT livemigrate.migration_abort();");
+}
+
+std::map<std::string, uint32_t>
+NullableColumns(Oid relid) {
+    std::map<std::string, uint32_t> types;
+    const pg::SqlResult result = pg::Query(kNullableColumns, {std::to_string(relid)});
+    for (const pg::SqlRow &row : result.rows) {
+        types[pg::Text(row, 0)] = pg::Number<uint32_t>(row, 1);
+    }
+    return types;
 }
 
 LossyColumns::LossyColumns(const ApplySettings &settings)
@@ -55,24 +86,13 @@ LossyColumns::Check(const RemoteRelation &remote, Oid relid) const {
         return;
     }
     const auto copied = copied_.find({remote.schema, remote.name});
-    Relation relation = pg::Call([&] { return table_open(relid, NoLock); });
-    TupleDesc descriptor = RelationGetDescr(relation);
-    std::string lossy;
-    for (int i = 0; i < descriptor->natts; i++) {
-        const Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-        const std::string name = NameStr(attribute->attname);
-        const bool is_sent =
-            std::any_of(remote.columns.begin(), remote.columns.end(),
-                        [&](const RemoteColumn &column) { return column.name == name; });
-        if (is_sent && !attribute->attisdropped && attribute->attgenerated == '\0' &&
-            !attribute->attnotnull && IsLossyType(attribute->atttypid) &&
-            (copied == copied_.end() || !copied->second.contains(name))) {
-            lossy = name;
+    const std::map<std::string, uint32_t> nullable = NullableColumns(relid);
+    for (const RemoteColumn &column : remote.columns) {
+        const auto found = nullable.find(column.name);
+        if (found != nullable.end() && IsLossyType(found->second) &&
+            (copied == copied_.end() || !copied->second.contains(column.name))) {
+            throw LossyColumn(remote.schema, remote.name, column.name);
         }
-    }
-    pg::Call([&] { table_close(relation, NoLock); });
-    if (!lossy.empty()) {
-        throw LossyColumn(remote.schema, remote.name, lossy);
     }
 }
 

@@ -2,8 +2,8 @@
 // float4, float8 and numeric columns as null. migration_check refuses tables that have any; this is
 // for those that get one while changes are applied.
 //
-// A column of the target that is NOT NULL loses nothing: it takes no NULL for such a value, so
-// apply stops there.
+// A column of the target that is NOT NULL, or has a check that it is, loses nothing: it takes no
+// NULL for such a value, so apply stops there.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -28,6 +28,9 @@ bool IsLossyType(uint32_t type_oid);
 // `statements`: what makes the column on the target, each with "; " behind it, if it is not there.
 Error LossyColumn(const std::string &schema, const std::string &table, const std::string &column,
                   const std::string &statements = {});
+
+// The types of a table's columns that take NULL from apply, by name. REQUIRES: an open transaction.
+std::map<std::string, uint32_t> NullableColumns(Oid relid);
 
 class LossyColumns {
   public:

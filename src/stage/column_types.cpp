@@ -27,7 +27,7 @@ constexpr int kGenerated = 120000; // the version that brought generated columns
 // extension is the same one in whatever schema that is.
 constexpr char kListColumns[] = R"sql(
 WITH RECURSIVE stored AS (
-    SELECT n.nspname, c.relname, a.attname, a.atttypid, a.atttypmod
+    SELECT n.nspname, c.relname, a.attname, a.atttypid, a.atttypmod, a.atthasdef
     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
         AS wanted(nspname, relname)
     JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name
@@ -45,7 +45,7 @@ made_of AS (
     WHERE t.typtype = 'd'
        OR EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid)),
 base AS (
-    SELECT m.type, m.modifier, m.is_array,
+    SELECT m.type, m.base, m.modifier, m.is_array,
            CASE WHEN n.nspname = 'pg_catalog' THEN '' ELSE COALESCE(x.extname, n.nspname) || '.' END
                || t.typname AS name
     FROM made_of m
@@ -58,7 +58,10 @@ base AS (
     WHERE t.typtype <> 'd' AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid))
 SELECT s.nspname, s.relname, s.attname, b.name, COALESCE(b.modifier, s.atttypmod), b.is_array,
-       pg_catalog.format_type(s.atttypid, s.atttypmod)
+       pg_catalog.format_type(s.atttypid, s.atttypmod),
+       pg_catalog.format_type(b.base, COALESCE(b.modifier, s.atttypmod))
+           || CASE WHEN b.is_array THEN '[]' ELSE '' END,
+       s.atthasdef
 FROM stored s JOIN base b ON b.type = s.atttypid
 )sql";
 
@@ -94,6 +97,8 @@ ListColumnsQuery(int version) {
 struct ListedColumn {
     ColumnType type;
     std::string written;
+    std::string base; // written without domains
+    bool has_default;
 };
 
 using ColumnName = std::tuple<std::string, std::string, std::string>; // schema, table, column
@@ -104,7 +109,10 @@ ReadColumns(const pg::SqlResult &result) {
     Columns columns;
     for (const pg::SqlRow &row : result.rows) {
         columns[{pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2)}] = {
-            {pg::Text(row, 3), pg::Number<int32_t>(row, 4), pg::Flag(row, 5)}, pg::Text(row, 6)};
+            {pg::Text(row, 3), pg::Number<int32_t>(row, 4), pg::Flag(row, 5)},
+            pg::Text(row, 6),
+            pg::Text(row, 7),
+            pg::Flag(row, 8)};
     }
     return columns;
 }
@@ -116,6 +124,35 @@ OriginOf(const ColumnName &column) {
     return {pg::Text(result.rows.at(0), 0), pg::Text(result.rows.at(0), 1)};
 }
 
+// information_schema.sql_identifier is made of varchar before 12, of name since: it holds the same.
+bool
+IsSameStandardType(const ListedColumn &source, const ListedColumn &target) {
+    return source.written == target.written && source.written.starts_with("information_schema.");
+}
+
+bool
+IsThere(const std::string &type) {
+    return pg::Query("SELECT pg_catalog.to_regtype($1) IS NOT NULL", {type}).Scalar() == "t";
+}
+
+// The source's type is not always to be had on the target, or another one has its name there. Text
+// holds what is known of none.
+std::string
+FixOf(const std::string &table, const std::string &column, const ListedColumn &source,
+      const ListedColumn &target) {
+    const auto fix = [&](const ColumnType &type, const std::string &written) {
+        return TypeFix(table, column, type, written, target.type, target.has_default);
+    };
+    if (source.written != target.written && IsThere(source.written)) {
+        return fix(source.type, source.written);
+    }
+    if (IsThere(source.base)) {
+        return fix(source.type, source.base);
+    }
+    const bool is_array = source.type.is_array;
+    return fix({"text", -1, is_array}, is_array ? "text[]" : "text");
+}
+
 ColumnTypeProblem
 ProblemOf(const ColumnName &column, const std::string &table, const ListedColumn &source,
           const ListedColumn &target, const TypeFit &fit) {
@@ -123,7 +160,7 @@ ProblemOf(const ColumnName &column, const std::string &table, const ListedColumn
     return {fit.kind, table,
             "column " + QuoteIdentifier(name) + " of table " + table + " is " + target.written +
                 " on the target and " + source.written + " on the source: " + fit.reason,
-            TypeFix(table, name, source.type, source.written, target.type) + ";"};
+            FixOf(table, name, source, target)};
 }
 
 } // namespace
@@ -145,7 +182,7 @@ FindColumnTypeProblems(source::Connection &source, const TableNames &tables) {
         const Columns target = ReadColumns(pg::Query(here, wanted));
         for (const auto &[column, listed] : ReadColumns(source.Query(there, wanted))) {
             const auto found = target.find(column);
-            if (found == target.end()) {
+            if (found == target.end() || IsSameStandardType(listed, found->second)) {
                 continue;
             }
             const TypeFit fit = FitOfTypes(listed.type, found->second.type);

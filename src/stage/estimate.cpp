@@ -59,15 +59,18 @@ AddTables(source::Connection &source, const MigrationSettings &settings, Estimat
     return oids;
 }
 
-// The size of a relation, as an expression. pg_relation_size() and its like wait for whoever has it
-// or the table that it belongs to for himself: then what was counted last has to do.
+// Relations that somebody has for himself. The list is read once, however long.
+constexpr char kLocked[] =
+    "WITH locked AS (SELECT relation FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND "
+    "mode = 'AccessExclusiveLock' AND database = (SELECT oid FROM pg_catalog.pg_database WHERE "
+    "datname = pg_catalog.current_database())) ";
+
+// The size of a relation, as an expression behind kLocked. pg_relation_size() and its like wait for
+// whoever has it or the table that it belongs to for himself: then what was counted last has to do.
 std::string
 SizeOf(const std::string &relation, const std::string &measure, const std::string &table) {
-    return "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' AND "
-           "l.mode = 'AccessExclusiveLock' AND l.database = (SELECT oid FROM "
-           "pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND l.relation "
-           "IN (" +
-           relation + ".oid, " + table + ")) THEN " + relation +
+    return "CASE WHEN " + relation + ".oid IN (SELECT relation FROM locked) OR " + table +
+           " IN (SELECT relation FROM locked) THEN " + relation +
            ".relpages * pg_catalog.current_setting('block_size')::bigint ELSE pg_catalog." +
            measure + "(" + relation + ".oid) END";
 }
@@ -75,6 +78,7 @@ SizeOf(const std::string &relation, const std::string &measure, const std::strin
 void
 AddSizes(source::Connection &source, const std::string &oids, EstimateInput &input) {
     const pg::SqlResult sizes = source.Query(
+        std::string(kLocked) +
         "SELECT i.indexes, i.bytes, CASE WHEN EXISTS (SELECT FROM "
         "pg_catalog.pg_largeobject_metadata) THEN "
         "pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) ELSE 0 "

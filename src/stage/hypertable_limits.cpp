@@ -70,7 +70,8 @@ ConstraintsQuery(bool are_made) {
            "pg_catalog.format('ALTER TABLE %1$s DROP CONSTRAINT %2$I, ADD CONSTRAINT %2$I %3$s NOT "
            "VALID;%4$s', k.conrelid::pg_catalog.regclass, k.conname, "
            "pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(k.oid), "
-           "' NO INHERIT( NOT VALID)?$', ''), CASE WHEN k.convalidated THEN pg_catalog.format("
+           "' NO INHERIT(?: NOT VALID)?( NOT ENFORCED)?$', '\\1'), CASE WHEN k.convalidated THEN "
+           "pg_catalog.format("
            "' ALTER TABLE %s VALIDATE CONSTRAINT %I;', k.conrelid::pg_catalog.regclass, k.conname) "
            "END) FROM pg_catalog.pg_constraint k JOIN h ON h.oid = k.conrelid "
            "WHERE k.contype = 'c' AND k.connoinherit" +

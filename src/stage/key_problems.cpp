@@ -16,7 +16,7 @@ namespace {
 
 // Unique indexes and exclusion constraints, as far as pg_dump has them: name, constraint's type or
 // '', definition, and one row for each key column, an expression's being NULL. And the foreign keys
-// that rest on them.
+// that rest on them. Columns that are included came with 11.
 std::string
 KeysQuery(uint32_t table) {
     return "SELECT c.relname, COALESCE(k.contype::text, ''), a.attname, "
@@ -33,7 +33,8 @@ KeysQuery(uint32_t table) {
            "k.contype IN ('p', 'u', 'x') AND k.conrelid = i.indrelid "
            "WHERE i.indrelid = " +
            std::to_string(table) +
-           " AND (i.indisunique OR i.indisexclusion) AND u.n <= i.indnkeyatts "
+           " AND (i.indisunique OR i.indisexclusion) AND u.n <= "
+           "COALESCE((pg_catalog.to_jsonb(i)->>'indnkeyatts')::pg_catalog.int4, i.indnatts) "
            "AND NOT c.relispartition AND (i.indisvalid OR c.relkind = 'I') "
            "ORDER BY c.relname, u.n";
 }

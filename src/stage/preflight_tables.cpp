@@ -5,6 +5,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
+#include "stage/routed_identities.hpp"
 
 #include <algorithm>
 #include <map>
@@ -158,75 +159,6 @@ NothingToLose(const SourceTable &table) {
     return table.relkind == 'r' && table.pages == 0 && table.rows_changed == 0;
 }
 
-// Partitions that go through their root on the target (pg/partition_routing) and whose identity
-// tells rows of the partition apart, but not of the root.
-constexpr char kListRoutedWithoutKey[] = R"sql(
-WITH RECURSIVE up AS (
-    SELECT i.inhrelid AS leaf, i.inhparent AS above
-    FROM pg_catalog.pg_inherits i
-    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition AND c.relkind = 'r'
-    UNION ALL
-    SELECT up.leaf, i.inhparent
-    FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.above),
-hashed AS (
-    SELECT p.partrelid AS relid, a.atttypid AS type, k.collid
-    FROM pg_catalog.pg_partitioned_table p
-    CROSS JOIN LATERAL ROWS FROM (
-        pg_catalog.unnest(p.partattrs::int2[]), pg_catalog.unnest(p.partcollation::oid[]))
-        AS k(attnum, collid)
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum
-    WHERE p.partstrat = 'h'
-    UNION
-    SELECT h.relid, part.type, part.collid
-    FROM hashed h
-    JOIN pg_catalog.pg_type t ON t.oid = h.type
-    CROSS JOIN LATERAL (
-        SELECT t.typbasetype, h.collid WHERE t.typtype = 'd'
-        UNION ALL
-        SELECT t.typelem, h.collid WHERE t.typtype = 'b' AND t.typelem <> 0
-        UNION ALL
-        SELECT r.rngsubtype, r.rngcollation FROM pg_catalog.pg_range r
-        WHERE t.oid IN (r.rngtypid, %multirange%)
-        UNION ALL
-        SELECT a.atttypid, a.attcollation FROM pg_catalog.pg_attribute a
-        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
-          AND NOT a.attisdropped) AS part(type, collid)),
-routed AS (
-    SELECT DISTINCT up.leaf
-    FROM up
-    JOIN hashed h ON h.relid = up.above
-    JOIN pg_catalog.pg_type t ON t.oid = h.type
-    LEFT JOIN pg_catalog.pg_collation l ON l.oid = h.collid
-    WHERE t.typtype = 'e' OR %nondeterministic%),
-identity AS (
-    SELECT r.leaf,
-           (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = r.leaf AND a.attnum = ANY (i.indkey::int2[])) AS names
-    FROM routed r
-    JOIN pg_catalog.pg_class c ON c.oid = r.leaf
-    JOIN pg_catalog.pg_index i
-      ON i.indrelid = r.leaf AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
-                                                     WHEN 'i' THEN i.indisreplident END)
-SELECT DISTINCT identity.leaf
-FROM identity
-JOIN up USING (leaf)
-JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.above
-CROSS JOIN LATERAL pg_catalog.unnest(p.partattrs::int2[]) k(attnum)
-LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum
-WHERE a.attname IS NULL OR a.attname::text <> ALL (identity.names)
-)sql";
-
-std::string
-ListRoutedWithoutKey(int version) {
-    constexpr int kMultirangeVersion = 140000;
-    constexpr int kNondeterministicVersion = 120000;
-    std::string sql = kListRoutedWithoutKey;
-    ReplaceAll(sql, "%multirange%", version >= kMultirangeVersion ? "r.rngmultitypid" : "0");
-    ReplaceAll(sql, "%nondeterministic%",
-               version >= kNondeterministicVersion ? "NOT l.collisdeterministic" : "false");
-    return sql;
-}
-
 void
 CheckRoutedIdentities(PreflightRun &run) {
     std::unordered_map<uint32_t, const SourceTable *> selected;
@@ -239,18 +171,12 @@ CheckRoutedIdentities(PreflightRun &run) {
     if (selected.empty()) {
         return;
     }
-    for (const pg::SqlRow &row :
-         run.source.Query(ListRoutedWithoutKey(run.info().version_num)).rows) {
-        const auto found = selected.find(pg::Number<uint32_t>(row, 0));
+    for (const uint32_t oid : FindRoutedWithoutKey(run.source)) {
+        const auto found = selected.find(oid);
         if (found != selected.end()) {
             const std::string name = TableName(*found->second);
             run.Fail("replica_identity", sqlstate::kObjectNotInPrerequisiteState, name,
-                     "table " + name +
-                         " has a replica identity without the partition key: as it is partitioned "
-                         "by the hash of an enum, or by a nondeterministic collation, its rows are "
-                         "found through the topmost table on the target, where others may have the "
-                         "same key",
-                     "ALTER TABLE " + name + " REPLICA IDENTITY FULL;");
+                     RoutedWithoutKey(name), "ALTER TABLE " + name + " REPLICA IDENTITY FULL;");
         }
     }
 }

@@ -209,9 +209,10 @@ is( $servers->target->safe_psql(
     'N05 role memberships came along');
 
 # C11: the hash of an enum differs after a restore, so a row's partition may be another one on the
-# target.  So does that of what has one in it.
-my $moods = $servers->database('moods');
+# target.  So does that of what has one in it; and of citext, which is folded by the database's locale.
+my $moods = $servers->database('moods', target_ctype => 'C.UTF-8');
 $moods->source_sql(<<'SQL');
+CREATE EXTENSION citext;
 CREATE TYPE mood AS ENUM ('low', 'mid', 'high');
 CREATE TABLE t (id int, m mood, PRIMARY KEY (id, m)) PARTITION BY HASH (m);
 CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
@@ -226,6 +227,7 @@ CREATE TYPE felt AS (since int, m mood); CREATE DOMAIN felt_once AS felt;
 CREATE DOMAIN moods AS mood[]; CREATE TYPE spell AS RANGE (subtype = mood, multirange_type_name = spells);
 SQL
 my %hashed = (
+    a_citext     => [ 'citext',    q{'ÄÖ' || id || 'É'} ],
     an_array     => [ 'mood[]',    q{ARRAY[m, 'mid']} ],
     a_row        => [ 'felt_once', 'ROW(id % 5, m)::felt' ],
     a_domain     => [ 'moods',     q{ARRAY[m, 'low']} ],
@@ -250,6 +252,29 @@ for my $table (qw(t f), sort keys %hashed) {
     my $rows = "SELECT string_agg(r::text, ',' ORDER BY id) FROM $table r";
     is($moods->target_sql($rows), $moods->source_sql($rows), "C11 equal rows of $table");
 }
+
+# The catalog of the source does not tell the type of a key that is an expression.
+my $derived = $servers->database('derived');
+$derived->source_sql(<<'SQL');
+CREATE TYPE mood AS ENUM ('low', 'mid', 'high');
+CREATE TABLE t (id int NOT NULL, m mood) PARTITION BY HASH ((COALESCE(m, 'mid'::mood)));
+CREATE TABLE t_0 PARTITION OF t (PRIMARY KEY (id)) FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+ALTER TABLE t_1 REPLICA IDENTITY FULL;
+CREATE TABLE n (id int NOT NULL, v int) PARTITION BY HASH ((id % 10));
+CREATE TABLE n_0 PARTITION OF n (PRIMARY KEY (id)) FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+INSERT INTO t SELECT g, (enum_range(NULL::mood))[1 + g % 3] FROM generate_series(1, 30) g;
+SQL
+$derived->start;
+$derived->wait_state('failed');
+my $told = $derived->status_row;
+is($told->{stage}, 'data', 'C11 a key that is an expression: stage data stops');
+like($told->{message}, qr/^table "public"\."t_0" has a replica identity without the partition key/,
+    'C11 a key that is an expression: and says why');
+like($told->{hint}, qr/^On the source run: ALTER TABLE "public"\."t_0" REPLICA IDENTITY FULL; then start over/,
+    'C11 a key that is an expression: and what to do, where it has to be done');
+is($derived->target_sql('SELECT count(*) FROM t'), '0', 'C11 a key that is an expression: before the copy');
+$derived->abort;
 
 # --- on_existing
 my $existing = $servers->database('existing');

@@ -69,6 +69,9 @@ CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied SELECT generate_s
 CREATE TABLE large (id int PRIMARY KEY, v text);
 CREATE TABLE dropped_column (gone int, id int PRIMARY KEY, v text);
 ALTER TABLE dropped_column DROP COLUMN gone; INSERT INTO dropped_column VALUES (1, 'v');
+-- Made of varchar before 12, of name since.
+CREATE TABLE named (id int PRIMARY KEY, name information_schema.sql_identifier);
+INSERT INTO named VALUES (1, 'a name');
 CREATE SEQUENCE "Odd name" INCREMENT 7 START 100; SELECT nextval('"Odd name"');
 CREATE VIEW sums AS SELECT n % 3 AS k, count(*) AS c, sum(id) FROM toasted GROUP BY 1;
 CREATE MATERIALIZED VIEW kept AS SELECT k, c FROM sums;
@@ -135,7 +138,7 @@ DELETE FROM full_identity WHERE ctid = (SELECT max(ctid) FROM full_identity);
 UPDATE index_identity SET b = -b WHERE b < 5; UPDATE index_identity SET c = 'd' WHERE b > 15;
 DELETE FROM index_identity WHERE b = 10;
 INSERT INTO numbered (v) VALUES ('later'); UPDATE numbered SET v = 'changed' WHERE id < 5;
-DELETE FROM numbered WHERE id = 7; DELETE FROM parent WHERE id = 3; INSERT INTO parent VALUES (30);
+DELETE FROM numbered WHERE id = 7; INSERT INTO named VALUES (2, 'another'); DELETE FROM parent WHERE id = 3; INSERT INTO parent VALUES (30);
 INSERT INTO child VALUES (30, 30); UPDATE dropped_column SET v = 'w';
 INSERT INTO large SELECT g, repeat('x', 200) FROM generate_series(1, 40000) g;
 BEGIN; INSERT INTO large SELECT g FROM generate_series(50001, 60000) g; SAVEPOINT s;
@@ -296,6 +299,23 @@ sub check_version {
     }
 }
 
+# The checks of hypertables ask the source. Of the extension they want to see that it is there.
+sub check_hypertables {
+    my ($one, $major, $label) = @_;
+    $one->source_sql('CREATE TABLE sensor (id int PRIMARY KEY, at timestamptz NOT NULL,
+        CONSTRAINT limited CHECK (id > 0) NO INHERIT' . ($major >= 18 ? ' NOT ENFORCED)' : ')'));
+    $one->target_sql("INSERT INTO pg_extension SELECT 1, 'timescaledb', extowner, extnamespace, false, '2.20.0', NULL, NULL
+        FROM pg_extension WHERE extname = 'plpgsql'");
+    my %arg = (plugin => 'pgoutput', options => { hypertables => [ { table => 'sensor', time_column => 'at' } ] });
+    my %fix = map { $_->{check_id} => $_->{fix} } $one->check_rows(%arg);
+    like($fix{hypertable_keys} // '', qr/ PRIMARY KEY \(id, "at"\)/, "S12 $label: hypertable_keys");
+    my ($rc, undef, $error) = $one->source->psql($one->dbname, $fix{hypertable_limits} // 'no such row');
+    is($rc, 0, "S12 $label: the fix of hypertable_limits runs as it is") or diag $error;
+    is(scalar(grep { $_->{check_id} eq 'hypertable_limits' } $one->check_rows(%arg)), 0, "S12 $label: hypertable_limits is mended");
+    $one->target_sql("DELETE FROM pg_extension WHERE oid = 1");
+    $one->source_sql('DROP TABLE sensor');
+}
+
 sub migrate_from {
     my ($one, $major) = @_;
     my $label    = "source $major";
@@ -306,6 +326,7 @@ sub migrate_from {
     $one->source_sql($setup);
     create_roles($one, $major);
     check_version($one, $major, $label);
+    check_hypertables($one, $major, $label) if $major < 11 || $major > 17;
     $one->start_load(rate => 40);
     $one->wait_for_load(3);
     if ($major > $target) {

@@ -163,26 +163,30 @@ for my $plugin (qw(pgoutput wal2json)) {
 {
     my $lossy = $pair->database('lossy');
     $lossy->source_sql(<<'SQL');
-CREATE DOMAIN price AS numeric(10,4);
+CREATE DOMAIN price AS numeric(10,4); CREATE DOMAIN fee AS numeric(10,4); CREATE DOMAIN email AS text;
 CREATE TABLE exact (id int PRIMARY KEY, n numeric(10,4), at timestamp, z timestamptz, f float8, b bigint,
-    many numeric(10,4)[], p price, v varchar(10), wide int, wider varchar(10), widest numeric(10,2));
-INSERT INTO exact VALUES (1, 1.2345, '2026-01-01 00:00:00.75', '2026-01-01 12:00+05', 0.1, 5, '{1.2345}', 1.2345, 'ab   ', 1, 'ab   ', 1.25);
+    many numeric(10,4)[], p price, v varchar(10), wide int, wider varchar(10), widest numeric(10,2),
+    charge fee, mail email, cash int, flag bool);
+INSERT INTO exact VALUES (1, 1.2345, '2026-01-01 00:00:00.75', '2026-01-01 12:00+05', 0.1, 5, '{1.2345}', 1.2345, 'ab   ', 1, 'ab   ', 1.25, 1.2345, 'a@b', 5, true);
 CREATE TABLE ranged (id int, n numeric) PARTITION BY RANGE (id); ALTER TABLE ranged ADD PRIMARY KEY (id);
 CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (0) TO (10);
 CREATE TABLE ranged_2 PARTITION OF ranged DEFAULT;
 INSERT INTO ranged VALUES (1, 1.2345), (20, 1.2345);
 SQL
     $lossy->target_sql(<<'SQL');
-CREATE DOMAIN price AS numeric(10,4);
+CREATE DOMAIN price AS numeric(10,4); CREATE DOMAIN fee AS numeric(10,2);
 CREATE TABLE exact (id int PRIMARY KEY, n numeric(10,2), at timestamp(0), z timestamp, f real, b int,
-    many numeric(10,2)[], p numeric(10,2), v varchar(5), wide bigint, wider text, widest numeric);
+    many numeric(10,2)[], p numeric(10,2), v varchar(5), wide bigint, wider text, widest numeric,
+    charge fee, mail varchar(50), cash money, flag smallint DEFAULT 0);
 CREATE TABLE ranged (id int PRIMARY KEY, n numeric(10,2)) PARTITION BY RANGE (id);
 CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (0) TO (10);
 CREATE TABLE ranged_2 PARTITION OF ranged DEFAULT;
 SQL
     my @wrong = map {qr/^column "$_->[0]" of table "public"\."$_->[1]" is .+ on the target and .+ on the source: $_->[2]/} (
         [ 'at',   'exact',  'times of day are rounded to seconds' ],
+        [ 'charge', 'exact', 'values are rounded to 2 decimal places' ],
         [ 'f',    'exact',  'values lose digits' ],
+        [ 'mail', 'exact',  'blanks at the end of values are cut off beyond 50 characters' ],
         [ 'many', 'exact',  'values are rounded to 2 decimal places' ],
         [ 'n',    'exact',  'values are rounded to 2 decimal places' ],
         [ 'p',    'exact',  'values are rounded to 2 decimal places' ],
@@ -197,7 +201,7 @@ SQL
         is(scalar @errors, scalar @wrong, "N03 $mode: as many columns") or diag explain \@found;
         like($errors[$_] // '', $wrong[$_], "N03 $mode: $_") for 0 .. $#wrong;
         is_deeply([ map { $_->{message} =~ /column (\S+)/ } grep { $_->{severity} eq 'warning' } @found ],
-            ['"b"'], "N03 $mode: what fails loudly is a warning");
+            [qw("b" "cash" "flag")], "N03 $mode: what fails loudly is a warning");
         $lossy->assert_error($lossy->start_sql(on_existing => $mode), "N03 $mode: it does not start",
             sqlstate => qr/^42804$/, message => qr/^column "/);
         $found{ $_->{fix} } = 1 for @found;

@@ -166,16 +166,24 @@ TEST(TypeFit, BitsDocumentsAddresses) {
 
 TEST(TypeFit, TheFixCastsWhereAlterTableDoesNot) {
     EXPECT_EQ(TypeFix("\"s\".\"t\"", "a b", {"numeric"}, "numeric(10,4)", {"numeric", 17}),
-              "ALTER TABLE \"s\".\"t\" ALTER COLUMN \"a b\" TYPE numeric(10,4)");
+              "ALTER TABLE \"s\".\"t\" ALTER COLUMN \"a b\" TYPE numeric(10,4);");
     EXPECT_EQ(TypeFix("t", "c", {"int8"}, "bigint", {"float8"}),
-              "ALTER TABLE t ALTER COLUMN \"c\" TYPE bigint");
+              "ALTER TABLE t ALTER COLUMN \"c\" TYPE bigint;");
     EXPECT_EQ(TypeFix("t", "c", {"text"}, "text", {"jsonb"}),
-              "ALTER TABLE t ALTER COLUMN \"c\" TYPE text");
+              "ALTER TABLE t ALTER COLUMN \"c\" TYPE text;");
     EXPECT_EQ(TypeFix("t", "c", {"uuid"}, "uuid", {"text"}),
-              "ALTER TABLE t ALTER COLUMN \"c\" TYPE uuid USING \"c\"::pg_catalog.text::uuid");
+              "ALTER TABLE t ALTER COLUMN \"c\" TYPE uuid USING \"c\"::pg_catalog.text::uuid;");
     EXPECT_EQ(TypeFix("t", "c", {"text", -1, true}, "text[]", {"jsonb"}),
               "ALTER TABLE t ALTER COLUMN \"c\" TYPE text[] USING "
-              "\"c\"::pg_catalog.text::text[]");
+              "\"c\"::pg_catalog.text::text[];");
+    EXPECT_EQ(TypeFix("t", "c", {"numeric"}, "numeric", {"money"}),
+              "ALTER TABLE t ALTER COLUMN \"c\" TYPE numeric;");
+    EXPECT_EQ(TypeFix("t", "c", {"int4"}, "integer", {"money"}, true),
+              "ALTER TABLE t ALTER COLUMN \"c\" DROP DEFAULT, ALTER COLUMN \"c\" TYPE integer "
+              "USING \"c\"::pg_catalog.numeric::integer; -- then SET DEFAULT as on the source");
+    EXPECT_EQ(TypeFix("t", "c", {"money"}, "money", {"int2"}),
+              "ALTER TABLE t ALTER COLUMN \"c\" TYPE money USING "
+              "\"c\"::pg_catalog.text::money;");
 }
 
 } // namespace

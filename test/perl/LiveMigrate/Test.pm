@@ -141,10 +141,11 @@ sub _create_database {
     my %encoding = (
         source => $opt{encoding}        // 'UTF8',
         target => $opt{target_encoding} // 'UTF8');
+    my %ctype = (source => 'C', target => $opt{target_ctype} // 'C');
     for my $side (qw(source target)) {
         $self->{$side}->safe_psql('postgres',
                   "CREATE DATABASE $name TEMPLATE template0 ENCODING '$encoding{$side}'"
-                . " LC_COLLATE 'C' LC_CTYPE 'C'");
+                . " LC_COLLATE 'C' LC_CTYPE '$ctype{$side}'");
     }
     $self->target_sql('CREATE EXTENSION livemigrate');
 }
