@@ -32,6 +32,10 @@ ConninfoValue(const std::string &value) {
     return quoted + "'";
 }
 
+// What pg_dump does not set itself: an amount of money in a default or a constraint is read again
+// in a worker, where the locale is this one.
+constexpr char kDumpOptions[] = "-c lc_monetary=C";
+
 struct ChildConnection {
     std::string conninfo; // without the password
     std::vector<std::pair<std::string, std::string>> environment;
@@ -40,14 +44,18 @@ struct ChildConnection {
 ChildConnection
 SplitPassword(const std::string &conninfo) {
     ChildConnection child;
+    std::string options;
     for (const auto &[keyword, value] : source::ParseConninfo(conninfo)) {
         if (keyword == "password") {
             child.environment.emplace_back("PGPASSWORD", value);
+        } else if (keyword == "options") {
+            options = value + " ";
         } else if (keyword != "application_name" && keyword != "client_encoding") {
             child.conninfo += keyword + "=" + ConninfoValue(value) + " ";
         }
     }
-    child.conninfo += "application_name=livemigrate";
+    child.conninfo +=
+        "options=" + ConninfoValue(options + kDumpOptions) + " application_name=livemigrate";
     return child;
 }
 

@@ -19,7 +19,7 @@ D04 float4 | float4 | 'NaN'; 'Infinity'; '-Infinity'; 0.1; '-0'; 3.4028235e38; 1
 D04 float8 | float8 | 'NaN'; 'Infinity'; '-Infinity'; 0.1::float8 + 0.2; '-0'; 1.7976931348623157e308; 5e-324
 D04 T04 numeric | numeric | 'NaN'; 'Infinity'; '-Infinity'; 1.00; 12345678901234567890123456789012345678.9; 1e-130; 1e400; -0.5
 numeric(40,20) | numeric(40,20) | 1; -12345678901234567890.12345678901234567890; 'NaN'
-T06 money | money | '12.34'; '-92233720368547758.08'
+T06 money | money | '12.34'; '-92233720368547758.08'; 1234567.89; -0.01; 0
 T07 oid | oid | 0; 4294967295
 T08 char type | "char" | 'a'; ''; '\377'
 T08 name | name | 'x'; repeat('n', 63); ''
@@ -208,7 +208,26 @@ SQL
         @queries);
 }
 
-my $servers  = LiveMigrate::Test->new(dbname => 'unused');
+# T06: money that is written without decimals here, and with a comma there.
+sub monetary_locales {
+    my $directory = PostgreSQL::Test::Utils::tempdir();
+    for my $locale (qw(ja_JP de_DE)) {
+        my @make = (qw(localedef --quiet --no-archive -f UTF-8 -i), $locale, "$directory/$locale.UTF-8");
+        next if system(@make) == 0;
+      SKIP: { skip "T06 no definition of the locale $locale (Debian: locales)", 1 }
+        return;
+    }
+    $ENV{LOCPATH} = "$directory:/usr/lib/locale";
+    return (source_conf => "lc_monetary = 'ja_JP.UTF-8'\n", target_conf => "lc_monetary = 'de_DE.UTF-8'\n");
+}
+
+# An amount in definitions, which the migration reads and writes as text, too.
+my $amounts = <<'SQL';
+CREATE TABLE tt."T06 amounts" (id int PRIMARY KEY, v money DEFAULT '1234', CHECK (v > '-5678'));
+INSERT INTO tt."T06 amounts" VALUES (1);
+SQL
+
+my $servers  = LiveMigrate::Test->new(dbname => 'unused', monetary_locales());
 my $lossless = $servers->wal2json_is_lossless;
 add_postgis($servers);
 
@@ -218,7 +237,7 @@ sub test_plugin {
     my $pair  = $servers->database(lc "types_$plugin" . ($encoding // ''), encoding => $encoding);
     my @used  = $encoding ? (qw(text varchar), 'T08 char(n)', 'T01 enum', 'T05 hstore') : @names;
 
-    $pair->source_sql($setup . ($encoding ? '' : $postgis));
+    $pair->source_sql($setup . ($encoding ? '' : $postgis . $amounts));
     $pair->source_sql(
         join '',
         map {
@@ -267,6 +286,9 @@ sub test_plugin {
         my ($want, $got) = map { binary_images($pair, $_) } qw(source target);
         cmp_ok(length $want, '>', 10_000, "$label: binary images to compare");
         ok($got eq $want, "$label: binary images are equal");
+        $pair->target_sql('UPDATE tt."T06 amounts" SET v = DEFAULT');
+        my $amount = q{SET lc_monetary = 'C'; SELECT v FROM tt."T06 amounts"};
+        is($pair->target_sql($amount), $pair->source_sql($amount), "T06 $label: an amount in a default");
     }
     $pair->cleanup;
 }

@@ -142,6 +142,7 @@ is( $pair->target_sql(
         "SELECT count(*) FROM pg_stat_activity WHERE pid = $wait_pid AND backend_xmin IS NOT NULL"),
     '0',
     'wait: holds no snapshot');
+$pair->assert_answers_barrier('migration_wait waits');
 $pair->target_sql("SELECT pg_cancel_backend($wait_pid)");
 ok( $pair->poll(
         sub {

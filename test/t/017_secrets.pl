@@ -104,6 +104,7 @@ for my $form (sort keys %given) {
     my $titles = process_titles();
     like($titles, qr/pg_dump/, "$form: pg_dump is running");
     assert_no_leak("$form: process titles", $titles);
+    $one->assert_answers_barrier('pg_dump waits for a lock') if $form eq 'uri';
     $one->end_session($lock);
     $one->wait_stage('streaming');
     $one->work(20);

@@ -4,9 +4,11 @@
 use strict;
 use warnings;
 
+use Digest::MD5 qw(md5_hex);
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Batch;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $pair = LiveMigrate::Batch->new(
@@ -15,11 +17,14 @@ my $pair = LiveMigrate::Batch->new(
     target_conf => "deadlock_timeout = 3s\n");
 
 my $columns = join ', ', map {"c$_ int"} 1 .. 1598;
+my $texts   = join ', ', map {"c$_ text"} 1 .. 1599;
 my $some    = join ', ', map {"c$_ text"} 1 .. 40;
 my $setup   = <<"SQL";
 CREATE TABLE t11_long (id int PRIMARY KEY, n int, v text);
 CREATE TABLE t11_wide (id int PRIMARY KEY, $columns, v text);
 CREATE TABLE t11_wide_full (id int, $columns, v text); ALTER TABLE t11_wide_full REPLICA IDENTITY FULL;
+CREATE TABLE t11_toasted (id int PRIMARY KEY, $texts);
+CREATE TABLE t11_toasted_full (LIKE t11_toasted); ALTER TABLE t11_toasted_full REPLICA IDENTITY FULL;
 CREATE TABLE t11_sparse (id int, $some); ALTER TABLE t11_sparse REPLICA IDENTITY FULL;
 CREATE TABLE t12 (id int PRIMARY KEY, v text);
 CREATE TYPE t15_mood AS ENUM ('old', 'older'); CREATE TYPE t15_row AS (id int, v text);
@@ -42,6 +47,43 @@ CREATE TABLE x12_a (id int PRIMARY KEY, n int); INSERT INTO x12_a VALUES (1, 0);
 CREATE TABLE x12_b (id int PRIMARY KEY, n int); INSERT INTO x12_b VALUES (1, 0);
 SQL
 
+# A page has room for the pointers to some 400 values that are stored out of line. Those of a row begin at
+# the given column, and do not compress.
+sub values_from {
+    my ($first, $seed) = @_;
+    return map { my $column = "c$_"; $column => q{'} . md5_hex("$seed$_") . md5_hex("$_$seed") . q{'} }
+      $first .. $first + 399;
+}
+
+sub insert_toasted {
+    my ($table, $id, $first) = @_;
+    my %value   = values_from($first, $id);
+    my @columns = sort keys %value;
+    return "INSERT INTO $table (id, " . join(', ', @columns) . ") VALUES ($id, "
+      . join(', ', @value{@columns}) . ');';
+}
+
+# The values of a row come to stand in other columns.
+sub move_toasted {
+    my ($table, $id, $from, $to) = @_;
+    my %value = ((map { ("c$_" => 'NULL') } $from .. $from + 399), values_from($to, "$id moved"));
+    return "UPDATE $table SET " . join(', ', map {"$_ = $value{$_}"} sort keys %value) . " WHERE id = $id;";
+}
+
+my @toasted = qw(t11_toasted t11_toasted_full);
+my @firsts  = (1, 401, 801, 1200);
+for my $table (@toasted) {
+    $setup .= insert_toasted($table, $_, $firsts[$_]) for 0 .. 3;
+}
+my $toasted = '';
+for my $table (@toasted) {
+    $toasted .= insert_toasted($table, 10 + $_, $firsts[$_]) for 0 .. 3;
+    $toasted .= "UPDATE $table SET c600 = 'short' WHERE id IN (0, 10); UPDATE $table SET id = -id WHERE id IN (2, 12);"
+      . "UPDATE $table SET c1599 = repeat(md5('new'), 100) WHERE id IN (3, 13);"
+      . "DELETE FROM $table WHERE id IN (1, 11);"
+      . move_toasted($table, 0, 1, 801) . move_toasted($table, -12, 801, 1);
+}
+
 my @batches = (
     'T11 values of 100 MB' => <<'SQL',
 INSERT INTO t11_long VALUES (1, 1, repeat('0123456789', 10000000)), (2, 1, 'x');
@@ -56,6 +98,7 @@ UPDATE t11_wide SET c1 = NULL WHERE id > 20; DELETE FROM t11_wide WHERE id = 30;
 INSERT INTO t11_wide_full (id, c9, v) SELECT g, g, g FROM generate_series(1, 10) g;
 UPDATE t11_wide_full SET c1500 = 3 WHERE id < 4; DELETE FROM t11_wide_full WHERE id = 5;
 SQL
+    'T11 rows of 1600 columns, 400 of them out of line' => $toasted,
     'T12 quoting that settings change' => <<'SQL',
 INSERT INTO t12 VALUES (1, '\'), (2, '\\'), (3, ''''), (4, '\'''), (5, E'\n'), (6, '\x41');
 UPDATE t12 SET v = v || '\'; UPDATE t12 SET id = 10 + id, v = '''\';
@@ -103,6 +146,26 @@ my @definitions = (
     'T15 key goes and comes' => 'ALTER TABLE t15 DROP CONSTRAINT t15_pkey;'
       . ' ALTER TABLE t15 ADD PRIMARY KEY (id) INCLUDE (u)' => 'UPDATE t15 SET id = 1000 - id',);
 
+# Each message holds the value, and what makes a tuple of it holds some more.
+sub large_values {
+    my ($one, $plugin) = @_;
+    my $begin = time;
+    $one->in_one_batch(<<'SQL', 600);
+INSERT INTO t11_long VALUES (3, 1, repeat('0123456789', 40000000)); UPDATE t11_long SET n = 2;
+UPDATE t11_long SET v = v || 'x'; UPDATE t11_long SET id = 4;
+SQL
+    is($one->target_sql('SELECT id, n, length(v), md5(v) FROM t11_long'),
+        $one->source_sql('SELECT id, n, length(v), md5(v) FROM t11_long'),
+        "T11 $plugin: a value of 400 MB");
+    my %peak = map {
+        slurp_file('/proc/' . $one->worker_pid($_) . '/status') =~ /^VmHWM:\s+(\d+) kB/m;
+        $_ => int($1 / 1024);
+    } qw(apply receiver);
+    note sprintf 'T11 %s: %d s, %d MB of the apply worker, %d MB of the receiver', $plugin, time - $begin,
+      @peak{qw(apply receiver)};
+    $one->in_one_batch('DELETE FROM t11_long');
+}
+
 for my $plugin (qw(pgoutput wal2json)) {
     my $one = $pair->database("limits_$plugin");
     for my $side (qw(source target)) {
@@ -115,9 +178,18 @@ for my $plugin (qw(pgoutput wal2json)) {
         'ALTER DATABASE ' . $one->dbname . ' SET standard_conforming_strings = off');
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
+    $one->assert_equal_tables("T11 such rows are copied ($plugin)", rows_only => 1);
     for (my $i = 0; $i < @batches; $i += 2) {
         $one->in_one_batch($batches[ $i + 1 ]);
         $one->assert_equal_tables("$batches[$i] ($plugin)", rows_only => 1);
+    }
+
+    large_values($one, $plugin) if ($ENV{PG_TEST_EXTRA} // '') =~ /\blarge_values\b/;
+
+    for my $table (@toasted) {
+        my $outside = $one->target_sql("SELECT reltoastrelid::regclass FROM pg_class WHERE relname = '$table'");
+        cmp_ok($one->target_sql("SELECT count(DISTINCT chunk_id) FROM $outside"),
+            '>', 6 * 390, "T11 $plugin: values of $table are out of line");
     }
 
     # A statement for each of the ways to be NULL must not be kept for ever.
@@ -131,7 +203,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     my $total;
     $one->poll(
         sub {
-            my $log = PostgreSQL::Test::Utils::slurp_file($one->target->logfile, $from);
+            my $log = slurp_file($one->target->logfile, $from);
             ($total) = $log =~ /\[$apply\].*Grand total: (\d+) bytes/;
             return $total;
         });

@@ -90,6 +90,7 @@ my $first_walsender = walsender();
     my $waits = qr/waiting for apply: the spool has reached livemigrate\.spool_size_limit \(4 MB\)/;
     status_says('the status tells what the receiver waits for, and the hint what to do',
         $waits, qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+    $one->assert_answers_barrier('the receiver waits for apply, and that for a lock');
     my ($size, $same) = watch(5);
     cmp_ok($size, '>=', $limit,            'the spool is used up to the limit');
     cmp_ok($size, '<',  $limit + $segment, 'and stays below limit and a segment');
@@ -148,6 +149,7 @@ sub slurp_log {
         'the status tells that the disk is too full',
         qr/waiting for disk space: less than livemigrate\.spool_min_free_disk/,
         qr/Free space/);
+    $one->assert_answers_barrier('the receiver waits for disk space, and apply for changes');
     my $before = $one->target_sql('SELECT max(id) FROM other');
     $one->source_sql('INSERT INTO other VALUES (1000000)');
     my ($size, $same) = watch(5);

@@ -62,6 +62,7 @@ is($one->target_sql('SELECT state FROM livemigrate.migration_status()'),
 $one->kill_worker('receiver', 'TERM');
 $one->worker_pid('receiver');
 status_says('a new receiver waits, too', $full);
+$one->assert_answers_barrier('the disk of the spool is full');
 
 $one->end_session($held);
 ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM item') == 40_000 }, 60),

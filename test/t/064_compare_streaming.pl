@@ -156,6 +156,7 @@ for my $end (qw(cancel terminate)) {
     ok($pair->poll(sub { $pair->status_row->{message} =~ /apply is held for a comparison by process $pid/ }),
         "$end: apply is held on request, and the status says so");
     is($pair->target_sql("SELECT count(*) FROM no_key WHERE b = '$end'"), '0', "$end: apply is held");
+    $pair->assert_answers_barrier('apply is held, and compare_data waits for its workers') if $end eq 'cancel';
     $target->safe_psql('app', "SELECT pg_${end}_backend($pid)");
     ok($pair->poll(sub { $pair->target_sql("SELECT count(*) FROM no_key WHERE b = '$end'") == 1 }),
         "$end: apply goes on");

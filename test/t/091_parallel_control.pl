@@ -143,6 +143,7 @@ $two->set_endpos($endpos);
 my $lock = $two->lock_table($target, 't', 'SHARE');
 $two->resume;
 $two->wait_blocked($target);
+$two->assert_answers_barrier('apply workers wait for one that waits for a lock');
 $target->stop('immediate');
 $two->end_session($lock);
 $target->start;

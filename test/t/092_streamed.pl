@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Streamed qw(half_rolled_back);
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $pair = LiveMigrate::Test->new(
@@ -250,6 +251,51 @@ is($early_one->target_sql('SELECT count(*) FROM a'), '90000', 'X12 and all befor
 $early_one->end_session($waiting);
 $early_one->cleanup;
 
+# What a worker had at most is within bounds, whatever the size of the transaction that it met. VmHWM
+# has shared memory and libraries in it as well.
+sub stays_small {
+    my ($one, $label) = @_;
+    my %most = (receiver => 64, apply => 256);
+  SKIP:
+    for my $kind (sort keys %most) {
+        my $status = '/proc/' . $one->worker_pid($kind) . '/status';
+        skip 'no figures of memory here', 1 unless -r $status;
+        my ($memory) = slurp_file($status) =~ /^VmHWM:\s+(\d+) kB/m;
+        cmp_ok($memory / 1024, '<', $most{$kind}, "X02 $label: the $kind worker stays small, in MB");
+    }
+}
+
+# Some 300 MB of the stream, of which the source's WAL holds a hundredth.
+my $wide = 'CREATE TABLE wide (id int PRIMARY KEY, v text);';
+my $fill = 'INSERT INTO wide SELECT g, repeat(md5(g::text), 3000) FROM generate_series(1, 3000) g;'
+  . "UPDATE wide SET v = v || 'x' WHERE id % 20 = 0; DELETE FROM wide WHERE id % 50 = 1;"
+  . rows('c', 100_001, 150_000);
+
+sub filled {
+    my ($one, $label) = @_;
+    my $sql = 'SELECT count(*), sum(id), sum(length(v)) FROM wide';
+    my $all = $one->source_sql($sql);
+    ok($one->poll(sub { $one->target_sql($sql) eq $all }), "X02 $label: all of it arrives")
+      or $one->diagnose('X02');
+    stays_small($one, $label);
+    $one->source_sql('TRUNCATE wide');
+}
+
+# Written as it comes, given up for another transaction, and read again at its commit.
+my $memory = $pair->database('memory');
+$memory->source_sql($schema . $wide);
+$memory->start;
+$memory->wait_stage('streaming');
+my $filling = $memory->session($source, "BEGIN; $fill");
+received($memory);
+is($memory->target_sql("SELECT pg_relation_size('wide') > 0, count(*) FROM wide"),
+    't|0', 'X02 streamed: it was begun before its commit');
+stays_small($memory, 'begun early');
+$filling->query_safe('COMMIT');
+$memory->end_session($filling);
+filled($memory, 'streamed');
+$memory->finish('X02 streamed');
+
 # One transaction larger than the spool may be, and the next.
 $target->append_conf('postgresql.conf', "livemigrate.spool_size_limit = 4MB\n");
 $target->reload;
@@ -271,7 +317,7 @@ $large->finish('R13 larger than the spool may be');
 $target->append_conf('postgresql.conf', "livemigrate.stream_in_progress = off\n");
 $target->reload;
 my $off = $pair->database('off');
-$off->source_sql($schema);
+$off->source_sql($schema . $wide);
 $off->start;
 $off->wait_stage('streaming');
 interleave($off, 1);
@@ -279,6 +325,8 @@ is( $off->source_sql(
         'SELECT coalesce(max(stream_txns), 0) FROM pg_stat_replication_slots s JOIN '
           . 'pg_replication_slots r USING (slot_name) WHERE r.database = current_database()'),
     '0', 'nothing is streamed when it is turned off');
+$off->source_sql("BEGIN; $fill COMMIT");
+filled($off, 'not streamed');
 $off->finish('turned off');
 
 done_testing();

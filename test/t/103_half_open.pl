@@ -53,6 +53,8 @@ cmp_ok(time - $begin, '<', 75, 'R10 within a minute, or little more');
 is($pair->target_sql("SELECT state IN ('running', 'retrying') FROM livemigrate.migration_status()"),
     't', 'R10 the migration goes on trying');
 
+$pair->assert_answers_barrier('the network is gone');
+
 # The source's walsender may still hold the slot.
 loopback('up');
 ok( $pair->poll(sub { $pair->target_sql("SELECT count(*) FROM t WHERE v = 'unseen'") == 1000 }, 150),

@@ -47,6 +47,7 @@ $slot->start(pause_after => ['slot']);
 my $row = says($slot, 'a transaction blocks the slot',
     qr/creating the replication slot: waiting for transactions on the source: $pid_since/,
     qr/as soon as they have ended\. On the source: SELECT pg_terminate_backend\(\d+\);/);
+$slot->assert_answers_barrier('the slot waits for a transaction');
 run_hint($slot, 'a transaction blocks the slot', $source, $row);
 $row = says($slot, 'a prepared transaction blocks the slot',
     qr/: prepared transaction 'it''s' \(\w+, since \d\d:\d\d:\d\d\)$/, qr/COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED/);
@@ -62,6 +63,7 @@ $locked->start;
 $row = says($locked, 'a lock on the source',
     qr/waiting for locks on the source's tables: held by $pid_since/,
     qr/as soon as they are released\. On the source: SELECT pg_terminate_backend/);
+$locked->assert_answers_barrier('the publication waits for a lock');
 run_hint($locked, 'a lock on the source', $source, $row);
 $locked->wait_stage('streaming');
 $locked->end_session($lock);
@@ -98,6 +100,7 @@ says($full, 'worker slots are missing',
 like($full->target_sql('SELECT hint FROM livemigrate.migrations'),
     qr/^Nothing to do if that is enough; else run: ALTER SYSTEM SET max_worker_processes = \d+; -- then restart the target$/,
     'and what gives more');
+$full->assert_answers_barrier('worker slots are missing');
 $full->end_session($lock);
 
 # --- none is left to compare with while changes are applied, and then none for the coordinator

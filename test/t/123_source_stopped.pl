@@ -51,6 +51,8 @@ my ($look) = $pair->target_sql("SELECT detail FROM livemigrate.events
     /^On the source: (SELECT .*;)$/;
 like($source->safe_psql('postgres', $look // 'SELECT'), qr/COPY .*public.*t/, 'R10 and what to look at');
 
+$pair->assert_answers_barrier('a copy worker reads from a source that is stopped');
+
 # The coordinator's own questions have no answer either.
 $pair->pause;
 $pair->wait_state('paused', 30);

@@ -43,6 +43,7 @@ sub is_silent {
     ok($pair->poll(sub { $pair->status_row->{message} =~ $message }, 60), $label)
         or $pair->diagnose('R10');
     is($pair->status_row->{state}, 'running', "$label: and goes on waiting");
+    $pair->assert_answers_barrier("$label are asked for");
     return;
 }
 

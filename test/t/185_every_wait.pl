@@ -56,6 +56,7 @@ my $first = database('first', q{CREATE SEQUENCE s; SELECT nextval('s'); SELECT n
 }
 $first->wait_state('paused');
 says($first, 'paused behind a stage', qr/^paused after stage data$/, qr/^SELECT livemigrate\.migration_resume\(\);$/);
+$first->assert_answers_barrier('paused behind a stage');
 
 # --- an index worker, and a prepared transaction of the target
 $first->target_sql("BEGIN; LOCK TABLE t IN ROW EXCLUSIVE MODE; PREPARE TRANSACTION 'it''s held'");
@@ -63,6 +64,7 @@ $first->resume([]);
 my $row = says($first, 'a prepared transaction of the target',
     qr/^building indexes and constraints: .*; index worker, process \d+, waits for a lock that prepared transaction 'it''s held' holds on the target$/,
     qr/^COMMIT PREPARED 'it''s held'; -- on the target, or: ROLLBACK PREPARED/);
+$first->assert_answers_barrier('an index worker waits for a lock');
 run_hint($first, 'a prepared transaction of the target', $target, $row);
 $first->wait_stage('streaming');
 
@@ -72,6 +74,7 @@ says($first, 'retrying', qr/; next attempt at \d\d:\d\d:\d\d \(attempt \d+\)$/,
     qr/^Check host, port .* To try again at once: SELECT livemigrate\.migration_resume\(\);$/);
 ok($first->poll(sub { $first->target_sql('SELECT next_attempt_at > clock_timestamp() - interval $$1 min$$
         FROM livemigrate.migrations') eq 't' }), 'the view has the time');
+$first->assert_answers_barrier('the source is gone');
 $source->start;
 ok($first->poll(sub { $first->status_row->{state} eq 'running' }, 90), 'it goes on')
   or $first->diagnose('retrying');
@@ -108,6 +111,7 @@ run_hint($first, 'endpos is not reached', $target, $row);
 $row = says($first, 'a lock on a sequence',
     qr/^setting sequences; coordinator, process \d+, waits for a lock that process \d+ $since holds on the target$/,
     qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+$first->assert_answers_barrier('cutover waits for a lock');
 run_hint($first, 'a lock on a sequence', $target, $row);
 $row = says($first, 'a lock on a materialized view',
     qr/^refreshing materialized view "public"\."mv" \(1 of 1\); coordinator, process \d+, waits for a lock that process \d+ $since holds/,
@@ -117,6 +121,7 @@ $first->wait_stage('done');
 says($first, 'done', qr/^migration is done$/, qr/compare_data\(\).*migration_cleanup\(\);$/);
 $first->cleanup;
 says($first, 'cleaned up', qr/./, qr/^Nothing is left to do\.$/);
+$first->assert_answers_barrier('only the launcher is there');
 $first->end_session($_) for $lock, $sequence, $reader;
 
 # --- a prepared transaction of the source has a lock, then keeps the slot from being made
@@ -140,6 +145,7 @@ $second->resume([]);
 $row = says($second, 'the copy waits for a lock on the source',
     qr/^copying: 0 of 1 tables done, 1 copy worker; copy worker, process \d+, is waiting for a lock on public\.t of the source: held by process $pid $since$/,
     qr/^The copy goes on as soon as it is released\. On the source: SELECT pg_terminate_backend\($pid\);$/);
+$second->assert_answers_barrier('a copy worker waits for a lock on the source');
 run_hint($second, 'the copy waits for a lock on the source', $source, $row);
 $second->end_session($truncate);
 
@@ -147,6 +153,7 @@ $second->end_session($truncate);
 $row = says($second, 'the copy waits for a lock on the target',
     qr/^copying: .*; copy worker, process \d+, waits for a lock that process \d+ $since holds on the target$/,
     qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+$second->assert_answers_barrier('a copy worker waits for a lock on the target');
 
 # --- paused there, while the slot comes near its limit; then with a receiver that stands
 $source->safe_psql('postgres', q{ALTER SYSTEM SET max_slot_wal_keep_size = '64MB'});
@@ -174,6 +181,7 @@ ok($second->poll(sub {
             $second->source_sql('CHECKPOINT');
             $second->status_row->{message} !~ /danger/;
         }, 60), 'and is told no longer') or $second->diagnose('the slot');
+$second->assert_answers_barrier('nothing is to be applied');
 my $receiver = $second->worker_pid('receiver');
 kill 'STOP', $receiver;
 write_wal(sub { $second->status_row->{message} =~ $danger });

@@ -530,6 +530,22 @@ sub wait_blocked {
     die "nothing is blocked\n";
 }
 
+# Every process of the target answers a ProcSignalBarrier, on which DROP DATABASE and DROP TABLESPACE
+# wait. Of a tablespace that was in use only that can tell whether all files are closed.
+sub assert_answers_barrier {
+    my ($self, $label) = @_;
+    my ($rc, $out, $err) = $self->target->psql('postgres', <<'SQL', timeout => 60);
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE barrier LOCATION '';
+CREATE TABLE barrier () TABLESPACE barrier; DROP TABLE barrier;
+SET statement_timeout = '20s'; SET client_min_messages = debug1;
+DROP TABLESPACE barrier;
+SQL
+    ok($rc == 0 && $err =~ /waiting for all backends to process ProcSignalBarrier/,
+        "a ProcSignalBarrier is answered: $label")
+      or diag $err, $self->target_sql('SELECT pid, backend_type, wait_event FROM pg_stat_activity');
+}
+
 # Starts a command that goes on until stop_background.
 sub start_background {
     my ($self, @command) = @_;
