@@ -55,8 +55,9 @@ constexpr milliseconds kSlotReleasePause{100};
 constexpr std::chrono::seconds kLongestWaitInChunk{30};
 // What WAL becomes in the spool is mostly less, but wide compressed values are more.
 constexpr uint64_t kSpoolBytesPerWal = 4;
-// Messages between two looks at the clock while data keeps coming.
+// Messages, and bytes, between two looks at the clock while data keeps coming.
 constexpr int kMessagesPerTurn = 4096;
+constexpr size_t kBytesPerTurn = 16 << 20;
 
 void
 ServeInterrupts() {
@@ -347,7 +348,7 @@ class Receiver : private BacklogSink {
             unwritten_ = ParseReplicationMessage(*message);
             Take(*unwritten_);
             unwritten_.reset();
-            if (++turn >= kMessagesPerTurn) {
+            if (++turn >= kMessagesPerTurn || burst_bytes_ >= kBytesPerTurn) {
                 break;
             }
         }
