@@ -40,6 +40,10 @@ $pair->source_sql(q{INSERT INTO t_10 VALUES (2, now(), repeat('x', 20000000)); A
     INSERT INTO filled SELECT g, repeat('x', 3900) FROM generate_series(1, 7500) g});
 $pair->source_sql(q{CREATE TABLE late (id int PRIMARY KEY, note text) WITH (autovacuum_enabled = off);
     ALTER TABLE late ALTER note SET STORAGE PLAIN; INSERT INTO late SELECT g, repeat('x', 3900) FROM generate_series(1, 7500) g});
+# What was inserted is in the statistics when the session has reported it.
+$pair->poll(sub { $pair->source_sql(q{SELECT pg_stat_get_tuples_inserted('filled'::regclass) > 0
+        AND pg_stat_get_ins_since_vacuum(reltoastrelid) > 0 FROM pg_class WHERE oid = 't_10'::regclass}) eq 't' })
+  or die "the source does not report what was inserted\n";
 
 # What the postmaster's ended children have used: user and system time, in seconds.
 sub processor_time {
