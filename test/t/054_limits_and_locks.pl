@@ -166,14 +166,6 @@ SQL
     $one->in_one_batch('DELETE FROM t11_long');
 }
 
-# A busy machine may take longer than the 5 s of this test to write one message down.
-sub set_sender_timeout {
-    my ($one, $time) = @_;
-    $one->source->safe_psql('postgres', "ALTER SYSTEM SET wal_sender_timeout = '$time'");
-    $one->source->reload;
-    return;
-}
-
 for my $plugin (qw(pgoutput wal2json)) {
     my $one = $pair->database("limits_$plugin");
     for my $side (qw(source target)) {
@@ -184,7 +176,8 @@ for my $plugin (qw(pgoutput wal2json)) {
     $one->source_sql($setup);
     $one->target->safe_psql('postgres',
         'ALTER DATABASE ' . $one->dbname . ' SET standard_conforming_strings = off');
-    set_sender_timeout($one, '10min');
+    # A busy machine may take longer than the 5 s of this test to write one message down.
+    $one->set_and_wait($one->source, 'wal_sender_timeout', "'10min'");
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
     $one->assert_equal_tables("T11 such rows are copied ($plugin)", rows_only => 1);
@@ -194,7 +187,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     }
 
     large_values($one, $plugin) if ($ENV{PG_TEST_EXTRA} // '') =~ /\blarge_values\b/;
-    set_sender_timeout($one, '5s');
+    $one->set_and_wait($one->source, 'wal_sender_timeout', "'5s'");
 
     for my $table (@toasted) {
         my $outside = $one->target_sql("SELECT reltoastrelid::regclass FROM pg_class WHERE relname = '$table'");
