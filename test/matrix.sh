@@ -30,7 +30,7 @@ packages=(g++ make perl libipc-run-perl libsimdjson-dev liblz4-dev libpq-dev
     "postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major")
 server_dev=postgresql-server-dev-$major
 quick=
-optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb" iproute2)
+optional=("postgresql-$major-wal2json" "postgresql-$major-timescaledb" iproute2 locales)
 case $mode in
 all) suites=(extension unit-test regress-test tap-test) packages+=(cmake libgtest-dev) ;;
 hypertables) suites=(extension tap-test) quick=1 ;;

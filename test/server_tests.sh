@@ -127,12 +127,23 @@ show_regress_logs() {
     show_logs "$work"/log/postmaster.log
 }
 
-# prove's summary names the files that failed.
+# Which files failed, and what each failed test said, behind their logs and short: for whoever sees
+# only the end.
 show_tap_logs() {
     local test
     sed -n 's/^test\/t\/\([^ ]*\)\.pl *(Wstat.*/\1/p' "$output" | while read -r test; do
-        show_logs "$work"/tmp_check/log/regress_log_"$test" "$work"/tmp_check/log/"$test"_*.log
+        show_logs "$work"/tmp_check/log/"$test"_*.log "$work"/tmp_check/log/regress_log_"$test"
     done
+    echo "---- failed:"
+    sed -n '/^Test Summary Report/,$p' "$output" | grep -vE '^-+$|Non-zero exit|^Test Summary'
+    failed_tests "$output" | tail -n 30
+}
+
+# A failed test's name and place, with the first lines of what it said below.
+failed_tests() {
+    awk '/^ *#  +Failed test/ { wanted = 6 }
+        /^# (Tests were run but|Looks like you planned)/ { print }
+        wanted > 0 && /^ *#/ { print substr($0, 1, 160); wanted-- }' "$1"
 }
 
 case $suite in

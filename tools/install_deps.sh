@@ -94,13 +94,15 @@ install_packages() {
     [ "$status" = 0 ] || die "apt-get could not install $*"
 }
 
-# For tests that are skipped without them: a browser for the report, and the programs that read the
-# monitoring kit. These come out of their packages without being installed, since installed they would
+# For tests that are skipped without them: definitions of locales, a browser for the report, and the
+# programs that read the monitoring kit. These come out of their packages without being installed, since installed they would
 # be services that start. What cannot be had is said, and is no failure.
 monitoring_dir=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}/monitoring
 
 install_for_tests() {
-    read_versions chromium
+    read_versions chromium locales
+    [ -n "${versions[locales]:-}" ] || (install_packages locales) ||
+        say "no locales: amounts of money are not tested in others than C"
     [ -n "${versions[chromium]:-}" ] || (install_packages chromium) ||
         say "no chromium: the report is not tested in a browser"
     local missing=() program

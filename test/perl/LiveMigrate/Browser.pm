@@ -11,7 +11,7 @@ use JSON::PP   ();
 use POSIX      ();
 use Time::HiRes qw(time);
 
-my $patience = 60;
+my $patience = 180;
 
 sub program {
     my ($found) = grep { -x } map { ("$_/chromium", "$_/chromium-browser", "$_/google-chrome") }

@@ -202,11 +202,11 @@ sub spool_files {
     return @files;
 }
 
-# Sessions and workers need a moment to go, so this polls.
+# Sessions and workers need a moment to go, so this polls; longer than usual if it is told so.
 sub assert_nothing_left {
-    my ($self, $label) = @_;
+    my ($self, $label, $seconds) = @_;
     my @left;
-    my $clean = $self->poll(sub { @left = $self->leftovers; !@left }, 10);
+    my $clean = $self->poll(sub { @left = $self->leftovers; !@left }, $seconds);
     ok($clean, $label) or diag join "\n", @left;
 }
 

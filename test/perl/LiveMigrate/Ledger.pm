@@ -91,7 +91,7 @@ sub start_load {
     append_to_file($script, $opt{script} // 'SELECT ledger.work();');
     $self->{load} = $self->start_background(
         'pgbench', '--no-vacuum', '--file', $script, '--client', $opt{clients} // 2,
-        '--time',  600,           '--rate',
+        '--time',  3600,          '--rate',
         $opt{rate} // 150,
         $self->source->connstr($self->dbname));
     return $self->{load};

@@ -2,11 +2,13 @@
 # backend for each, which cost more than most of what they are asked: half of the suite's processor
 # time.
 #
-# Only with SHARED_SESSIONS=1 in the environment: statements that are faster meet a migration earlier,
-# and not every test has been seen to wait for what it looks at.
+# With SHARED_SESSIONS=0 in the environment each has its own, which tells whether a failure is for that.
+# Mind that such a session reports its statistics only after a while: a statement that begins with SET
+# has a psql that ends.
 #
 # Loading this module changes psql() of PostgreSQL::Test::Cluster, and so safe_psql(). Whatever a
-# session would remember, or would not know yet, has a psql of its own as before.
+# session would remember, or would not know yet, has a psql of its own as before. And the time limit of
+# background_psql() holds for each statement, not for as long as a test needs the session.
 package LiveMigrate::Sessions;
 
 use strict;
@@ -46,7 +48,8 @@ my $for_new_ones = qr{
   | \bpg_reload_conf\b
 }xi;
 
-my ($plain_psql, $plain_reload) = map { PostgreSQL::Test::Cluster->can($_) } qw(psql reload);
+my ($plain_psql, $plain_reload, $plain_background) =
+  map { PostgreSQL::Test::Cluster->can($_) } qw(psql reload background_psql);
 
 {
     no warnings 'redefine';
@@ -66,12 +69,17 @@ my ($plain_psql, $plain_reload) = map { PostgreSQL::Test::Cluster->can($_) } qw(
         close_sessions($node);
         return $plain_reload->(@_);
     };
+    *PostgreSQL::Test::Cluster::background_psql = sub {
+        my $session = $plain_background->(@_);
+        $session->set_query_timer_restart;
+        return $session;
+    };
 }
 
 # Whether psql() has a session that stays open answer this.
 sub is_shared {
     my ($node, $sql, $option) = @_;
-    return 0 unless $ENV{SHARED_SESSIONS} && defined $sql && defined $node->{_pid};
+    return 0 unless ($ENV{SHARED_SESSIONS} // 1) && defined $sql && defined $node->{_pid};
     if ($sql =~ $for_new_ones) {
         close_sessions($node);
         return 0;

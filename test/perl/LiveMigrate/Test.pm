@@ -24,6 +24,7 @@ BEGIN {
     delete $ENV{top_builddir};
 
     $ENV{PG_TEST_TIMEOUT_DEFAULT} ||= 180;
+    $ENV{PGCTLTIMEOUT}            ||= 180;
 }
 
 use parent qw(LiveMigrate::Compare LiveMigrate::Ledger);
@@ -37,6 +38,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
+
+# Until a statement counts as hanging, in seconds; a busy machine is no reason.
+my $most_seconds = 300;
 
 # What runs in the background: psql sessions and pgbench, ended at the end whatever happens.
 my @background;
@@ -145,9 +149,22 @@ sub _create_database {
     for my $side (qw(source target)) {
         $self->{$side}->safe_psql('postgres',
                   "CREATE DATABASE $name TEMPLATE template0 ENCODING '$encoding{$side}'"
-                . " LC_COLLATE 'C' LC_CTYPE '$ctype{$side}'");
+                . " LC_COLLATE '" . ($opt{collate} // 'C') . "' LC_CTYPE '$ctype{$side}'");
     }
     $self->target_sql('CREATE EXTENSION livemigrate');
+}
+
+# Makes locales in UTF-8 for the servers that are started from now on. Returns the name of one of which
+# this machine has no definition.
+sub make_locales {
+    my $directory = PostgreSQL::Test::Utils::tempdir();
+    for my $locale (@_) {
+        my @make = (qw(localedef --quiet --no-archive -f UTF-8 -i), $locale, "$directory/$locale.UTF-8");
+        return $locale if system(@make) != 0;
+        symlink "$locale.UTF-8", "$directory/$locale.utf8"; # as the system's own are called
+    }
+    $ENV{LOCPATH} = "$directory:/usr/lib/locale";
+    return;
 }
 
 sub source { return $_[0]{source} }
@@ -204,7 +221,7 @@ sub _sql {
         $self->end_session($$session) if $$session;
         $$session = undef;
     }
-    return $node->safe_psql($dbname, $sql, timeout => 120);
+    return $node->safe_psql($dbname, $sql, timeout => $most_seconds);
 }
 
 # Runs a statement on the target that should fail; gives sqlstate, message, detail, hint, or an
@@ -213,7 +230,7 @@ sub target_error {
     my ($self, $sql) = @_;
     my ($rc, $out, $err)
         = $self->target->psql($self->dbname, $sql,
-        timeout      => 120,
+        timeout      => $most_seconds,
         extra_params => [ '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never' ]);
     return {} if $rc == 0;
     my $end   = qr/(?=\n(?:DETAIL|HINT|CONTEXT|QUERY|LOCATION|LINE \d+):|\z)/;
@@ -366,7 +383,7 @@ sub diagnose {
         'SELECT kind, pid, what FROM livemigrate.workers',
         'SELECT severity, stage, message, detail FROM livemigrate.events ORDER BY at DESC LIMIT 8'
     ) {
-        my ($rc, $out, $err) = $self->target->psql($self->dbname, $sql, timeout => 10);
+        my ($rc, $out, $err) = $self->target->psql($self->dbname, $sql, timeout => 60);
         diag $rc == 0 ? $out : $err;
     }
 }
@@ -396,14 +413,15 @@ sub set_endpos {
 }
 
 # From streaming to the end: endpos, done, equal rows, cleanup, nothing left.  Options: endpos => 0
-# when it is set already; the others go to assert_equal_tables.
+# when it is set already, left_for => seconds that what is left may need to go; the others go to
+# assert_equal_tables.
 sub finish {
     my ($self, $label, %opt) = @_;
     $self->set_endpos if $opt{endpos} // 1;
     $self->wait_stage('done');
     $self->assert_equal_tables("$label: equal tables", %opt);
     $self->cleanup;
-    $self->assert_nothing_left("$label: nothing left");
+    $self->assert_nothing_left("$label: nothing left", $opt{left_for});
 }
 
 # A whole migration.  Options: start (arguments of migration_start), stream (SQL for the source, or
@@ -462,9 +480,14 @@ sub worker_pid {
 
 sub kill_worker {
     my ($self, $kind, $signal) = @_;
-    my $pid = $self->worker_pid($kind);
-    kill $signal // 'KILL', $pid;
-    $self->poll(sub { !kill 0, $pid }) or die "worker $kind, pid $pid, outlived its signal\n";
+    my $pid  = $self->worker_pid($kind);
+    my @ends = $pid;
+    # Its server ends all others a moment later, until which they answer as if nothing had happened.
+    push @ends, $self->target->safe_psql('postgres',
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+      if ($signal //= 'KILL') eq 'KILL';
+    kill $signal, $pid;
+    $self->poll(sub { !grep { kill 0, $_ } @ends }) or die "worker $kind, pid $pid, outlived its signal\n";
     return $pid;
 }
 
@@ -486,13 +509,13 @@ sub crash_and_start {
       or die $node->name . " did not start again\n";
 }
 
-# ALTER SYSTEM SET to a value that is not the default. A reload arrives some time later.
+# ALTER SYSTEM SET. A reload arrives some time later.
 sub set_and_wait {
     my ($self, $node, $name, $value) = @_;
     $node->safe_psql($self->dbname, "ALTER SYSTEM SET $name = $value");
+    my $loaded = $node->safe_psql($self->dbname, 'SELECT pg_conf_load_time()');
     $node->reload;
-    $node->poll_query_until($self->dbname,
-        "SELECT setting <> boot_val FROM pg_settings WHERE name = '$name'");
+    $node->poll_query_until($self->dbname, "SELECT pg_conf_load_time() > '$loaded'");
 }
 
 # A session that holds a lock (or any open transaction) until end_session.
@@ -534,11 +557,11 @@ sub wait_blocked {
 # wait. Of a tablespace that was in use only that can tell whether all files are closed.
 sub assert_answers_barrier {
     my ($self, $label) = @_;
-    my ($rc, $out, $err) = $self->target->psql('postgres', <<'SQL', timeout => 60);
+    my ($rc, $out, $err) = $self->target->psql('postgres', <<'SQL', timeout => $most_seconds);
 SET allow_in_place_tablespaces = on;
 CREATE TABLESPACE barrier LOCATION '';
 CREATE TABLE barrier () TABLESPACE barrier; DROP TABLE barrier;
-SET statement_timeout = '20s'; SET client_min_messages = debug1;
+SET statement_timeout = '120s'; SET client_min_messages = debug1;
 DROP TABLESPACE barrier;
 SQL
     ok($rc == 0 && $err =~ /waiting for all backends to process ProcSignalBarrier/,
