@@ -156,6 +156,14 @@ SELECT livemigrate.migration_start(:source, options => '{"publication": []}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"publication": "app"}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_start(:source, options => '{"slot_timeout": 60}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_start(:source, options => '{"slot_timeout": "soon"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_start(:source, options => '{"slot_timeout": "-1 s"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT livemigrate.migration_start(:source, options => '{"slot_timeout": "0"}');
+\echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"insert_only_tables": "public.log"}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT livemigrate.migration_start(:source, options => '{"insert_only_tables": [1]}');

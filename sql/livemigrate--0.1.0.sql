@@ -153,6 +153,22 @@ CREATE TABLE table_columns (
   PRIMARY KEY (migration, table_id)
 );
 
+-- The source's partitions. Where the target has not the same one, its rows go through the topmost
+-- partitioned table.
+CREATE TABLE table_partition (
+  migration int NOT NULL REFERENCES migration ON DELETE CASCADE,
+  table_id int NOT NULL,
+  through_root boolean NOT NULL DEFAULT false,
+  key_suffices boolean NOT NULL,     -- its replica identity tells its rows from all of the root's
+  root_schema text COLLATE "C" NOT NULL,
+  root_name text COLLATE "C" NOT NULL,
+  bounds text NOT NULL,              -- its own and those of the partitions it lies in, with their keys
+  beside text[] NOT NULL,            -- of a default partition: the bounds of what it has no rows of
+  left_out text,                     -- one beside it whose rows are not the migration's
+  condition text,                    -- which of the root's rows are its own; empty: cannot be told
+  PRIMARY KEY (migration, table_id)
+);
+
 CREATE TABLE copy_part (
   migration int NOT NULL,
   id int NOT NULL,                   -- order in which to start
@@ -581,7 +597,16 @@ WITH running AS (
   WHERE m.dsm_handle IS NOT NULL AND w.kind OPERATOR(pg_catalog.=) 'index')
 SELECT livemigrate.migration_name(j.migration) AS migration, j.kind, j.schema_name, j.table_name, j.object_name, j.state,
        j.bytes AS table_bytes, j.started_at, j.finished_at, j.error,
-       r.blocks_done, r.blocks_total, r.tuples_done, r.tuples_total
+       r.blocks_done, r.blocks_total, r.tuples_done, r.tuples_total,
+       -- Of the table; of one that is being built as far as it has been read.
+       CASE WHEN j.started_at IS NOT NULL AND j.bytes OPERATOR(pg_catalog.>) 0 THEN
+         (j.bytes OPERATOR(pg_catalog.*)
+           CASE WHEN j.finished_at IS NOT NULL THEN 1::float8
+                ELSE r.blocks_done::float8 OPERATOR(pg_catalog./) NULLIF(r.blocks_total, 0) END
+           OPERATOR(pg_catalog./) NULLIF(
+           pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp())
+             OPERATOR(pg_catalog.-) j.started_at), 0))::bigint
+       END AS bytes_per_second
 FROM livemigrate.schema_job j
 LEFT JOIN running r ON r.migration OPERATOR(pg_catalog.=) j.migration
                    AND r.task OPERATOR(pg_catalog.=) j.id;
@@ -754,6 +779,8 @@ CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_copy
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_columns
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON table_partition
+  FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON copy_part
   FOR EACH ROW EXECUTE FUNCTION livemigrate.guard_row();
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON schema_job
@@ -765,6 +792,7 @@ CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON comparison_range
 ALTER TABLE migration ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE table_copy ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE table_columns ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE table_partition ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE copy_part ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE schema_job ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE skipped_transaction ENABLE ALWAYS TRIGGER guard_row;

@@ -22,3 +22,6 @@ GRANT SELECT (migration, copy_data, state, bytes, bytes_done, rows_done)
 GRANT SELECT (migration, phase, state) ON livemigrate.schema_job TO monitor;
 GRANT SELECT (id, migration, severity) ON livemigrate.event TO monitor;
 GRANT SELECT (migration) ON livemigrate.conflict TO monitor;
+
+-- With it migration_status() also says since when those have their transactions open whose locks a
+-- worker waits for. Run by a superuser: GRANT pg_read_all_stats TO monitor;

@@ -1,6 +1,7 @@
 #include "api/arguments.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/sql_row.hpp"
 
 extern "C" {
 #include "utils/array.h"
@@ -202,6 +203,13 @@ ReturnRow(FunctionCallInfo fcinfo, const std::vector<pg::SqlValue> &row) {
         return HeapTupleGetDatum(
             BuildTupleFromCStrings(TupleDescGetAttInMetadata(descriptor), values));
     });
+}
+
+std::chrono::milliseconds
+Milliseconds(const std::string &interval) {
+    const pg::SqlResult result =
+        pg::Query("SELECT (EXTRACT(epoch FROM $1::interval) * 1000)::bigint", {interval});
+    return std::chrono::milliseconds(pg::Number<int64_t>(result.rows.at(0), 0));
 }
 
 Datum

@@ -6,6 +6,7 @@
 #include "core/lsn.hpp"
 #include "pg/spi.hpp"
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,9 @@ Datum ReturnLines(FunctionCallInfo fcinfo, const std::vector<std::string> &lines
 
 // The same for a function that returns one composite.
 Datum ReturnRow(FunctionCallInfo fcinfo, const std::vector<pg::SqlValue> &row);
+
+// The length of an interval. Throws Error of class 22 for what is none.
+std::chrono::milliseconds Milliseconds(const std::string &interval);
 
 Datum ReturnName(const std::string &name);
 

@@ -12,6 +12,7 @@
 #include "control/apply_hold.hpp"
 #include "control/apply_origins.hpp"
 #include "control/catalog.hpp"
+#include "control/check_record.hpp"
 #include "control/commit_actions.hpp"
 #include "control/shared_memory.hpp"
 #include "control/table_selection.hpp"
@@ -75,6 +76,8 @@ Datum
 Start(FunctionCallInfo fcinfo) {
     const StartRequest request = ReadStartRequest(fcinfo);
     CheckNoOther(request.settings);
+    // An old snapshot would not see what others have created since.
+    const TimestampTz checked_at = IsolationUsesXactSnapshot() ? 0 : GetCurrentTimestamp();
     const stage::PreflightResult result = stage::RunPreflight(request.settings);
     stage::ThrowOnErrors(result);
     for (const stage::CheckRow &row : result.rows) {
@@ -82,10 +85,12 @@ Start(FunctionCallInfo fcinfo) {
             Notice(row.message, row.fix);
         }
     }
-    const int32_t id = control::InsertMigration(request.settings, request.options_json,
-                                                result.plugin, result.wal2json_numeric_option);
+    const int32_t id = control::InsertMigration(request.settings, request.options_json);
     control::RecordEvent(id, "info", Stage::kPreflight, "migration started", ByCaller());
-    control::StartCoordinatorAtCommit(id, GetUserId());
+    Migration migration;
+    migration.id = id;
+    control::RecordPreflight(migration, result);
+    control::StartCoordinatorAtCommit(id, GetUserId(), checked_at);
     return ReturnName(request.settings.name);
 }
 
@@ -168,6 +173,7 @@ Resume(FunctionCallInfo fcinfo) {
     control::RecordEvent(migration.id, "info", migration.stage, "resumed", ByCaller());
     control::ClearPauseRequest(migration.id);
     control::ClearError(migration.id);
+    control::AcceptPartitions(migration.id);
     control::ForgetPartErrors(migration.id);
     control::ForgetJobAttempts(migration.id);
     if (migration.state != State::kRunning) {
@@ -185,7 +191,7 @@ Resume(FunctionCallInfo fcinfo) {
 void
 CheckNothingPrepared(source::Connection &source) {
     const pg::SqlResult prepared =
-        source.Query("SELECT gid FROM pg_catalog.pg_prepared_xacts "
+        source.Query("SELECT gid, database FROM pg_catalog.pg_prepared_xacts "
                      "WHERE database = pg_catalog.current_database() ORDER BY prepared, gid");
     if (prepared.rows.empty()) {
         return;
@@ -200,7 +206,8 @@ CheckNothingPrepared(source::Connection &source) {
     throw Error(sqlstate::kObjectNotInPrerequisiteState,
                 "the source has prepared transactions that are not committed")
         .Detail("They are: " + names + ". What they do would not be migrated.")
-        .Hint("Run on the source: " + commands +
+        .Hint("Run on the source, in database " + QuoteIdentifier(pg::Text(prepared.rows[0], 1)) +
+              ": " + commands +
               "or ROLLBACK PREPARED, then set endpos again. A position that is given is taken as "
               "it is.");
 }

@@ -29,9 +29,9 @@ using control::Migration;
 // a whole, once.
 bool
 AddRoutedRoot(const CopyTable &table, std::vector<stage::ComparedTable> &tables) {
-    const Oid relid = pg::FindTable(table.schema, table.name);
+    const Oid relid = pg::FindTable(table.target_schema, table.target_name);
     const Oid root = OidIsValid(relid) ? pg::RoutingRelation(relid) : relid;
-    if (root == relid) {
+    if (root == relid && !(OidIsValid(relid) && table.through_root())) {
         return false;
     }
     const auto names = pg::NameOf(root);

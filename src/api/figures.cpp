@@ -49,6 +49,9 @@ AddLive(const SharedState &state, Figures &figures) {
     figures.work = {load(work.tables),     load(work.tables_done), load(work.bytes),
                     load(work.bytes_done), load(work.rows_done),   load(work.jobs),
                     load(work.jobs_done)};
+    if (const int64_t end = work.jobs_end_at.load(); end != 0) {
+        figures.jobs_end_at = end;
+    }
     figures.replay_lag = ReplayLag(state, GetCurrentTimestamp());
     for (const WorkerSlot &slot : state.workers) {
         if (slot.kind.load() == static_cast<uint32_t>(WorkerKind::kCopy)) {

@@ -37,6 +37,7 @@ struct Figures {
     Work work;                 // of parts and jobs that are done
     int64_t running_bytes = 0; // of parts that are being copied
     int64_t running_rows = 0;
+    std::optional<int64_t> jobs_end_at; // a TimestampTz
     double copy_rate = 0;
     double change_rate = 0;
     double apply_rate = 0;  // bytes of WAL

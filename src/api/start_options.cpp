@@ -66,6 +66,24 @@ ReadOnExisting(const std::string &text) {
         .Hint("Valid values are error, truncate and skip_schema.");
 }
 
+std::chrono::milliseconds
+ReadTimeout(const std::string &text) {
+    std::chrono::milliseconds timeout{0};
+    try {
+        timeout = Milliseconds(text);
+    } catch (const Error &error) {
+        if (!error.sqlstate().starts_with("22")) {
+            throw;
+        }
+    }
+    if (timeout.count() <= 0) {
+        throw Error(sqlstate::kInvalidParameterValue,
+                    "option \"slot_timeout\" is not a length of time: \"" + text + "\"")
+            .Hint("Give an interval such as '10 minutes'; without the option there is no limit.");
+    }
+    return timeout;
+}
+
 // One key of `options`: its JSON type and what to do with its value as text.
 struct OptionRule {
     const char *type;
@@ -117,6 +135,9 @@ OptionRules() {
                        const std::string &value) { settings.publication = value; }}},
         {"reference_tables",
          {"array", [](MigrationSettings &, const std::string &) {}}}, // see ReadDistributions
+        {"slot_timeout",
+         {"string", [](MigrationSettings &settings,
+                       const std::string &value) { settings.slot_timeout = ReadTimeout(value); }}},
         {"tablespaces",
          {"boolean", [](MigrationSettings &settings,
                         const std::string &value) { settings.tablespaces = value == "true"; }}},

@@ -133,6 +133,10 @@ Eta(const Status &status) {
         const int64_t left = status.work.bytes - status.bytes_done;
         return static_cast<double>(left) / figures.copy_rate;
     }
+    if (status.stage == Stage::kIndexes && figures.jobs_end_at) {
+        const auto left = static_cast<double>(*figures.jobs_end_at - GetCurrentTimestamp());
+        return std::max(left / USECS_PER_SEC, 0.0);
+    }
     if (status.stage == Stage::kCatchup || status.stage == Stage::kStreaming) {
         return SecondsToCatchUp(status.pace());
     }

@@ -29,13 +29,11 @@ ReadTimeout(FunctionCallInfo fcinfo) {
     if (!text) {
         return std::nullopt;
     }
-    const pg::SqlResult result =
-        pg::Query("SELECT (EXTRACT(epoch FROM $1::interval) * 1000)::bigint", {*text});
-    const auto value = pg::Number<int64_t>(result.rows.at(0), 0);
-    if (value < 0) {
+    const milliseconds value = Milliseconds(*text);
+    if (value < milliseconds::zero()) {
         throw Error(sqlstate::kInvalidParameterValue, "timeout must not be negative");
     }
-    return milliseconds(value);
+    return value;
 }
 
 // True when the stage is reached. Throws the migration's own error when it will not be; says once

@@ -27,8 +27,9 @@ constexpr char kFiringQuery[] =
 // key. Types are those whose text tells whether values are equal: not numeric (1.0, 1.00), floats
 // (0, -0), char(n) and citext, nor text with a nondeterministic collation.
 constexpr char kTablesQuery[] =
-    "SELECT t.schema_name, t.table_name, c.oid, k.names "
+    "SELECT t.schema_name, t.table_name, c.oid, k.names, COALESCE(p.through_root, false) AS routed "
     "FROM livemigrate.table_copy t "
+    "LEFT JOIN livemigrate.table_partition p ON p.migration = t.migration AND p.table_id = t.id "
     "LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name "
     "LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
     "LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(a.attname ORDER BY a.attnum)::text[] AS names "
@@ -72,16 +73,18 @@ LoadDealings(int32_t migration) {
 Dealings
 DecideDealings(int32_t migration) {
     const bool fires = pg::Query(kFiringQuery).Scalar() == "t";
-    const SqlResult tables = pg::Query(
-        "SELECT q.schema_name, q.table_name, q.oid, e.name FROM (" + std::string(kTablesQuery) +
-            ") q LEFT JOIN LATERAL pg_catalog.unnest(q.names) WITH ORDINALITY "
-            "AS e(name, n) ON true ORDER BY 1, 2, e.n",
-        {std::to_string(migration)});
+    const SqlResult tables =
+        pg::Query("SELECT q.schema_name, q.table_name, q.oid, e.name, q.routed FROM (" +
+                      std::string(kTablesQuery) +
+                      ") q LEFT JOIN LATERAL pg_catalog.unnest(q.names) WITH ORDINALITY "
+                      "AS e(name, n) ON true ORDER BY 1, 2, e.n",
+                  {std::to_string(migration)});
     Dealings dealings;
     for (const SqlRow &row : tables.rows) {
         TableDealing &one = dealings[{pg::Text(row, 0), pg::Text(row, 1)}];
         const auto relid = pg::Number<Oid>(row, 2); // 0 for one that is not there
-        if (fires || !OidIsValid(relid) || pg::RoutingRelation(relid) != relid) {
+        if (fires || !OidIsValid(relid) || pg::Flag(row, 4) ||
+            pg::RoutingRelation(relid) != relid) {
             continue; // the first worker's
         }
         const bool by_key = row[3] && pg::ManagerOf(relid) == pg::TableManager::kNone;

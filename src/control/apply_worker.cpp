@@ -5,6 +5,7 @@
 #include "control/apply_dealing.hpp"
 #include "control/apply_hold.hpp"
 #include "control/apply_origins.hpp"
+#include "control/new_partitions.hpp"
 #include "control/shared_memory.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
@@ -189,12 +190,14 @@ RecordConflict(const Migration &migration, SharedState &state, uint32_t worker,
         throw Error(sqlstate::kSerializationFailure,
                     "another apply worker has met a conflict: " + error.message());
     }
+    const bool is_unclear = failure.unclear_partition != 0;
+    const std::string key = is_unclear ? std::to_string(failure.unclear_partition) : failure.key;
     pg::Transaction transaction;
     pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, key, "
               "xid, end_lsn, sqlstate, message) VALUES ($1::int, $2, $3::name, $4::name, $5, "
               "$6::bigint, $7::pg_lsn, $8, $9)",
-              {std::to_string(migration.id), failure.command, failure.schema, failure.table,
-               failure.key.empty() ? std::nullopt : pg::SqlValue(failure.key),
+              {std::to_string(migration.id), is_unclear ? "partition" : failure.command,
+               failure.schema, failure.table, key.empty() ? std::nullopt : pg::SqlValue(key),
                std::to_string(failure.xid), failure.commit_lsn.ToString(), error.sqlstate(),
                error.message()});
     transaction.Commit();
@@ -215,8 +218,8 @@ FindTable(const stage::ApplySettings &settings, const stage::ApplyFailure &failu
 // What became of the table, as far as the failure is about that: wal2json does not tell that a
 // column is new before there is a value for it.
 std::vector<ColumnChange>
-ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &before,
-          const std::vector<SourceColumn> &now) {
+ChangesOf(const stage::ApplyFailure &failure, const CopyTable &table,
+          const std::vector<SourceColumn> &before, const std::vector<SourceColumn> &now) {
     if (!failure.columns.empty()) {
         return failure.columns;
     }
@@ -225,7 +228,7 @@ ChangesOf(const stage::ApplyFailure &failure, const std::vector<SourceColumn> &b
         return change.kind == ColumnChange::Kind::kRetyped;
     });
     pg::Transaction transaction;
-    changes = stage::NotFollowed(failure.schema, failure.table, changes);
+    changes = stage::NotFollowed(table.target_schema, table.target_name, changes);
     transaction.Commit();
     return changes;
 }
@@ -262,14 +265,14 @@ WithSourceColumns(const Migration &migration, const stage::ApplySettings &settin
         source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
     const std::vector<SourceColumn> &before = settings.columns.at(table->id);
     const std::vector<SourceColumn> now = source::ListColumns(source)[table->source_oid];
-    const std::vector<ColumnChange> changes = ChangesOf(failure, before, now);
+    const std::vector<ColumnChange> changes = ChangesOf(failure, *table, before, now);
     std::vector<ColumnDefinition> definitions =
         source::DescribeColumns(source, failure.schema, failure.table);
     pg::Transaction transaction;
     const std::vector<ColumnDefinition> streamed = stage::DefinitionsOf(changes);
     definitions.insert(definitions.end(), streamed.begin(), streamed.end()); // if dropped since
     const std::vector<std::string> statements = StatementsToFollow(
-        QualifiedName(failure.schema, failure.table), changes, before, definitions);
+        QualifiedName(table->target_schema, table->target_name), changes, before, definitions);
     if (!failure.columns.empty() && statements.empty()) {
         SetColumnsOf(migration.id, table->id, now);
     }
@@ -304,6 +307,19 @@ Explain(const Migration &migration, const stage::ApplySettings &settings,
     }
 }
 
+// Whether the change was one of a partition that is a table of the migration from now on.
+bool
+IsAdopted(const Migration &migration, const stage::ApplySettings &settings,
+          stage::ApplyFailure &failure, const Error &error, const source::WaitObserver &observer) {
+    const bool is_unknown =
+        failure.set && error.sqlstate() == sqlstate::kUndefinedTable &&
+        std::none_of(settings.tables.begin(), settings.tables.end(), [&](const CopyTable &table) {
+            return table.schema == failure.schema && table.name == failure.table;
+        });
+    return is_unknown && AdoptPartition(migration, failure.schema, failure.table,
+                                        failure.unclear_partition, observer);
+}
+
 stage::ApplySettings
 SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
     stage::ApplySettings settings;
@@ -335,7 +351,22 @@ SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
 void
 RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state,
                WorkerSlot &slot) {
-    const stage::ApplySettings settings = SettingsOf(migration, database, slot.member.load());
+    const source::WaitObserver waits_for_source = [&] {
+        CheckCoordinator(state);
+        SetDoing(slot, "waiting for the source, asked for its partitions");
+    };
+    stage::ApplySettings settings = SettingsOf(migration, database, slot.member.load());
+    std::set<uint32_t> accepted;
+    {
+        pg::Transaction transaction;
+        accepted = AcceptedPartitions(migration.id);
+        transaction.Commit();
+    }
+    settings.ask_about_root = [&](const auto &root, const auto &oids, const auto &names) {
+        source::Connection source =
+            source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
+        return source::DescribeRoot(source, root, oids, names, accepted, waits_for_source);
+    };
     pg::SetConfig("session_replication_role", "replica");
     pg::SetConfig("synchronous_commit", "off");
     // Every statement finds one row by its key, thousands of times: one plan, through the index,
@@ -347,6 +378,17 @@ RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state
     try {
         stage::Apply(settings, observer, failure);
     } catch (const Error &error) {
+        try {
+            if (IsAdopted(migration, settings, failure, error, waits_for_source)) {
+                throw Error(sqlstate::kSerializationFailure,
+                            "partition " + QualifiedName(failure.schema, failure.table) +
+                                " was created on the source")
+                    .Detail("Apply begins again where its first row is.");
+            }
+        } catch (const Error &reason) {
+            RecordConflict(migration, state, settings.worker, failure, reason);
+            throw;
+        }
         RecordConflict(migration, state, settings.worker, failure, error);
         throw Explain(migration, settings, failure, error);
     }

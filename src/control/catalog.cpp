@@ -81,7 +81,8 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     const SqlResult result =
         Query("SELECT options->>'apply_jobs', options->>'existing_slot', options->>'publication', "
               "options->>'database_settings', options->>'unlogged', "
-              "options->>'allow_downgrade', options, options->>'tablespaces' "
+              "options->>'allow_downgrade', options, options->>'tablespaces', "
+              "(EXTRACT(epoch FROM (options->>'slot_timeout')::interval) * 1000)::bigint "
               "FROM livemigrate.migration WHERE id = $1::int",
               {std::to_string(id)});
     const Row &row = result.rows.at(0);
@@ -94,6 +95,9 @@ LoadOptions(int32_t id, MigrationSettings &settings) {
     settings.unlogged = Text(row, 4) != "false";
     settings.allow_downgrade = Text(row, 5) == "true";
     settings.tablespaces = Text(row, 7) == "true";
+    if (row[8]) {
+        settings.slot_timeout = std::chrono::milliseconds(Number<int64_t>(row, 8));
+    }
     const SqlResult accepted = Query(
         "SELECT e FROM livemigrate.migration m, "
         "pg_catalog.jsonb_array_elements_text(m.options->'insert_only_tables') WITH ORDINALITY "
@@ -142,19 +146,17 @@ Update(int32_t id, const std::string &assignments, std::vector<SqlValue> paramet
 } // namespace
 
 int32_t
-InsertMigration(const MigrationSettings &settings, const std::string &options_json, Plugin plugin,
-                bool wal2json_numeric_option) {
+InsertMigration(const MigrationSettings &settings, const std::string &options_json) {
     const SqlResult result = Query(
         "INSERT INTO livemigrate.migration (name, owner, source, source_redacted, "
-        "requested_plugin, plugin, wal2json_numeric_option, pause_after, table_jobs, index_jobs, "
+        "requested_plugin, pause_after, table_jobs, index_jobs, "
         "split_bytes, include_tables, exclude_tables, exclude_table_data, roles, restore_owner, "
         "restore_privileges, on_existing, options, message) VALUES ($1::name, "
-        "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user), $2, $3, $4, $5, "
-        "$6::boolean, $7::text[], $8::int, $9::int, $10::bigint, $11::text[], $12::text[], "
-        "$13::text[], $14::boolean, $15::boolean, $16::boolean, $17, $18::jsonb, $19) "
+        "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user), $2, $3, $4, "
+        "$5::text[], $6::int, $7::int, $8::bigint, $9::text[], $10::text[], $11::text[], "
+        "$12::boolean, $13::boolean, $14::boolean, $15, $16::jsonb, $17) "
         "RETURNING id",
         {settings.name, settings.source, RedactConninfo(settings.source), settings.requested_plugin,
-         std::string(PluginName(plugin)), BoolText(wal2json_numeric_option),
          TextArrayLiteral(StageNames(settings.pause_after)), std::to_string(settings.table_jobs),
          std::to_string(settings.index_jobs), std::to_string(settings.split_bytes),
          settings.include_tables ? SqlValue(TextArrayLiteral(*settings.include_tables))

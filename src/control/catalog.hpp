@@ -5,11 +5,14 @@
 #include "core/column_changes.hpp"
 #include "core/copy_task.hpp"
 #include "core/error.hpp"
+#include "core/estimate.hpp"
 #include "core/lsn.hpp"
 #include "core/migration_settings.hpp"
 #include "core/migration_state.hpp"
 #include "core/output_plugin.hpp"
+#include "core/rearranged_tables.hpp"
 #include "pg/spi.hpp"
+#include "source/partitions.hpp"
 
 #include <chrono>
 #include <map>
@@ -58,8 +61,7 @@ struct Migration {
 };
 
 // NULL-safe text of an options document is parsed by the server: see ParseOptions in api/.
-int32_t InsertMigration(const MigrationSettings &settings, const std::string &options_json,
-                        Plugin plugin, bool wal2json_numeric_option);
+int32_t InsertMigration(const MigrationSettings &settings, const std::string &options_json);
 
 // `lock` takes the row FOR UPDATE.
 std::optional<Migration> LoadMigration(int32_t id, bool lock = false);
@@ -120,6 +122,35 @@ void SetColumnsOf(int32_t id, int32_t table, const std::vector<SourceColumn> &co
 // By CopyTable::id.
 std::map<int32_t, std::vector<SourceColumn>> LoadColumns(int32_t id);
 
+// The source's partitions among the migration's tables, by the source's OID.
+void InsertPartitions(int32_t id, const std::map<uint32_t, source::SourcePartition> &partitions);
+// Of those written directly the ones, by the source's OID, whose bounds the target's partition has
+// no longer, as far as is known.
+std::set<uint32_t> PartitionsToAskFor(int32_t id);
+// What the source says of such now.
+void SetBounds(int32_t id, const std::map<uint32_t, source::SourcePartition> &partitions);
+// Decides by the target's partitions, as they are now, whose rows go through the root, for tables
+// from `first_table` on. Returns of how many that is another decision than the last one.
+uint64_t RoutePartitions(int32_t id, int32_t first_table = 0);
+// Whether the copy is planned.
+bool HasParts(int32_t id);
+struct RoutedPartition {
+    bool key_suffices = true; // its replica identity tells its rows from all others of the root
+    std::string left_out;     // a partition beside it whose rows are not the migration's
+};
+// By CopyTable::id: those that go through it.
+std::map<int32_t, RoutedPartition> RoutedPartitions(int32_t id);
+// The source's OID of those that go through it and have not been asked for their condition.
+std::map<int32_t, uint32_t> PartitionsWithoutCondition(int32_t id);
+void SetPartitionConditions(int32_t id, const std::map<int32_t, std::string> &conditions);
+// Partitions of the source, by OID, of which it could not be told whether rows are missing, and
+// with which the migration was resumed; what was recorded so far is from then on. See
+// UnclearPartition().
+std::set<uint32_t> AcceptedPartitions(int32_t id);
+void AcceptPartitions(int32_t id);
+// How partitioned tables of which rows go through the root differ from the source's.
+RearrangedTables LoadRearranged(int32_t id);
+
 // And tells listeners. When the disk has no room for it, the event is in the server's log only: it
 // must not be what keeps a migration from saying, in its row, that the disk is full.
 void RecordEvent(int32_t id, const char *severity, Stage stage, const std::string &message,
@@ -150,8 +181,10 @@ void ResetUnfinishedParts(int32_t id);
 std::vector<CopyTable> EmptiedUnloggedTables(int32_t id);
 // Makes a complete table an unfinished one, before ResetUnfinishedParts.
 void CopyAgain(int32_t id, int32_t table);
-void SetTablesSnapshot(int32_t id, Lsn lsn); // of all tables that are not done
-Lsn LatestSnapshot(int32_t id);              // of its tables; invalid if none has one
+// Of all tables that are not done: the snapshot, and the files that it sees, by their OIDs.
+void SetTablesSnapshot(int32_t id, Lsn lsn);
+void SetFilenodes(int32_t id, const std::map<uint32_t, uint32_t> &files);
+Lsn LatestSnapshot(int32_t id); // of its tables; invalid if none has one
 
 // Claims the next pending part for one of `workers` workers, or several of small tables, which are
 // to be copied in one transaction; none when there is none.
@@ -194,8 +227,8 @@ void BlameJobs(int32_t id, std::optional<int> worker);
 std::optional<Error> GivenUpJob(int32_t id, int last_phase);
 void ForgetJobAttempts(int32_t id);
 struct PartCounts {
-    int64_t left = 0; // that can be copied, now or later, or are being copied
-    int64_t failed = 0;
+    int64_t left = 0;      // that can be copied, now or later, or are being copied
+    int64_t failed = 0;    // tables, and ranges of large objects
     int64_t postponed = 0; // of those left
 };
 PartCounts CountUnfinishedParts(int32_t id);
@@ -215,6 +248,8 @@ struct JobFigures {
 };
 CopyFigures SumTables(int32_t id);
 JobFigures SumJobs(int32_t id);
+// What of them takes as long as its table is large.
+BuildWork SumBuilds(int32_t id);
 // For when no coordinator runs; nullopt when one begins to.
 void KeepWork(int32_t id, const std::optional<std::pair<CopyFigures, JobFigures>> &work);
 

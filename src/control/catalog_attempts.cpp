@@ -59,9 +59,31 @@ StoreError(const CopyTask &task, const Error &error,
     }
 }
 
+// The table's other parts would most likely meet the same, each with an event of its own. Returns
+// whether it is the first part to fail: the table's row, which StoreError() has locked, puts them
+// in order.
+bool
+SetTableAside(const CopyTask &task) {
+    const std::vector<SqlValue> table = {std::to_string(task.migration),
+                                         std::to_string(*task.table_id), std::to_string(task.id)};
+    const bool is_first =
+        Query("SELECT FROM livemigrate.copy_part WHERE migration = $1::int AND table_id = $2::int "
+              "AND state = 'failed' AND id <> $3::int LIMIT 1",
+              table)
+            .rows.empty();
+    Query("UPDATE livemigrate.copy_part SET state = 'failed', next_attempt_at = 'infinity' "
+          "WHERE migration = $1::int AND table_id = $2::int AND state = 'pending' "
+          "AND id <> $3::int",
+          table);
+    return is_first;
+}
+
 void
 Fail(const CopyTask &task, const Error &error) {
     StoreError(task, error, std::nullopt);
+    if (task.table_id && !SetTableAside(task)) {
+        return;
+    }
     RecordEvent(task.migration, "error", Stage::kData, error.message(), error.DetailWithContext());
 }
 
@@ -115,10 +137,13 @@ ReleaseParts(int32_t id, const SqlValue &worker) {
 std::string
 SelectTasks(const std::string &parts) {
     return "SELECT c.id, c.table_id, t.source_oid, t.schema_name, t.table_name, c.part, t.parts, "
-           "c.condition, c.bytes, NOT t.is_extension_config, c.attempts FROM " +
+           "c.condition, c.bytes, NOT t.is_extension_config, c.attempts, "
+           "COALESCE(p.root_schema, t.schema_name), COALESCE(p.root_name, t.table_name) FROM " +
            parts +
            " c LEFT JOIN livemigrate.table_copy t "
-           "ON t.migration = c.migration AND t.id = c.table_id ORDER BY c.id";
+           "ON t.migration = c.migration AND t.id = c.table_id "
+           "LEFT JOIN livemigrate.table_partition p ON p.migration = c.migration "
+           "AND p.table_id = c.table_id AND p.through_root ORDER BY c.id";
 }
 
 CopyTask
@@ -138,6 +163,8 @@ TaskOf(int32_t migration, const Row &row) {
     task.bytes = Number<uint64_t>(row, 8);
     task.may_truncate = pg::Flag(row, 9);
     task.attempts = Number<int32_t>(row, 10);
+    task.target_schema = Text(row, 11);
+    task.target_name = Text(row, 12);
     return task;
 }
 
@@ -200,7 +227,7 @@ ForgetPartErrors(int32_t id) {
           "error_detail = NULL, error_hint = NULL, attempts = 0, next_attempt_at = NULL, "
           "state = CASE WHEN state = 'failed' THEN 'pending' ELSE state END "
           "WHERE migration = $1::int AND state IN ('pending', 'failed', 'void') "
-          "AND (attempts > 0 OR error IS NOT NULL)",
+          "AND (attempts > 0 OR next_attempt_at IS NOT NULL)",
           {std::to_string(id)});
     Query("UPDATE livemigrate.table_copy SET error = NULL, attempts = 0 "
           "WHERE migration = $1::int AND state <> 'done' AND (attempts > 0 OR error IS NOT NULL)",
@@ -211,7 +238,8 @@ std::optional<Error>
 FirstPartError(int32_t id) {
     const SqlResult result =
         Query("SELECT error_sqlstate, error, error_detail, error_hint FROM livemigrate.copy_part "
-              "WHERE migration = $1::int AND state = 'failed' ORDER BY id LIMIT 1",
+              "WHERE migration = $1::int AND state = 'failed' AND error IS NOT NULL "
+              "ORDER BY id LIMIT 1",
               {std::to_string(id)});
     if (result.rows.empty()) {
         return std::nullopt;
@@ -299,7 +327,7 @@ PartCounts
 CountUnfinishedParts(int32_t id) {
     const SqlResult result =
         Query("SELECT pg_catalog.count(*) FILTER (WHERE state IN ('pending', 'copying')), "
-              "pg_catalog.count(*) FILTER (WHERE state = 'failed'), "
+              "pg_catalog.count(DISTINCT COALESCE(table_id, -id)) FILTER (WHERE state = 'failed'), "
               "pg_catalog.count(*) FILTER (WHERE state = 'pending' "
               "AND next_attempt_at > pg_catalog.clock_timestamp()) FROM livemigrate.copy_part "
               "WHERE migration = $1::int AND state <> 'done'",
@@ -311,11 +339,12 @@ CountUnfinishedParts(int32_t id) {
 void
 SetAttemptsAside(int32_t migration) {
     ReleaseParts(migration, std::nullopt);
-    Query("UPDATE livemigrate.copy_part p SET state = 'void' WHERE migration = $1::int "
-          "AND state <> 'done' AND (attempts > 0 OR error IS NOT NULL) AND EXISTS (SELECT "
-          "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
-          "AND t.state <> 'done')",
-          {std::to_string(migration)});
+    Query(
+        "UPDATE livemigrate.copy_part p SET state = 'void' WHERE migration = $1::int "
+        "AND state <> 'done' AND (attempts > 0 OR next_attempt_at IS NOT NULL) AND EXISTS (SELECT "
+        "FROM livemigrate.table_copy t WHERE t.migration = p.migration AND t.id = p.table_id "
+        "AND t.state <> 'done')",
+        {std::to_string(migration)});
 }
 
 void

@@ -245,7 +245,7 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
           "table_name, object_name, sql, bytes, table_id, ready, attempts) SELECT $1::int, a::int, "
           "b::int, "
           "c, NULLIF(d, ''), NULLIF(e, ''), NULLIF(f, ''), g, "
-          "COALESCE(t.bytes, 0), NULLIF(h, '')::int, b::int <> " +
+          "COALESCE(NULLIF(t.bytes, 0), r.bytes, 0), NULLIF(h, '')::int, b::int <> " +
               std::string(kIndexPhase) +
               ", i::int FROM ROWS FROM ("
               "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
@@ -254,7 +254,13 @@ InsertJobs(int32_t id, const std::vector<SchemaJob> &jobs) {
               "pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), "
               "pg_catalog.unnest($10::text[])) AS j(a, b, c, d, e, f, g, h, i) LEFT JOIN "
               "livemigrate.table_copy t "
-              "ON t.migration = $1::int AND t.schema_name = d AND t.table_name = e",
+              "ON t.migration = $1::int AND t.schema_name = d AND t.table_name = e "
+              // The partitions whose rows are in the root.
+              "LEFT JOIN (SELECT p.root_schema, p.root_name, "
+              "pg_catalog.sum(l.bytes)::bigint AS bytes FROM livemigrate.table_partition p "
+              "JOIN livemigrate.table_copy l ON l.migration = p.migration AND l.id = p.table_id "
+              "WHERE p.migration = $1::int AND p.through_root GROUP BY 1, 2) r "
+              "ON r.root_schema = d AND r.root_name = e",
           columns.Parameters(id));
     // Thousands of new rows: without figures the planner may read all of them at each claim.
     Query("ANALYZE livemigrate.schema_job");
@@ -452,6 +458,36 @@ SumJobs(int32_t id) {
                           {std::to_string(id)})
                         .rows.at(0);
     return {Number<uint64_t>(row, 0), Number<uint64_t>(row, 1)};
+}
+
+BuildWork
+SumBuilds(int32_t id) {
+    const SqlResult builds =
+        Query("SELECT state, pg_catalog.sum(bytes), pg_catalog.max(bytes), pg_catalog.sum("
+              "EXTRACT(epoch FROM COALESCE(finished_at, pg_catalog.clock_timestamp()) "
+              "- started_at)) FROM livemigrate.schema_job WHERE migration = $1::int AND bytes > 0 "
+              "AND (phase = " +
+                  std::string(kIndexPhase) +
+                  " AND kind IN ('index', 'constraint') OR kind = 'validation') "
+                  "AND state <> 'skipped' "
+                  "GROUP BY state, CASE WHEN state = 'running' THEN id END",
+              {std::to_string(id)});
+    BuildWork work;
+    for (const Row &row : builds.rows) {
+        const std::string state = Text(row, 0);
+        const auto bytes = Number<uint64_t>(row, 1);
+        const auto seconds = Number<double>(row, 3);
+        if (state == "done") {
+            work.bytes_done = bytes;
+            work.seconds_done = seconds;
+        } else if (state == "running") {
+            work.running.push_back({bytes, seconds});
+        } else {
+            work.bytes_waiting = bytes;
+            work.largest_waiting = Number<uint64_t>(row, 2);
+        }
+    }
+    return work;
 }
 
 } // namespace livemigrate::control

@@ -52,7 +52,7 @@ PartsToGather(int32_t id, int workers) {
 
 void
 InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
-    Columns columns(17);
+    Columns columns(18);
     for (const CopyTable &table : tables) {
         columns.Add(0, std::to_string(table.id));
         columns.Add(1, std::to_string(table.source_oid));
@@ -71,14 +71,15 @@ InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
         columns.Add(14, table.row_condition);
         columns.Add(15, BoolText(table.is_extension_config));
         columns.Add(16, std::to_string(table.rows_changed));
+        columns.Add(17, table.snapshot_lsn.valid() ? table.snapshot_lsn.ToString() : "");
     }
     Query("INSERT INTO livemigrate.table_copy (migration, id, source_oid, schema_name, "
           "table_name, relkind, persistence, pages, bytes, rows_estimate, filenode, "
           "replica_identity, identity_usable, copy_data, state, row_condition, "
-          "is_extension_config, rows_changed) "
+          "is_extension_config, rows_changed, snapshot_lsn) "
           "SELECT $1::int, a::int, b::oid, c, d, e::\"char\", f::\"char\", g::bigint, "
           "h::bigint, i::bigint, j::oid, k::\"char\", l::boolean, m::boolean, n, o, p::boolean, "
-          "q::bigint "
+          "q::bigint, NULLIF(r, '')::pg_lsn "
           "FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), "
           "pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[]), "
           "pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), "
@@ -87,19 +88,22 @@ InsertTables(int32_t id, const std::vector<CopyTable> &tables) {
           "pg_catalog.unnest($12::text[]), pg_catalog.unnest($13::text[]), "
           "pg_catalog.unnest($14::text[]), pg_catalog.unnest($15::text[]), "
           "pg_catalog.unnest($16::text[]), pg_catalog.unnest($17::text[]), "
-          "pg_catalog.unnest($18::text[])) "
-          "AS t(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q)",
+          "pg_catalog.unnest($18::text[]), pg_catalog.unnest($19::text[])) "
+          "AS t(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r)",
           columns.Parameters(id));
 }
 
 std::vector<CopyTable>
 LoadTables(int32_t id) {
     const SqlResult result =
-        Query("SELECT id, source_oid, schema_name, table_name, relkind, persistence, pages, bytes, "
-              "rows_estimate, filenode, replica_identity, identity_usable, copy_data, state, "
-              "snapshot_lsn, parts, row_condition, is_extension_config, rows_changed "
-              "FROM livemigrate.table_copy WHERE migration = $1::int "
-              "ORDER BY id",
+        Query("SELECT t.id, t.source_oid, t.schema_name, t.table_name, t.relkind, t.persistence, "
+              "t.pages, t.bytes, t.rows_estimate, t.filenode, t.replica_identity, "
+              "t.identity_usable, t.copy_data, t.state, t.snapshot_lsn, t.parts, t.row_condition, "
+              "t.is_extension_config, t.rows_changed, p.root_schema, p.root_name, p.through_root, "
+              "p.condition, p.bounds FROM livemigrate.table_copy t LEFT JOIN "
+              "livemigrate.table_partition p "
+              "ON p.migration = t.migration AND p.table_id = t.id WHERE t.migration = $1::int "
+              "ORDER BY t.id",
               {std::to_string(id)});
     std::vector<CopyTable> tables;
     tables.reserve(result.rows.size());
@@ -124,6 +128,13 @@ LoadTables(int32_t id) {
         table.row_condition = Text(row, 16);
         table.is_extension_config = pg::Flag(row, 17);
         table.rows_changed = Number<uint64_t>(row, 18);
+        table.root_schema = Text(row, 19);
+        table.root_name = Text(row, 20);
+        const bool through_root = pg::Flag(row, 21);
+        table.target_schema = through_root ? table.root_schema : table.schema;
+        table.target_name = through_root ? table.root_name : table.name;
+        table.partition_condition = Text(row, 22);
+        table.bounds = Text(row, 23);
         tables.push_back(std::move(table));
     }
     return tables;
@@ -161,7 +172,7 @@ namespace {
 // has emptied this one; and those of a table that an extension keeps lie elsewhere.
 bool
 HasRows(const CopyTable &table) {
-    const Oid named = pg::TableOid(table.schema, table.name);
+    const Oid named = pg::TableOid(table.target_schema, table.target_name);
     const Oid filled = pg::RoutingRelation(named);
     const auto [schema, name] = pg::NameOf(filled);
     const bool one_heap = filled == named && pg::IsOneHeap(named);
@@ -223,6 +234,20 @@ SetTablesSnapshot(int32_t id, Lsn lsn) {
     Query("UPDATE livemigrate.table_copy SET snapshot_lsn = $2::pg_lsn WHERE migration = $1::int "
           "AND state NOT IN ('done', 'skipped')",
           {std::to_string(id), lsn.ToString()});
+}
+
+void
+SetFilenodes(int32_t id, const std::map<uint32_t, uint32_t> &files) {
+    Columns columns(2);
+    for (const auto &[oid, filenode] : files) {
+        columns.Add(0, std::to_string(oid));
+        columns.Add(1, std::to_string(filenode));
+    }
+    Query("UPDATE livemigrate.table_copy t SET filenode = u.b::oid FROM ROWS FROM ("
+          "pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) AS u(a, b) "
+          "WHERE t.migration = $1::int AND t.source_oid = u.a::oid AND t.filenode <> u.b::oid "
+          "AND t.state NOT IN ('done', 'skipped')",
+          columns.Parameters(id));
 }
 
 Lsn

@@ -13,12 +13,13 @@ namespace livemigrate::control {
 
 std::vector<stage::CheckRow>
 CheckCutover(const Migration &migration, std::optional<std::chrono::milliseconds> limit,
-             bool thorough) {
+             bool thorough, const source::WaitObserver &waiting) {
     stage::CutoverCheckSettings settings;
     settings.conninfo = migration.settings.source;
     settings.system_identifier = migration.source_system_identifier;
     settings.call = NamedHint(migration.id, "SELECT * FROM livemigrate.cutover_check();");
     settings.limit = limit;
+    settings.waiting = waiting;
     settings.before_cutover = migration.stage < Stage::kCutover;
     Readiness readiness = CheckReadiness(migration, thorough);
     settings.seconds_behind = readiness.seconds_behind;
@@ -54,6 +55,21 @@ RecordChecks(int32_t id, Stage stage, const std::vector<stage::CheckRow> &rows) 
         }
     }
     KeepChecks(id, stage, kept);
+}
+
+void
+RecordPreflight(Migration &migration, const stage::PreflightResult &result) {
+    migration.plugin = result.plugin;
+    migration.wal2json_numeric_option = result.wal2json_numeric_option;
+    migration.source_system_identifier = result.source.system_identifier;
+    migration.source_timeline = result.source.timeline;
+    migration.source_version = result.source.version_num;
+    migration.source_encoding = result.source.encoding;
+    migration.source_database = result.source.database;
+    SetSourceIdentity(migration);
+    RecordEvent(migration.id, "info", Stage::kPreflight,
+                "output plugin is " + std::string(PluginName(result.plugin)), result.plugin_reason);
+    RecordChecks(migration.id, Stage::kPreflight, result.rows);
 }
 
 } // namespace livemigrate::control

@@ -28,7 +28,9 @@ struct Action {
     uint32_t dsm_handle;
     Lsn endpos;
     int32_t wake_pid = 0; // found before the commit: nothing may fail behind it
+    int64_t checked_at = 0;
     SubTransactionId subtransaction = InvalidSubTransactionId; // that it was asked for in
+    CommandId command = 0;                                     // and up to which command
 };
 
 // Of the current transaction; made when first needed, since there are no file-scope constructors.
@@ -39,6 +41,9 @@ Start(const Action &action) {
     WorkDirectory(MyDatabaseId, action.migration).Create();
     pg::WorkerSpec spec = CoordinatorSpec(MyDatabaseId, action.owner, action.migration);
     spec.arguments.wait_for_xid = GetTopTransactionIdIfAny();
+    // What the transaction has written since then, the check has not seen.
+    spec.arguments.checked_at =
+        GetCurrentCommandId(false) == action.command ? action.checked_at : 0;
     if (!pg::StartWorker(spec, nullptr)) {
         throw Error(sqlstate::kConfigurationLimitExceeded,
                     "the server has no free background worker slot for the coordinator")
@@ -157,14 +162,17 @@ Add(Action action) {
         });
     }
     action.subtransaction = GetCurrentSubTransactionId();
+    action.command = GetCurrentCommandId(false);
     pending->push_back(action);
 }
 
 } // namespace
 
 void
-StartCoordinatorAtCommit(int32_t migration, uint32_t owner) {
-    Add({Action::Kind::kStart, migration, owner, 0, {}});
+StartCoordinatorAtCommit(int32_t migration, uint32_t owner, int64_t checked_at) {
+    Action action{Action::Kind::kStart, migration, owner, 0, {}};
+    action.checked_at = checked_at;
+    Add(action);
 }
 
 void

@@ -8,8 +8,9 @@
 namespace livemigrate::control {
 
 // Registers the coordinator just before the transaction commits; it begins its work when that is
-// through. If the server has no free worker slot, the transaction fails with a hint.
-void StartCoordinatorAtCommit(int32_t migration, uint32_t owner);
+// through. If the server has no free worker slot, the transaction fails with a hint. `checked_at`:
+// when the check began, a TimestampTz, that was made for it just now; 0: none.
+void StartCoordinatorAtCommit(int32_t migration, uint32_t owner, int64_t checked_at = 0);
 
 // Wakes the coordinator that runs, so that it looks at its requests.
 void WakeCoordinatorAtCommit(int32_t migration, uint32_t dsm_handle);

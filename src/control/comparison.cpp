@@ -4,7 +4,9 @@
 
 #include "control/apply_hold.hpp"
 #include "control/comparison_shared.hpp"
+#include "control/comparison_waits.hpp"
 #include "control/shared_memory.hpp"
+#include "control/source_blockers.hpp"
 #include "core/error.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
@@ -42,16 +44,8 @@ constexpr milliseconds kLookInterval{500};
 std::string
 OldestWriters(const std::string &conninfo) {
     source::Connection monitor = source::Connection::Open(conninfo, source::ConnectionKind::kSql);
-    const pg::SqlResult running = monitor.Query(
-        "SELECT pid, usename, pg_catalog.date_trunc('second', pg_catalog.now() - xact_start) "
-        "FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL "
-        "AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 3");
-    std::string text;
-    for (const pg::SqlRow &row : running.rows) {
-        text += (text.empty() ? "" : ", ") + std::string("process ") + pg::Text(row, 0) + " (" +
-                pg::Text(row, 1) + ", since " + pg::Text(row, 2) + ")";
-    }
-    return text.empty() ? "" : " The source waits for: " + text + ".";
+    const std::string who = FindBlockers(monitor).who;
+    return who.empty() ? "" : " The source waits for" + who + ".";
 }
 
 // Snapshots of source and target that see the same moment, for as long as this lives and the
@@ -160,7 +154,8 @@ class Workers {
                               static_cast<uint32_t>(handles_.size()),
                               0,
                               dsm_segment_handle(segment_),
-                              InvalidTransactionId};
+                              InvalidTransactionId,
+                              0};
             BackgroundWorkerHandle *handle = nullptr;
             if (!pg::StartWorker(spec, &handle)) {
                 break;
@@ -173,8 +168,10 @@ class Workers {
     // Until all have ended. Throws the error of the first that failed.
     void
     WaitForAll() {
+        ComparisonWaits waits(migration_.settings.source);
         while (Running()) {
             pg::SleepOnLatch(kLookInterval);
+            waits.Look(shared());
         }
         if (shared().failed.load() == 2) {
             throw LoadError(shared().error);

@@ -34,7 +34,6 @@ constexpr milliseconds kTakeoverPause{100};
 constexpr milliseconds kRequestInterval{500};
 
 // A worker that ends wakes the coordinator; everything else may wait this long.
-constexpr milliseconds kTickPause{200};
 
 // False, with the reason in the server log, when the extension's tables are not those of this
 // library's version: it must not touch them.
@@ -58,20 +57,13 @@ VersionFits(int32_t migration) {
 
 } // namespace
 
-Coordinator::Coordinator(SharedSegment &segment, Migration migration)
+Coordinator::Coordinator(SharedSegment &segment, Migration migration, int64_t checked_at)
     : segment_(segment), state_(segment.state()), migration_(std::move(migration)),
-      directory_(MyDatabaseId, migration_.id),
-      pool_(state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
-            [this](int slot, bool died) {
-                pg::Transaction transaction;
-                const bool blamed = died && BlameClaims(migration_.id, slot) > 0;
-                if (died) {
-                    BlameJobs(migration_.id, slot);
-                }
-                ReleaseClaims(migration_.id, slot);
-                transaction.Commit();
-                return blamed;
-            }) {}
+      checked_at_(checked_at), directory_(MyDatabaseId, migration_.id),
+      pool_(
+          state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
+          [this](int slot, bool died) { return ReleaseWork(slot, died); },
+          [this](int process) { ShowLingering(process); }) {}
 
 void
 Coordinator::Run() {
@@ -382,17 +374,12 @@ Coordinator::CheckRequests() {
     }
     last_request_check_ = now;
     Reload();
-    if (HasEnded(migration_.state)) {
-        throw StopRequested();
-    }
-    if (migration_.pause_requested) {
-        throw PauseRequested();
-    }
+    HonorRequests(migration_);
 }
 
 // The heart of every waiting loop: workers, requests, the snapshot, the message; then a short rest.
 void
-Coordinator::Tick(const std::string &message) {
+Coordinator::Tick(const std::string &message, milliseconds pause) {
     CheckRequests();
     if (migration_.stage >= Stage::kData) {
         PollSource();
@@ -413,7 +400,7 @@ Coordinator::Tick(const std::string &message) {
         const WaitText waits = DescribeWaits();
         SetMessage(message + waits.message, waits.hint);
     }
-    pg::SleepOnLatch(kTickPause);
+    pg::SleepOnLatch(pause);
 }
 
 void
@@ -565,7 +552,7 @@ CoordinatorMain(const pg::WorkerArguments &arguments) {
     SharedState &state = segment.state();
     state.coordinator_pid.store(MyProcPid);
     pg::Call([&] { before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });
-    Coordinator coordinator(segment, std::move(*migration));
+    Coordinator coordinator(segment, std::move(*migration), arguments.checked_at);
     coordinator.Run();
     EndWorkers(0, PointerGetDatum(&state));
     pg::Call([&] { cancel_before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });

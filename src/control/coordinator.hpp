@@ -28,6 +28,9 @@
 
 namespace livemigrate::control {
 
+struct SourceBlockers;
+struct TablesToRepeat;
+
 // Thrown by the coordinator's waits when a session asked for it.
 struct PauseRequested {};
 struct StopRequested {};
@@ -42,7 +45,8 @@ struct ChangedTable {
 
 class Coordinator {
   public:
-    Coordinator(SharedSegment &segment, Migration migration);
+    // `checked_at`: see pg::WorkerArguments.
+    Coordinator(SharedSegment &segment, Migration migration, int64_t checked_at);
 
     // Until the migration is done, stopped, or paused or failed with nothing to hold.
     void Run();
@@ -58,8 +62,10 @@ class Coordinator {
     void EnterPause(bool keep_receiver);
     bool WaitForResume(bool keep_receiver);
     void Reload();
+    void HonorRequests(const Migration &now) const;
     void CheckRequests();
-    void Tick(const std::string &message);
+    static constexpr std::chrono::milliseconds kTickPause{200};
+    void Tick(const std::string &message, std::chrono::milliseconds pause = kTickPause);
     // What keeps workers, or the only parts that are left, from going on; nullptr: nothing.
     const WorkerPool::Trouble *
     trouble() const {
@@ -79,10 +85,17 @@ class Coordinator {
     void AddLockOnSource(WaitText &waits);
     void AddSlotDanger(WaitText &waits);
     void ShowPause(bool receives);
+    void ShowLingering(int process);
+    bool ReleaseWork(int slot, bool died);
     void
     AskMonitor(std::chrono::seconds limit,
                const std::function<void(source::Connection &, const source::WaitObserver &)> &ask);
+    using FindBlocking =
+        std::function<SourceBlockers(source::Connection &, const source::WaitObserver &)>;
+    std::optional<SourceBlockers> AskWhoBlocks(const std::string &doing, const FindBlocking &find);
     source::WaitObserver WatchLocks(source::Connection &source, const std::string &doing);
+    void CheckSlotTimeout(std::chrono::steady_clock::time_point began, const std::string &what,
+                          const std::optional<SourceBlockers> &blockers) const;
     SpoolHoldText WatchSpool();
     void AnnounceHold(const SpoolHoldText &text);
     void SetMessage(const std::string &message, const std::string &hint = "");
@@ -95,6 +108,7 @@ class Coordinator {
     // index worker runs, respectively.
     void PublishCopyFigures();
     void PublishJobFigures();
+    void PublishJobsEnd();
     bool
     SnapshotIsHeld() const {
         return snapshot_session_.has_value();
@@ -112,7 +126,6 @@ class Coordinator {
     source::CreatedSlot CreateSlot(source::ReplicationStream &stream, source::Connection &monitor,
                                    const std::vector<CopyTable> &published);
     void DropLeftovers(source::ReplicationStream &stream);
-    void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
     std::vector<CopyTable> ListTables(source::Connection &source,
                                       source::TableSizes sizes = source::TableSizes::kMeasured);
     void RunRolesStage();
@@ -128,6 +141,7 @@ class Coordinator {
     void EnsureSnapshot();
     void CheckSnapshot();
     void AcquireNewSnapshot();
+    void RepeatTables(const TablesToRepeat &repeated);
     void ReleaseSnapshot();
     void CheckBeforeEndpos();
     void LockTables(const std::vector<CopyTable> &tables);
@@ -138,10 +152,8 @@ class Coordinator {
     void CheckSlotIsThere(source::ReplicationStream &stream);
 
     // coordinator_data.cpp: data and indexes.
-    void CheckDistributedTables();
     void ReleaseOrphans();
     void RunDataStage();
-    void CheckPlacedTables();
     void PlanData();
     void EmptyExisting(const std::vector<CopyTable> &tables);
     void ThrowPartError(int64_t failed);
@@ -170,7 +182,10 @@ class Coordinator {
     void RefreshViews(source::Connection &source, stage::CutoverReport &report);
     void GiveUpRefresh(const SchemaJob &job, stage::CutoverReport &report);
     void MakeCutoverChecks();
-    void CheckInsertOnlyTables(source::Connection &source);
+    void CheckInsertOnlyTables(source::Connection &source, const TableFilter &filter);
+    std::map<stage::RelationName, bool> InsertOnlyPartitions(source::Connection &source,
+                                                             const TableFilter &filter,
+                                                             const std::vector<CopyTable> &tables);
     // Until the sessions of the source have reported which rows they changed, or could have.
     void WaitForReports(source::Connection &source);
     void WarnOfUnreported(uint64_t sessions, uint64_t unseen, const std::string &first);
@@ -193,11 +208,21 @@ class Coordinator {
     void LookForChangedTables(source::Connection &source, const source::WaitObserver &observer);
     void WatchColumns();
 
+    // coordinator_tables.cpp
+    void CheckSingleShards();
+    void CheckPlacedTables();
+    void CheckTablesEmpty(const std::vector<CopyTable> &tables);
+    void CheckDistributedTables();
+    void RouteRows();
+    void AskForBounds();
+    void AskForConditions();
+
     // coordinator_identity.cpp
     void CheckIdentities(source::Connection &source, const source::WaitObserver &observer = {});
     void CheckRoutedIdentities();
 
     // coordinator_publication.cpp
+    void CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables);
     stage::PublicationQuestion AboutPublications(const std::vector<CopyTable> &tables) const;
     void RememberPublications(const stage::PublicationState &state);
     void CheckPublications(source::Connection &source, const source::WaitObserver &observer = {});
@@ -208,6 +233,7 @@ class Coordinator {
     SharedSegment &segment_;
     SharedState &state_;
     Migration migration_;
+    int64_t checked_at_;
     WorkDirectory directory_;
     WorkerPool pool_;
     std::optional<WorkerPool::Trouble> part_trouble_;

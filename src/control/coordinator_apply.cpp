@@ -37,6 +37,7 @@ Coordinator::PrepareApply() {
     const int workers = migration_.settings.apply_jobs;
     state_.conflict.store(0);
     state_.level_at.store(0);
+    RouteRows();
     if (workers == 1) {
         return;
     }

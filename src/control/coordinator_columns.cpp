@@ -14,6 +14,7 @@
 #include "stage/followed_columns.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -43,8 +44,8 @@ Describe(const ChangedTable &changed) {
 std::vector<std::string>
 StatementsFor(source::Connection &source, const ChangedTable &changed) {
     const CopyTable &table = changed.table;
-    return StatementsToFollow(QualifiedName(table.schema, table.name), changed.changes,
-                              changed.before,
+    return StatementsToFollow(QualifiedName(table.target_schema, table.target_name),
+                              changed.changes, changed.before,
                               source::DescribeColumns(source, table.schema, table.name));
 }
 
@@ -66,7 +67,7 @@ CheckNumbers(const CopyTable &table, const std::vector<SourceColumn> &before,
         return;
     }
     const pg::SqlResult target = pg::Query("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
-                                           {QualifiedName(table.schema, table.name)});
+                                           {QualifiedName(table.target_schema, table.target_name)});
     const auto nullable = stage::NullableColumns(pg::Number<Oid>(target.rows.at(0), 0));
     for (const SourceColumn &column : now) {
         if (is_new(column) && nullable.contains(column.name)) {
@@ -81,17 +82,18 @@ CheckNumbers(const CopyTable &table, const std::vector<SourceColumn> &before,
 // would be seen by nobody, it is not done.
 void
 Coordinator::CheckColumnTypes() {
-    std::vector<std::pair<std::string, std::string>> tables;
+    std::set<std::pair<std::string, std::string>> tables; // a root in place of its partitions
     pg::Transaction transaction;
     for (const CopyTable &table : LoadTables(migration_.id)) {
         if (table.copy_data) {
-            tables.emplace_back(table.schema, table.name);
+            tables.emplace(table.target_schema, table.target_name);
         }
     }
     std::string first;
     std::string others;
     std::string fixes;
-    for (const auto &problem : stage::FindColumnTypeProblems(*snapshot_session_, tables)) {
+    for (const auto &problem :
+         stage::FindColumnTypeProblems(*snapshot_session_, {tables.begin(), tables.end()})) {
         if (problem.kind != TypeFit::Kind::kChanges) {
             RecordEvent(migration_.id, "warning", migration_.stage, problem.message,
                         "To give it the source's type: " + problem.fix);
@@ -132,7 +134,8 @@ Coordinator::FindChangedTables(source::Connection &source, const source::WaitObs
         }
         const std::vector<ColumnChange> changes = FindColumnChanges(known->second, columns->second);
         std::vector<ColumnChange> left =
-            changes.empty() ? changes : stage::NotFollowed(table.schema, table.name, changes);
+            changes.empty() ? changes
+                            : stage::NotFollowed(table.target_schema, table.target_name, changes);
         if (!left.empty()) {
             found.push_back({table, known->second, columns->second, std::move(left)});
         }

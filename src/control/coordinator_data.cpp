@@ -18,9 +18,6 @@
 #include "pg/truncation.hpp"
 #include "stage/copy.hpp"
 #include "stage/index.hpp"
-#include "stage/citus_limits.hpp"
-#include "stage/hypertable_limits.hpp"
-#include "stage/key_problems.hpp"
 #include "stage/large_objects.hpp"
 #include "stage/schema_dump.hpp"
 
@@ -35,11 +32,22 @@ namespace {
 // alone if a part had to be copied again: it is copied whole. REQUIRES: an open transaction.
 bool
 IsRouted(const CopyTable &table) {
-    return pg::IsRouted(table.schema, table.name);
+    return table.through_root() || pg::IsRouted(table.schema, table.name);
+}
+
+Splitting
+HowToSplit(const CopyTable &table) {
+    if (table.is_extension_config || IsRouted(table)) {
+        return Splitting::kNever;
+    }
+    // A part of a distributed table lies in a temporary one before its rows are sent.
+    return pg::ManagerOf(table.target_schema, table.target_name) == pg::TableManager::kCitus
+               ? Splitting::kAlways
+               : Splitting::kIfUneven;
 }
 
 // So many tables do not fail for reasons of their own.
-constexpr int64_t kMostFailedParts = 20;
+constexpr int64_t kMostFailed = 20;
 
 // When to look at all parts or jobs again: thousands of them take milliseconds to count, so not at
 // every tick, but only as often as costs little; always when no worker is left.
@@ -77,66 +85,6 @@ ThrowNoConfiguration(const CopyTable &table) {
 
 } // namespace
 
-// Before hours of copying: what could not be created after it.
-void
-Coordinator::CheckPlacedTables() {
-    if (migration_.settings.on_existing != OnExisting::kError) {
-        return;
-    }
-    pg::Transaction transaction;
-    std::vector<stage::TableProblem> problems;
-    std::vector<stage::PlacedTable> tables;
-    stage::HypertableSources hypertables;
-    hypertables.are_made = true;
-    bool distributed = false;
-    for (const CopyTable &table : LoadTables(migration_.id)) {
-        const pg::TableManager manager = pg::ManagerOf(table.schema, table.name);
-        stage::Distribution distribution;
-        if (manager == pg::TableManager::kCitus) {
-            distribution = stage::DistributionOf(table.schema, table.name);
-            distributed = true;
-        }
-        tables.push_back({table.source_oid, table.schema, table.name, distribution});
-        hypertables.tables.push_back(table.source_oid);
-        if (manager == pg::TableManager::kTimescaledb) {
-            hypertables.hypertables.push_back(table.source_oid);
-        }
-        if (manager == pg::TableManager::kNone) {
-            continue;
-        }
-        const auto found = stage::FindKeyProblems(
-            *snapshot_session_, table.source_oid, table.schema, table.name,
-            pg::PlacementColumns(table.schema, table.name, manager), manager);
-        problems.insert(problems.end(), found.begin(), found.end());
-    }
-    size_t keys = problems.size();
-    if (distributed) {
-        const auto found = stage::FindForeignKeyProblems(*snapshot_session_, tables);
-        problems.insert(problems.end(), found.begin(), found.end());
-        keys = problems.size();
-        const auto limits = stage::FindCitusLimits(*snapshot_session_, tables);
-        problems.insert(problems.end(), limits.begin(), limits.end());
-    }
-    const auto found = stage::FindHypertableLimits(*snapshot_session_, hypertables);
-    problems.insert(problems.end(), found.begin(), found.end());
-    transaction.Commit();
-    if (problems.empty()) {
-        return;
-    }
-    std::string detail;
-    std::string fix;
-    for (const stage::TableProblem &problem : problems) {
-        detail += (detail.empty() ? "" : "\n") + problem.message + ".";
-        fix += stage::LateFix(problem) + "\n";
-    }
-    throw Error(sqlstate::kFeatureNotSupported,
-                std::string(keys > 0 ? "a key" : "a part of the schema") +
-                    " of the source cannot be on the target's " +
-                    (distributed ? "distributed tables" : "hypertable"))
-        .Detail(detail)
-        .Hint(fix + "SELECT livemigrate.migration_resume();");
-}
-
 // The events tell of each of them already.
 void
 Coordinator::ThrowPartError(int64_t failed) {
@@ -155,7 +103,7 @@ Coordinator::ThrowPartError(int64_t failed) {
     }
     throw Error(error->sqlstate(), error->message())
         .Detail((error->detail().empty() ? "" : error->detail() + "\n") +
-                Counted(static_cast<uint64_t>(failed), "table part") +
+                Counted(static_cast<uint64_t>(failed), "table") +
                 " failed in all: SELECT * FROM livemigrate.table_progress WHERE error IS NOT NULL;")
         .Hint(error->hint());
 }
@@ -165,15 +113,15 @@ Coordinator::ThrowPartError(int64_t failed) {
 // rows go, behind what may reference them.
 void
 Coordinator::EmptyExisting(const std::vector<CopyTable> &tables) {
-    std::vector<Oid> existing;
+    std::set<Oid> existing;
     std::vector<std::pair<Oid, std::string>> configuration;
     for (const CopyTable &table : tables) {
         if (!table.copy_data || table.state == "skipped") {
             continue;
         }
-        const Oid relid = pg::TableOid(table.schema, table.name);
+        const Oid relid = pg::TableOid(table.target_schema, table.target_name);
         if (!table.is_extension_config) {
-            existing.push_back(relid);
+            existing.insert(relid);
             continue;
         }
         const auto condition = pg::UserRowsCondition(relid);
@@ -191,9 +139,10 @@ Coordinator::EmptyExisting(const std::vector<CopyTable> &tables) {
     // As while changes are applied: what triggers do is among the rows that come.
     const pg::LocalSettings settings({{"session_replication_role", "replica"}});
     if (!existing.empty()) {
-        const std::vector<Oid> along = pg::TruncatedAlong(existing, {});
-        existing.insert(existing.end(), along.begin(), along.end());
-        pg::TruncateTables(existing);
+        std::vector<Oid> emptied(existing.begin(), existing.end());
+        const std::vector<Oid> along = pg::TruncatedAlong(emptied, {});
+        emptied.insert(emptied.end(), along.begin(), along.end());
+        pg::TruncateTables(emptied);
     }
     for (const auto &[relid, condition] : configuration) {
         pg::DeleteRows(relid, condition);
@@ -215,10 +164,12 @@ Coordinator::PlanData() {
         if (!table.copy_data || table.state == "done" || table.state == "skipped") {
             continue;
         }
-        const bool may_be_split = table.bytes > migration_.settings.split_bytes &&
-                                  migration_.source_version >= source::kTidRangeScanVersion &&
-                                  !table.is_extension_config && !IsRouted(table);
-        sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes, may_be_split});
+        const Splitting splitting =
+            table.bytes > migration_.settings.split_bytes &&
+                    migration_.source_version >= source::kTidRangeScanVersion
+                ? HowToSplit(table)
+                : Splitting::kNever;
+        sizes.push_back({static_cast<uint64_t>(table.id), table.pages, table.bytes, splitting});
         by_id[static_cast<uint64_t>(table.id)] = &table;
     }
     reading.Commit();
@@ -262,35 +213,11 @@ Coordinator::PlanData() {
         tables.begin(), tables.end(), [](const CopyTable &table) { return table.state == "done"; });
     if (first_plan && migration_.settings.on_existing == OnExisting::kTruncate) {
         EmptyExisting(tables);
+    } else if (first_plan) {
+        CheckTablesEmpty(tables);
     }
     InsertParts(migration_.id, tasks);
     transaction.Commit();
-}
-
-// What the user made of the tables since the schema stage, where changes could not follow: a row
-// without a key is found by its place, which Citus's planner does not take.
-void
-Coordinator::CheckDistributedTables() {
-    pg::Transaction transaction;
-    std::string names;
-    std::string fix;
-    for (const CopyTable &table : LoadTables(migration_.id)) {
-        if (table.copy_data && table.replica_identity == 'f' &&
-            pg::ManagerOf(table.schema, table.name) == pg::TableManager::kCitus) {
-            const std::string name = QualifiedName(table.schema, table.name);
-            names += (names.empty() ? "" : ", ") + name;
-            fix += "SELECT pg_catalog.undistribute_table(" + QuoteLiteral(name) + "); ";
-        }
-    }
-    transaction.Commit();
-    if (!names.empty()) {
-        throw Error(sqlstate::kFeatureNotSupported,
-                    "changes to distributed tables with REPLICA IDENTITY FULL cannot be applied")
-            .Detail("They are: " + names +
-                    ". Give them a primary key on the source and start over to have them "
-                    "distributed now; or distribute them after the migration.")
-            .Hint(fix + "SELECT livemigrate.migration_resume();");
-    }
 }
 
 void
@@ -316,6 +243,15 @@ Coordinator::PublishJobFigures() {
     state_.work.jobs_done.store(figures.jobs_done);
 }
 
+// REQUIRES: an open transaction.
+void
+Coordinator::PublishJobsEnd() {
+    const std::optional<double> seconds =
+        SecondsToBuild(SumBuilds(migration_.id), static_cast<int>(migration_.settings.index_jobs));
+    state_.work.jobs_end_at.store(
+        seconds ? GetCurrentTimestamp() + static_cast<int64_t>(*seconds * USECS_PER_SEC) : 0);
+}
+
 // What no worker has in hand is free, also where its release failed when its worker ended.
 void
 Coordinator::ReleaseOrphans() {
@@ -330,6 +266,7 @@ Coordinator::ReleaseOrphans() {
 void
 Coordinator::RunDataStage() {
     ReleaseOrphans();
+    RouteRows();
     CheckDistributedTables();
     EnsureSnapshot();
     bool planned = false;
@@ -348,6 +285,7 @@ Coordinator::RunDataStage() {
         transaction.Commit();
     }
     if (!planned) {
+        CheckSingleShards();
         CheckPlacedTables();
         CheckColumnTypes();
         CheckRoutedIdentities();
@@ -366,7 +304,7 @@ Coordinator::RunDataStage() {
             transaction.Commit();
             recount.Done();
         }
-        if (parts.left == 0 || parts.failed >= kMostFailedParts) {
+        if (parts.left == 0 || parts.failed >= kMostFailed) {
             ThrowPartError(parts.failed);
         }
         // Otherwise those that failed are to be tried again meanwhile, and counted anew.
@@ -382,7 +320,7 @@ Coordinator::RunDataStage() {
             Counted(static_cast<uint64_t>(pool_.Running(WorkerKind::kCopy)), "copy worker") +
             (indexing == 0 ? "" : ", " + Counted(static_cast<uint64_t>(indexing), "index worker")) +
             (parts.failed == 0 ? ""
-                               : "; " + Counted(static_cast<uint64_t>(parts.failed), "table part") +
+                               : "; " + Counted(static_cast<uint64_t>(parts.failed), "table") +
                                      " failed, see livemigrate.table_progress") +
             (parts.postponed == 0
                  ? ""
@@ -504,7 +442,7 @@ Coordinator::PlanIndexes() {
         [&](const std::string &schema, const std::string &table) {
             return filter.Selects(schema, table);
         },
-        without_rows, migration_.publications, analyze);
+        without_rows, migration_.publications, LoadRearranged(migration_.id), analyze);
     for (SchemaJob &job : plan.jobs) {
         const auto table = ahead.find({job.schema, job.table});
         if (job.phase == static_cast<int>(JobPhase::kIndexes) && table != ahead.end()) {
@@ -552,6 +490,7 @@ Coordinator::RunJobs(int last_phase, const char *what) {
             pg::Transaction transaction;
             left = CountUnfinishedJobs(migration_.id, last_phase);
             const std::optional<Error> given_up = GivenUpJob(migration_.id, last_phase);
+            PublishJobsEnd();
             transaction.Commit();
             recount.Done();
             if (given_up) {
@@ -568,6 +507,7 @@ Coordinator::RunJobs(int last_phase, const char *what) {
              " left, " + Counted(static_cast<uint64_t>(workers), "index worker"));
     }
     pool_.Stop(WorkerKind::kIndex);
+    state_.work.jobs_end_at.store(0);
     PublishJobFigures();
 }
 

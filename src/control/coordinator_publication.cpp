@@ -1,14 +1,19 @@
-// Publications that are changed on the source while the migration runs.
+// The publications of a migration: how they are made, and that nobody changes them on the source
+// while it runs.
 
 #include "pg/prelude.hpp"
 
 #include "control/coordinator.hpp"
 
+#include "control/table_selection.hpp"
 #include "core/sql_text.hpp"
 #include "pg/transaction.hpp"
+#include "source/catalog_query.hpp"
+#include "source/published_roots.hpp"
 #include "stage/publication.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace livemigrate::control {
 
@@ -45,7 +50,84 @@ ThrowChanged(const std::string &what, const std::string &fix) {
                     "* FROM livemigrate.compare_data();");
 }
 
+// Of the partitioned tables, by OID, those that are published with all changes, with which
+// partitions to come are; each row arrives under its partition's name, and each partition is listed
+// itself, too.
+std::set<uint32_t>
+RootsToPublish(source::Connection &source, const std::vector<CopyTable> &tables) {
+    std::set<uint32_t> roots;
+    if (source.server_version() < source::kPublishesRootsVersion ||
+        std::none_of(tables.begin(), tables.end(),
+                     [](const CopyTable &table) { return table.relkind == 'p'; })) {
+        return roots;
+    }
+    const std::vector<source::SourceTable> all =
+        source::ListTables(source, source::TableSizes::kAsCounted);
+    std::vector<const source::SourceTable *> pointers;
+    for (const source::SourceTable &table : all) {
+        pointers.push_back(&table);
+    }
+    const source::TableByRoot without_identity = source::FindWithoutIdentity(pointers);
+    for (const source::SourceTable &table : all) {
+        if (table.relkind == 'p' &&
+            source::CanPublishRoot(table, without_identity, source.server_version())) {
+            roots.insert(table.oid);
+        }
+    }
+    return roots;
+}
+
 } // namespace
+
+// Two publications: one for all changes, one without UPDATE and DELETE for tables accepted without
+// a replica identity, and for roots whose partitions to come would be without, because the former
+// would make the application's updates fail. Of a partition that is in the one and whose root is in
+// the other, the source sends what either has.
+void
+Coordinator::CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables) {
+    const std::set<uint32_t> roots = RootsToPublish(source, tables);
+    std::string full;
+    std::string insert_only;
+    for (const CopyTable &table : tables) {
+        const bool accepted = IsInsertOnlyAccepted(migration_.settings, table);
+        if (table.persistence != 'p' ||
+            (table.relkind == 'p' ? source.server_version() < source::kPublishesRootsVersion
+                                  : !table.copy_data)) {
+            continue;
+        }
+        const bool inserts = accepted || (table.relkind == 'p' ? !roots.contains(table.source_oid)
+                                                               : !table.identity_usable);
+        std::string &list = inserts ? insert_only : full;
+        list += (list.empty() ? "" : ", ") + std::string("ONLY ") +
+                QualifiedName(table.schema, table.name);
+    }
+    const std::string name = migration_.origin_name;
+    // It locks its tables against other changes of their definition.
+    const auto show_holders = [&] { ShowLockHolders(PQbackendPID(source.raw())); };
+    MarkSent(migration_.publications_sent);
+    // The same in both: the source does not send a partition that is in one and whose root is in
+    // the other if they differ.
+    const std::string generated = source.server_version() >= source::kSendsGeneratedVersion
+                                      ? "publish_generated_columns = stored"
+                                      : "";
+    source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
+                     (full.empty() ? "" : " FOR TABLE " + full) +
+                     (generated.empty() ? "" : " WITH (" + generated + ")"),
+                 show_holders);
+    publications_made_.push_back(name);
+    if (!insert_only.empty()) {
+        const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
+        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + stage::kInsertsOnlySuffix) +
+                         " FOR TABLE " + insert_only + " WITH (publish = 'insert" + truncate + "'" +
+                         (generated.empty() ? "" : ", " + generated) + ")",
+                     show_holders);
+        publications_made_.push_back(name + stage::kInsertsOnlySuffix);
+    }
+    migration_.publications = publications_made_;
+    pg::Transaction transaction;
+    SetSlotPlan(migration_);
+    transaction.Commit();
+}
 
 stage::PublicationQuestion
 Coordinator::AboutPublications(const std::vector<CopyTable> &tables) const {

@@ -21,6 +21,7 @@
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 #include "source/catalog_query.hpp"
+#include "source/partitions.hpp"
 #include "source/table_columns.hpp"
 #include "stage/copy.hpp"
 #include "stage/database_settings.hpp"
@@ -39,13 +40,10 @@ namespace livemigrate::control {
 
 namespace {
 
-bool
-IsInsertOnlyAccepted(const MigrationSettings &settings, const CopyTable &table) {
-    const std::vector<TablePattern> patterns = ParseTablePatterns(settings.insert_only_tables);
-    return std::any_of(patterns.begin(), patterns.end(), [&](const TablePattern &pattern) {
-        return pattern.Matches(table.schema, table.name);
-    });
-}
+// The receiver takes some 100 ms to begin; apply, or the copy, waits for that.
+constexpr std::chrono::milliseconds kStartPause{20};
+// What migration_start has checked is not checked again for so long, in milliseconds.
+constexpr int kCheckHolds = 10'000;
 
 [[noreturn]] void
 ThrowNameTaken(const std::string &migration, const std::string &what) {
@@ -62,25 +60,14 @@ ThrowNameTaken(const std::string &migration, const std::string &what) {
 void
 Coordinator::RunPreflightStage() {
     SetMessage("checking source and target");
-    stage::PreflightResult result;
-    {
-        pg::Transaction transaction;
-        result = stage::RunPreflight(migration_.settings);
-        transaction.Commit();
-    }
-    stage::ThrowOnErrors(result);
-    migration_.plugin = result.plugin;
-    migration_.wal2json_numeric_option = result.wal2json_numeric_option;
-    migration_.source_system_identifier = result.source.system_identifier;
-    migration_.source_timeline = result.source.timeline;
-    migration_.source_version = result.source.version_num;
-    migration_.source_encoding = result.source.encoding;
-    migration_.source_database = result.source.database;
     pg::Transaction transaction;
-    SetSourceIdentity(migration_);
-    RecordEvent(migration_.id, "info", migration_.stage,
-                "output plugin is " + std::string(PluginName(result.plugin)), result.plugin_reason);
-    RecordChecks(migration_.id, migration_.stage, result.rows);
+    // Not for an attempt behind a failure, nor for a coordinator that could not begin at once.
+    const int64_t checked_at = std::exchange(checked_at_, 0);
+    if (TimestampDifferenceExceeds(checked_at, GetCurrentTimestamp(), kCheckHolds)) {
+        const stage::PreflightResult result = stage::RunPreflight(migration_.settings);
+        stage::ThrowOnErrors(result);
+        RecordPreflight(migration_, result);
+    }
     transaction.Commit();
 }
 
@@ -94,24 +81,11 @@ Coordinator::ListTables(source::Connection &source, source::TableSizes sizes) {
             !filter.Selects(found.schema, found.name)) {
             continue;
         }
-        CopyTable table;
-        table.id = static_cast<int32_t>(tables.size()) + 1;
-        table.source_oid = found.oid;
-        table.schema = found.schema;
-        table.name = found.name;
-        table.relkind = found.relkind;
-        table.persistence = found.persistence;
-        table.pages = found.pages;
-        table.bytes = found.bytes;
-        table.rows_estimate = std::max<int64_t>(found.rows_estimate, 0);
-        table.filenode = found.filenode;
-        table.replica_identity = found.replica_identity;
-        table.identity_usable = found.identity_usable;
+        CopyTable table = CopyTableOf(found, static_cast<int32_t>(tables.size()) + 1);
         table.copy_data = found.relkind == 'r' && !without_data.Selects(found.schema, found.name) &&
                           (found.persistence != 'u' || migration_.settings.unlogged);
         table.is_extension_config = found.is_extension_config;
         table.row_condition = pg::WithoutWhere(found.extension_condition);
-        table.rows_changed = found.rows_changed;
         table.state = table.copy_data ? "pending" : "skipped";
         tables.push_back(std::move(table));
     }
@@ -241,7 +215,7 @@ Coordinator::BeginToReceive() {
     receiver_wanted_ = true;
     pool_.Ensure(WorkerKind::kReceiver, 1);
     while (state_.received_lsn.load() == 0) {
-        Tick("starting the receiver");
+        Tick("starting the receiver", kStartPause);
     }
 }
 
@@ -268,8 +242,10 @@ Coordinator::UseExistingSlot(source::Connection &source) {
         // Not ours to copy; changes count unless the user left the table's rows out.
         table.state = "skipped";
     }
+    const auto partitions = source::ListPartitions(source, WatchLocks(source, "listing tables"));
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
+    InsertPartitions(migration_.id, partitions);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, "");
     SetSourceTimeline(migration_.id, migration_.source_timeline, Lsn{});
     transaction.Commit();
@@ -282,12 +258,16 @@ Coordinator::CreateSlot(source::ReplicationStream &stream, source::Connection &m
         CreatePublications(monitor, published);
     }
     MarkSent(migration_.slot_sent);
+    const auto began = std::chrono::steady_clock::now();
     return stream.CreateSlot(migration_.slot_name, *migration_.plugin, false, [&] {
-        const SourceBlockers blockers = FindBlockers(monitor);
-        SetMessage("creating the replication slot: waiting for transactions on the source" +
-                       blockers.who,
-                   "The slot is made as soon as they have ended." + blockers.command);
+        const std::string doing = "creating the replication slot";
+        const std::optional<SourceBlockers> blockers = AskWhoBlocks(doing, FindBlockers);
+        if (blockers) {
+            SetMessage(doing + ": waiting for transactions on the source" + blockers->who,
+                       "The slot is made as soon as they have ended." + blockers->command);
+        }
         CheckRequests();
+        CheckSlotTimeout(began, "the replication slot", blockers);
     });
 }
 
@@ -321,6 +301,8 @@ Coordinator::MakeSlot() {
     LockTables(tables);
     // As the snapshot sees them, like the rows.
     const source::ColumnsByTable columns = source::ListColumns(*snapshot_session_);
+    const auto partitions = source::ListPartitions(
+        *snapshot_session_, WatchLocks(*snapshot_session_, "listing tables"));
     std::set<std::tuple<uint32_t, std::string, std::string, bool>> known;
     for (const CopyTable &table : published) {
         known.emplace(table.source_oid, table.schema, table.name, table.identity_usable);
@@ -336,6 +318,7 @@ Coordinator::MakeSlot() {
     migration_.source_timeline = timeline;
     pg::Transaction transaction;
     InsertTables(migration_.id, tables);
+    InsertPartitions(migration_.id, partitions);
     SetColumnsToCopy(migration_.id, columns);
     SetSnapshot(migration_.id, migration_.snapshot_lsn, migration_.snapshot_name);
     SetTablesSnapshot(migration_.id, migration_.snapshot_lsn);
@@ -369,51 +352,6 @@ Coordinator::DropLeftovers(source::ReplicationStream &stream) {
     }
     migration_.slot_sent = false;
     migration_.publications_sent = false;
-    pg::Transaction transaction;
-    SetSlotPlan(migration_);
-    transaction.Commit();
-}
-
-// Two publications: one for all changes, one without UPDATE and DELETE for tables accepted without
-// a replica identity, because the former would make the application's updates fail.
-void
-Coordinator::CreatePublications(source::Connection &source, const std::vector<CopyTable> &tables) {
-    std::string full;
-    std::string insert_only;
-    for (const CopyTable &table : tables) {
-        if (table.persistence != 'p' || (table.relkind == 'r' && !table.copy_data)) {
-            continue;
-        }
-        const bool accepted =
-            !table.identity_usable || IsInsertOnlyAccepted(migration_.settings, table);
-        // A partitioned table stands for its partitions, those to come too, from version 13 on;
-        // each row arrives under its partition's name, and each partition is listed itself, too.
-        std::string &list = accepted && table.relkind == 'r' ? insert_only : full;
-        if (table.relkind == 'p' &&
-            (accepted || source.server_version() < source::kPublishesRootsVersion)) {
-            continue;
-        }
-        list += (list.empty() ? "" : ", ") + std::string("ONLY ") +
-                QualifiedName(table.schema, table.name);
-    }
-    const std::string name = migration_.origin_name;
-    // It locks its tables against other changes of their definition.
-    const auto show_holders = [&] { ShowLockHolders(PQbackendPID(source.raw())); };
-    MarkSent(migration_.publications_sent);
-    const bool sends_generated = source.server_version() >= source::kSendsGeneratedVersion;
-    source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
-                     (full.empty() ? "" : " FOR TABLE " + full) +
-                     (sends_generated ? " WITH (publish_generated_columns = stored)" : ""),
-                 show_holders);
-    publications_made_.push_back(name);
-    if (!insert_only.empty()) {
-        const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
-        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + stage::kInsertsOnlySuffix) +
-                         " FOR TABLE " + insert_only + " WITH (publish = 'insert" + truncate + "')",
-                     show_holders);
-        publications_made_.push_back(name + stage::kInsertsOnlySuffix);
-    }
-    migration_.publications = publications_made_;
     pg::Transaction transaction;
     SetSlotPlan(migration_);
     transaction.Commit();
@@ -499,20 +437,16 @@ Coordinator::CopyDatabaseSettings() {
 // tables are copied.
 void
 Coordinator::DumpSchema() {
-    SetMessage("dumping the schema");
-    std::optional<source::Connection> monitor;
+    const std::string doing = "dumping the schema";
+    SetMessage(doing);
     const auto show_holders = [&] {
         KeepReceiving();
-        if (!monitor) {
-            monitor.emplace(
-                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
-        }
-        const SourceBlockers holders = FindHoldersOfOurLocks(*monitor);
-        if (holders.who.empty()) {
-            SetMessage("dumping the schema");
-        } else {
-            SetMessage("dumping the schema: waiting for locks on the source's tables" + holders.who,
-                       "The migration goes on as soon as they are released." + holders.command);
+        const std::optional<SourceBlockers> holders = AskWhoBlocks(doing, FindHoldersOfOurLocks);
+        if (holders && holders->who.empty()) {
+            SetMessage(doing);
+        } else if (holders) {
+            SetMessage(doing + ": waiting for locks on the source's tables" + holders->who,
+                       "The migration goes on as soon as they are released." + holders->command);
         }
         CheckRequests();
     };

@@ -5,9 +5,12 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/mixed_partitions.hpp"
 #include "control/source_blockers.hpp"
 #include "control/table_selection.hpp"
+#include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
+#include "pg/local_settings.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
@@ -20,6 +23,21 @@
 #include <algorithm>
 
 namespace livemigrate::control {
+
+namespace {
+
+// Rows of parts that were complete belong to the old snapshot. A table in one part empties itself
+// when it is copied; others are emptied here. REQUIRES: an open transaction.
+void
+EmptyUnfinished(const std::vector<CopyTable> &tables) {
+    for (const CopyTable &table : tables) {
+        if (table.state == "copying" && table.parts > 1) {
+            pg::EmptyTable(pg::TableOid(table.schema, table.name));
+        }
+    }
+}
+
+} // namespace
 
 // Takes over an exported snapshot into a session of its own and exports it again from there.
 void
@@ -36,9 +54,15 @@ Coordinator::HoldSnapshot(const std::string &exported) {
 
 void
 Coordinator::ShowLockHolders(int waiting_pid) {
-    const SourceBlockers holders = FindLockHolders(migration_.settings.source, waiting_pid);
-    SetMessage("waiting for locks on the source's tables" + holders.who,
-               "The migration goes on as soon as they are released." + holders.command);
+    const std::string doing = "waiting for locks on the source's tables";
+    const std::optional<SourceBlockers> holders =
+        AskWhoBlocks(doing, [&](source::Connection &monitor, const auto &observer) {
+            return FindLockHolders(monitor, waiting_pid, observer);
+        });
+    if (holders) {
+        SetMessage(doing + holders->who,
+                   "The migration goes on as soon as they are released." + holders->command);
+    }
     CheckRequests();
 }
 
@@ -140,9 +164,8 @@ Coordinator::CheckSlotIsThere(source::ReplicationStream &stream) {
 
 void
 Coordinator::AcquireNewSnapshot() {
-    SetMessage("taking a new snapshot on the source");
-    source::Connection monitor =
-        source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
+    const std::string doing = "taking a new snapshot on the source";
+    SetMessage(doing);
     source::ReplicationStream stream(
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kReplication));
     CheckSlotIsThere(stream);
@@ -150,30 +173,40 @@ Coordinator::AcquireNewSnapshot() {
     static int made_here = 0;
     const std::string slot = SlotName(migration_.settings.name).substr(0, 40) + "_s" +
                              std::to_string(MyProcPid) + "_" + std::to_string(++made_here);
+    const auto began = std::chrono::steady_clock::now();
     const source::CreatedSlot made = stream.CreateSlot(slot, *migration_.plugin, true, [&] {
         KeepReceiving();
-        const SourceBlockers blockers = FindBlockers(monitor);
-        SetMessage("taking a new snapshot on the source: waiting for transactions there" +
-                       blockers.who,
-                   "The snapshot is taken as soon as they have ended." + blockers.command);
+        const std::optional<SourceBlockers> blockers = AskWhoBlocks(doing, FindBlockers);
+        if (blockers) {
+            SetMessage(doing + ": waiting for transactions there" + blockers->who,
+                       "The snapshot is taken as soon as they have ended." + blockers->command);
+        }
         CheckRequests();
+        CheckSlotTimeout(began, "a new snapshot", blockers);
     });
     HoldSnapshot(made.snapshot);
+    const source::Filenodes files = source::ListFilenodes(*snapshot_session_);
     std::vector<CopyTable> tables;
+    TablesToRepeat repeated;
     {
         pg::Transaction transaction;
         tables = LoadTables(migration_.id);
+        repeated = FindTablesToRepeat(tables, files);
         transaction.Commit();
+    }
+    for (CopyTable &table : tables) {
+        if (repeated.tables.contains(table.id)) {
+            table.state = "pending"; // no more than that before it is emptied, too
+        }
     }
     LockTables(tables);
     const source::ColumnsByTable columns = source::ListColumns(*snapshot_session_);
     pg::Transaction transaction;
-    for (const CopyTable &table : tables) {
-        // Rows of parts that were complete belong to the old snapshot. A table in one part empties
-        // itself when it is copied; others are emptied here.
-        if (table.state == "copying" && table.parts > 1) {
-            pg::EmptyTable(pg::TableOid(table.schema, table.name));
-        }
+    {
+        // The source's tables are locked meanwhile: whoever is in the way is waited for anew.
+        const pg::LocalSettings patience({{"lock_timeout", "10s"}});
+        EmptyUnfinished(tables);
+        RepeatTables(repeated);
     }
     for (const CopyTable &table : EmptiedUnloggedTables(migration_.id)) {
         CopyAgain(migration_.id, table.id);
@@ -184,12 +217,31 @@ Coordinator::AcquireNewSnapshot() {
     }
     ResetUnfinishedParts(migration_.id);
     SetTablesSnapshot(migration_.id, made.consistent_point);
+    SetFilenodes(migration_.id, files);
     SetColumnsToCopy(migration_.id, columns);
     control::SetSnapshot(migration_.id, Lsn{}, migration_.snapshot_name);
     RecordEvent(migration_.id, "warning", migration_.stage,
                 "a new snapshot was taken at " + made.consistent_point.ToString(),
                 "Tables that were complete keep their data; the others are copied under it.");
     transaction.Commit();
+}
+
+// REQUIRES: an open transaction.
+void
+Coordinator::RepeatTables(const TablesToRepeat &repeated) {
+    for (const uint32_t relid : repeated.filled) {
+        pg::EmptyTable(relid);
+    }
+    for (const int32_t table : repeated.tables) {
+        CopyAgain(migration_.id, table);
+    }
+    if (!repeated.tables.empty()) {
+        RecordEvent(migration_.id, "warning", migration_.stage,
+                    Counted(repeated.tables.size(), "partition") +
+                        (repeated.tables.size() == 1 ? " is" : " are") + " copied again",
+                    "One of the table was truncated or rewritten on the source while there was no "
+                    "snapshot, and its rows cannot be told from those of the others.");
+    }
 }
 
 // After a crash of this server. While tables are copied, AcquireNewSnapshot() has them copied

@@ -56,6 +56,18 @@ IsInsertOnly(const CopyTable &table) {
     return !table.identity_usable && table.copy_data && table.persistence == 'p';
 }
 
+// Returns false if it has been recorded before.
+bool
+RecordOnce(int32_t migration, const std::string &kind, const stage::RelationName &table,
+           const std::string &message) {
+    return pg::Query("INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, "
+                     "message) SELECT $1::int, $2, $3::name, $4::name, $5 WHERE NOT EXISTS ("
+                     "SELECT FROM livemigrate.conflict c WHERE c.migration = $1::int "
+                     "AND c.kind = $2 AND c.schema_name = $3::name AND c.table_name = $4::name)",
+                     {std::to_string(migration), kind, table.first, table.second, message})
+               .processed > 0;
+}
+
 // Behind foreign keys that were put off, before event triggers.
 constexpr int kLastDeferredPhase = 19;
 
@@ -218,19 +230,21 @@ Coordinator::EndposStands() {
 
 void
 Coordinator::RunCutoverStage() {
-    SetMessage("setting sequences");
+    SetMessage("checking columns");
     source::Connection source =
         source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql);
     source::CheckSameServer(source, migration_.source_system_identifier);
     CheckColumns(source, WatchLocks(source, "checking columns"));
     const TableFilter filter = FilterOf(migration_.settings);
     std::vector<stage::RelationName> known;
+    SetMessage("setting sequences");
     stage::SourceSequences sequences = stage::ReadSequences(
         source,
         [&](const std::string &schema, const std::string &name) {
             return filter.Selects(schema, name);
         },
         WatchLocks(source, "setting sequences"));
+    SetMessage("setting sequences"); // no longer what the source kept it waiting for
     {
         std::optional<pg::Transaction> transaction(std::in_place);
         const stage::SequenceReport report = stage::SetSequences(std::move(sequences), [&] {
@@ -250,9 +264,10 @@ Coordinator::RunCutoverStage() {
         }
         transaction->Commit();
     }
+    SetMessage("checking publications and replica identities");
     CheckPublications(source, WatchLocks(source, "checking publications"));
     CheckIdentities(source, WatchLocks(source, "checking replica identities"));
-    CheckInsertOnlyTables(source);
+    CheckInsertOnlyTables(source, filter);
     CheckNewPartitions(source, filter);
     CheckRequests();
     stage::CutoverReport report;
@@ -328,7 +343,13 @@ Coordinator::MakeCutoverChecks() {
     try {
         pg::Transaction transaction;
         const std::vector<stage::CheckRow> rows =
-            CheckCutover(migration_, pg::CutoverCheckLimit(), false);
+            CheckCutover(migration_, pg::CutoverCheckLimit(), false, [this] {
+                const auto now = LoadMigration(migration_.id);
+                if (!now) {
+                    throw StopRequested();
+                }
+                HonorRequests(*now);
+            });
         RecordChecks(migration_.id, migration_.stage, rows);
         transaction.Commit();
     } catch (const Error &error) {
@@ -340,23 +361,52 @@ Coordinator::MakeCutoverChecks() {
     }
 }
 
+// Of partitions that were created meanwhile INSERT and TRUNCATE alone were replicated, unless their
+// root has what they inherit as replica identity. Whether there was anything else.
+std::map<stage::RelationName, bool>
+Coordinator::InsertOnlyPartitions(source::Connection &source, const TableFilter &filter,
+                                  const std::vector<CopyTable> &tables) {
+    if (!migration_.publications_created || migration_.publications.size() < 2) {
+        return {};
+    }
+    std::set<uint32_t> known;
+    for (const CopyTable &table : tables) {
+        known.insert(table.source_oid);
+    }
+    auto partitions = stage::FindInsertOnlyPartitions(source, migration_.publications[0],
+                                                      migration_.publications[1], known,
+                                                      WatchLocks(source, "checking partitions"));
+    std::erase_if(partitions, [&](const auto &partition) {
+        return !filter.Selects(partition.first.first, partition.first.second);
+    });
+    return partitions;
+}
+
 // Tables without a replica identity were replicated for INSERT and TRUNCATE only. The source's
 // statistics tell whether there was anything else; once told, resuming goes on.
 void
-Coordinator::CheckInsertOnlyTables(source::Connection &source) {
+Coordinator::CheckInsertOnlyTables(source::Connection &source, const TableFilter &filter) {
     std::vector<CopyTable> tables;
     {
         pg::Transaction transaction;
         tables = LoadTables(migration_.id);
         transaction.Commit();
     }
-    std::erase_if(tables, [](const CopyTable &table) { return !IsInsertOnly(table); });
-    if (tables.empty()) {
+    auto partitions = InsertOnlyPartitions(source, filter, tables);
+    if (partitions.empty() && std::none_of(tables.begin(), tables.end(), IsInsertOnly)) {
         return;
     }
     WaitForReports(source);
+    partitions = InsertOnlyPartitions(source, filter, tables);
+    std::erase_if(tables, [](const CopyTable &table) { return !IsInsertOnly(table); });
     pg::Transaction transaction;
     std::string changed;
+    for (const auto &[name, is_changed] : partitions) {
+        if (is_changed && RecordOnce(migration_.id, "insert_only", name,
+                                     "rows were updated or deleted on the source")) {
+            changed += (changed.empty() ? "" : ", ") + QualifiedName(name.first, name.second);
+        }
+    }
     for (const CopyTable &table : tables) {
         const pg::SqlResult now = source.Query(
             "SELECT pg_catalog.pg_stat_get_tuples_updated(" + std::to_string(table.source_oid) +
@@ -418,9 +468,8 @@ Coordinator::WarnOfUnreported(uint64_t sessions, uint64_t unseen, const std::str
               "To be sure: SELECT * FROM livemigrate.compare_data();");
 }
 
-// A partition that was created meanwhile is published through its root, which before version 13, or
-// without a replica identity, is not in the publication. Of such a one nothing arrived; once told,
-// resuming goes on.
+// A partition that was created meanwhile is published through its root, if that could be in the
+// publication: source/published_roots.hpp. Else nothing of it arrived; once told, resuming goes on.
 void
 Coordinator::CheckNewPartitions(source::Connection &source, const TableFilter &filter) {
     if (migration_.plugin != Plugin::kPgoutput || migration_.settings.existing_slot) {
@@ -442,14 +491,9 @@ Coordinator::CheckNewPartitions(source::Connection &source, const TableFilter &f
         if (!filter.Selects(schema, name)) {
             continue;
         }
-        const pg::SqlResult recorded = pg::Query(
-            "INSERT INTO livemigrate.conflict (migration, kind, schema_name, table_name, message) "
-            "SELECT $1::int, 'new_partition', $2::name, $3::name, 'was created on the source "
-            "during the migration, and its rows were not replicated' WHERE NOT EXISTS (SELECT FROM "
-            "livemigrate.conflict c WHERE c.migration = $1::int AND c.kind = 'new_partition' "
-            "AND c.schema_name = $2::name AND c.table_name = $3::name)",
-            {std::to_string(migration_.id), schema, name});
-        if (recorded.processed > 0) {
+        if (RecordOnce(migration_.id, "new_partition", {schema, name},
+                       "was created on the source during the migration, and its rows were not "
+                       "replicated")) {
             names += (names.empty() ? "" : ", ") + QualifiedName(schema, name);
         }
     }
@@ -469,13 +513,18 @@ void
 Coordinator::AnalyzeChangedTables(stage::CutoverReport &report) {
     SetMessage("analyzing tables that changed");
     pg::Transaction transaction;
-    const pg::SqlResult changed = pg::Query(
-        "SELECT t.schema_name, t.table_name FROM livemigrate.table_copy t "
-        "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name "
-        "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name "
-        "WHERE t.migration = $1::int AND c.relkind = 'r' AND (c.reltuples < 0 OR "
-        "pg_catalog.pg_stat_get_mod_since_analyze(c.oid) > 50 + 0.1 * c.reltuples)",
-        {std::to_string(migration_.id)});
+    const pg::SqlResult changed =
+        pg::Query("SELECT DISTINCT n.nspname, c.relname FROM pg_catalog.pg_class c "
+                  "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+                  "CROSS JOIN LATERAL (VALUES (c.oid), (CASE WHEN c.relispartition "
+                  "THEN pg_catalog.pg_partition_root(c.oid)::oid END)) AS o (oid) "
+                  "JOIN pg_catalog.pg_class oc ON oc.oid = o.oid "
+                  "JOIN pg_catalog.pg_namespace om ON om.oid = oc.relnamespace "
+                  "JOIN livemigrate.table_copy t ON t.schema_name = om.nspname "
+                  "AND t.table_name = oc.relname WHERE t.migration = $1::int AND c.relkind = 'r' "
+                  "AND (c.reltuples < 0 OR "
+                  "pg_catalog.pg_stat_get_mod_since_analyze(c.oid) > 50 + 0.1 * c.reltuples)",
+                  {std::to_string(migration_.id)});
     std::vector<stage::RelationName> tables;
     for (const pg::SqlRow &row : changed.rows) {
         tables.emplace_back(pg::Text(row, 0), pg::Text(row, 1));

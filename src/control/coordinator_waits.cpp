@@ -10,6 +10,7 @@
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
+#include "pg/transaction.hpp"
 
 namespace livemigrate::control {
 
@@ -24,12 +25,29 @@ constexpr std::chrono::microseconds kSilence{std::chrono::seconds(10)};
 // out of it when it is twice as much.
 constexpr int64_t kDangerPart = 4;
 
+// For who keeps a statement on the source waiting.
+constexpr std::chrono::seconds kMostLookTime{5};
+
+constexpr char kLookAtSessions[] =
+    "SELECT pid, state, wait_event_type, wait_event, query FROM pg_catalog.pg_stat_activity WHERE "
+    "application_name = 'livemigrate';";
+
 std::string
 CopyWorker(const WorkerSlot &slot) {
     return "copy worker, process " + std::to_string(slot.pid.load());
 }
 
 } // namespace
+
+void
+Coordinator::HonorRequests(const Migration &now) const {
+    if (state_.stop.load() != 0 || HasEnded(now.state)) {
+        throw StopRequested();
+    }
+    if (now.pause_requested) {
+        throw PauseRequested();
+    }
+}
 
 void
 Coordinator::WaitText::Add(const std::string &more, const std::string &its_hint) {
@@ -83,7 +101,8 @@ Coordinator::AddLockOnSource(WaitText &waits) {
         waits.Add(CopyWorker(slot) + ", is " + slot.what,
                   "The copy goes on as soon as it is released. On the source: " +
                       (holder > 0 ? "SELECT pg_terminate_backend(" + std::to_string(holder) + ");"
-                                  : "COMMIT PREPARED, or ROLLBACK PREPARED, what is named."));
+                                  : "SELECT gid, database, owner FROM pg_prepared_xacts; -- then "
+                                    "there, as that role: COMMIT PREPARED what is named"));
     }
     AddSilence(waits);
 }
@@ -109,14 +128,12 @@ Coordinator::AddSilence(WaitText &waits) {
     const char *begin = pg::Call([&] { return timestamptz_to_str(since); });
     const std::string text =
         std::string("no data has come from the source since ") + begin + " (" + doing + ")";
-    const std::string look = "SELECT pid, state, wait_event_type, wait_event, query FROM "
-                             "pg_catalog.pg_stat_activity WHERE application_name = 'livemigrate';";
     if (announced_silence_ != since) {
         announced_silence_ = since;
-        Event("warning", text, "On the source: " + look);
+        Event("warning", text, std::string("On the source: ") + kLookAtSessions);
     }
     if (!for_lock) { // which is told already
-        waits.Add(text, "See what our sessions do on the source: " + look);
+        waits.Add(text, std::string("See what our sessions do on the source: ") + kLookAtSessions);
     }
 }
 
@@ -174,6 +191,31 @@ Coordinator::AskMonitor(
     }
 }
 
+// While a statement on the source waits: who keeps it waiting, or nothing if the source does not
+// answer that either, which the message has then.
+std::optional<SourceBlockers>
+Coordinator::AskWhoBlocks(const std::string &doing, const FindBlocking &find) {
+    std::optional<SourceBlockers> blockers;
+    try {
+        if (!monitor_) {
+            monitor_.emplace(
+                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
+        }
+        AskMonitor(kMostLookTime, [&](source::Connection &source, const auto &observer) {
+            blockers = find(source, observer);
+        });
+    } catch (const Error &error) {
+        if (!IsTransient(error.sqlstate())) {
+            throw;
+        }
+    }
+    if (!blockers) {
+        SetMessage(doing + ": the source does not answer",
+                   std::string("See what our sessions do on the source: ") + kLookAtSessions);
+    }
+    return blockers;
+}
+
 // For statements on the source that wait, while there is no Tick(): whose lock it is, and requests.
 // REQUIRES, when it is called: no transaction is open.
 source::WaitObserver
@@ -181,14 +223,42 @@ Coordinator::WatchLocks(source::Connection &source, const std::string &doing) {
     const int pid = PQbackendPID(source.raw());
     return [this, pid, doing] {
         CheckRequests();
-        const SourceBlockers holders = FindLockHolders(migration_.settings.source, pid);
-        if (holders.who.empty()) {
-            SetMessage(doing + ": waiting for the source");
+        const std::optional<SourceBlockers> holders =
+            AskWhoBlocks(doing, [pid](source::Connection &monitor, const auto &observer) {
+                return FindLockHolders(monitor, pid, observer);
+            });
+        if (!holders) {
+            return;
+        }
+        if (holders->who.empty()) {
+            SetMessage(doing + ": waiting for the source",
+                       "To see what it does, on the source: SELECT state, wait_event_type, "
+                       "wait_event, query FROM pg_stat_activity WHERE pid = " +
+                           std::to_string(pid) + ";");
         } else {
-            SetMessage(doing + ": waiting for locks on the source" + holders.who,
-                       "The migration goes on as soon as they are released." + holders.command);
+            SetMessage(doing + ": waiting for locks on the source" + holders->who,
+                       "The migration goes on as soon as they are released." + holders->command);
         }
     };
+}
+
+// For whoever would rather start at another hour than wait for somebody's transaction.
+void
+Coordinator::CheckSlotTimeout(Clock::time_point began, const std::string &what,
+                              const std::optional<SourceBlockers> &blockers) const {
+    const auto &limit = migration_.settings.slot_timeout;
+    if (!limit ||
+        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began) < *limit) {
+        return;
+    }
+    throw Error(sqlstate::kObjectNotInPrerequisiteState, "transactions on the source keep " + what +
+                                                             " from being made for longer than " +
+                                                             "option \"slot_timeout\" allows")
+        .Detail(!blockers               ? "The source does not answer which."
+                : blockers->who.empty() ? "They have ended meanwhile."
+                                        : "Open are" + blockers->who + ".")
+        .Hint("End them, or wait for their end." + (blockers ? blockers->command : "") +
+              " Then here: SELECT livemigrate.migration_resume();");
 }
 
 // While a paused or failed migration keeps its coordinator. A failure's own message stays.
@@ -210,6 +280,34 @@ Coordinator::ShowPause(bool receives) {
     SetMessage((migration_.stage_ended ? "paused after stage " : "paused in stage ") +
                    std::string(StageName(migration_.stage)) + waits.message,
                waits.hint.empty() ? "SELECT livemigrate.migration_resume();" : waits.hint);
+}
+
+// What the worker of the slot had claimed, now that it has ended. Whether its death is blamed on
+// that.
+bool
+Coordinator::ReleaseWork(int slot, bool died) {
+    pg::Transaction transaction;
+    const bool blamed = died && BlameClaims(migration_.id, slot) > 0;
+    if (died) {
+        BlameJobs(migration_.id, slot);
+    }
+    ReleaseClaims(migration_.id, slot);
+    transaction.Commit();
+    return blamed;
+}
+
+// A worker that was to end, and does not. Whoever has us stop sets the message then, and of a
+// failure or a pause it is there already. Called where nothing may throw.
+void
+Coordinator::ShowLingering(int process) {
+    if (state_.stop.load() != 0 || migration_.state == State::kFailed ||
+        migration_.state == State::kPaused) {
+        return;
+    }
+    try {
+        SetMessage("waiting for process " + std::to_string(process) + " to end");
+    } catch (const Error &) { // it is only a message
+    }
 }
 
 } // namespace livemigrate::control

@@ -181,9 +181,9 @@ class ReadinessCheck {
     // Rows of some partitions are compared as those of the topmost table (pg/partition_routing).
     static bool
     IsComparedAsWhole(const CopyTable &table, const std::set<std::string> &seen) {
-        const Oid relid = pg::FindTable(table.schema, table.name);
+        const Oid relid = pg::FindTable(table.target_schema, table.target_name);
         const Oid root = OidIsValid(relid) ? pg::RoutingRelation(relid) : relid;
-        if (root == relid) {
+        if (root == relid && !(OidIsValid(relid) && table.through_root())) {
             return false;
         }
         const auto [schema, name] = pg::NameOf(root);

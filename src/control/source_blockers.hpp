@@ -11,8 +11,9 @@ namespace livemigrate::control {
 // which pg_blocking_pids() says 0 only.
 inline constexpr char kJoinPreparedHolders[] =
     " JOIN pg_catalog.pg_locks g ON g.granted AND g.pid IS NULL AND g.locktype = l.locktype"
-    " AND g.relation IS NOT DISTINCT FROM l.relation"
-    " AND g.transactionid IS NOT DISTINCT FROM l.transactionid"
+    " AND (g.database, g.relation, g.transactionid, g.classid, g.objid, g.objsubid)"
+    " IS NOT DISTINCT FROM"
+    " (l.database, l.relation, l.transactionid, l.classid, l.objid, l.objsubid)"
     " JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' AND x.granted AND x.pid IS NULL"
     " AND x.virtualtransaction = g.virtualtransaction"
     " JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid ";
@@ -24,13 +25,15 @@ struct SourceBlockers {
 };
 
 // Those that were running when a slot was asked for: creating it waits for them.
-SourceBlockers FindBlockers(source::Connection &monitor);
+SourceBlockers FindBlockers(source::Connection &monitor, const source::WaitObserver &observer = {});
 
 // Those that hold, or wait before us for, a lock for which any session of ours waits in the
 // database.
-SourceBlockers FindHoldersOfOurLocks(source::Connection &monitor);
+SourceBlockers FindHoldersOfOurLocks(source::Connection &monitor,
+                                     const source::WaitObserver &observer = {});
 
-// The same of one session of the source. Connects for it.
-SourceBlockers FindLockHolders(const std::string &conninfo, int waiting_pid);
+// The same of one session of the source.
+SourceBlockers FindLockHolders(source::Connection &monitor, int waiting_pid,
+                               const source::WaitObserver &observer = {});
 
 } // namespace livemigrate::control

@@ -181,8 +181,9 @@ LockTables(WorkerContext &context, source::Connection &source, const std::vector
     SetDoing(context.slot, "locking tables of the source");
     const auto show_holders = [&] {
         CheckCoordinator(context.state);
-        const SourceBlockers holders =
-            FindLockHolders(context.migration.settings.source, PQbackendPID(source.raw()));
+        source::Connection monitor = source::Connection::Open(context.migration.settings.source,
+                                                              source::ConnectionKind::kSql);
+        const SourceBlockers holders = FindLockHolders(monitor, PQbackendPID(source.raw()));
         SetDoing(context.slot, "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
                                    (tables.size() == 1 ? "" : " and others") + " of the source" +
                                    holders.who);

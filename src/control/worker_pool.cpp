@@ -24,6 +24,9 @@ constexpr int kViolationAttempts = 4;
 // A worker that was asked to stop and does not is terminated after this long.
 constexpr std::chrono::seconds kStopPatience{5};
 
+// So long it may take to end, then it is told.
+constexpr std::chrono::seconds kEndPatience{1};
+
 // The postmaster wakes us when a worker has ended; this is for what it does not tell.
 constexpr std::chrono::milliseconds kStopPause{50};
 
@@ -51,9 +54,10 @@ TypeName(WorkerKind kind) {
 } // namespace
 
 WorkerPool::WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
-                       uint32_t owner, std::function<bool(int, bool)> released)
+                       uint32_t owner, std::function<bool(int, bool)> released,
+                       std::function<void(pid_t)> lingers)
     : state_(state), handle_(handle), migration_(migration), name_(std::move(name)), owner_(owner),
-      released_(std::move(released)) {}
+      released_(std::move(released)), lingers_(std::move(lingers)) {}
 
 WorkerPool::~WorkerPool() {
     for (Worker &worker : workers_) {
@@ -92,8 +96,8 @@ WorkerPool::Start(WorkerKind kind, int member) {
     spec.type = TypeName(kind);
     spec.name = spec.type + " for " + name_;
     spec.function = "livemigrate_worker_main";
-    spec.arguments = {MyDatabaseId, owner_,  migration_,          static_cast<uint32_t>(*index),
-                      generation,   handle_, InvalidTransactionId};
+    spec.arguments = {MyDatabaseId, owner_,  migration_,           static_cast<uint32_t>(*index),
+                      generation,   handle_, InvalidTransactionId, 0};
     BackgroundWorkerHandle *handle = nullptr;
     if (!pg::StartWorker(spec, &handle)) {
         slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
@@ -289,15 +293,33 @@ WorkerPool::Terminate(Worker &worker) {
     while (AskToStop(worker) && Clock::now() < patience) {
         pg::SleepOnLatch(kStopPause);
     }
-    pg::Call([&] {
-        TerminateBackgroundWorker(worker.handle);
-        WaitForBackgroundWorkerShutdown(worker.handle);
-    });
+    pg::Call([&] { TerminateBackgroundWorker(worker.handle); });
+    WaitForEnd(worker);
     WorkerSlot &slot = state_.workers[worker.slot];
     slot.pid.store(0);
     slot.kind.store(static_cast<uint32_t>(WorkerKind::kNone));
     pfree(worker.handle);
     released_(worker.slot, false);
+}
+
+// As long as it takes: it may still write. One that is in the kernel, or stopped, answers nothing.
+void
+WorkerPool::WaitForEnd(const Worker &worker) {
+    const Clock::time_point patience = Clock::now() + kEndPatience;
+    bool told = false;
+    for (;;) {
+        pid_t pid = 0;
+        const BgwHandleStatus status =
+            pg::Call([&] { return GetBackgroundWorkerPid(worker.handle, &pid); });
+        if (status != BGWH_STARTED && status != BGWH_NOT_YET_STARTED) {
+            return;
+        }
+        if (status == BGWH_STARTED && !told && Clock::now() >= patience) {
+            lingers_(pid);
+            told = true;
+        }
+        pg::SleepOnLatch(kStopPause);
+    }
 }
 
 void

@@ -20,8 +20,10 @@ class WorkerPool {
     // `released` is called with the slot of every worker that ended, so that what it had claimed
     // can be claimed again; `died`: nobody had asked it to, and it left no word. True when what
     // it worked on is held responsible and waits; otherwise its kind does.
+    // `lingers` is called with the process of a worker that was terminated and has not ended.
     WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
-               uint32_t owner, std::function<bool(int slot, bool died)> released);
+               uint32_t owner, std::function<bool(int slot, bool died)> released,
+               std::function<void(pid_t process)> lingers);
     ~WorkerPool();
 
     // Starts workers of the kind until `count` run, unless their last failure is too recent or no
@@ -85,6 +87,7 @@ class WorkerPool {
     void CountViolation(const Error &error);
     bool AskToStop(Worker &worker);
     void Terminate(Worker &worker);
+    void WaitForEnd(const Worker &worker);
 
     SharedState &state_;
     dsm_handle handle_;
@@ -92,6 +95,7 @@ class WorkerPool {
     std::string name_;
     uint32_t owner_;
     std::function<bool(int, bool)> released_;
+    std::function<void(pid_t)> lingers_;
     std::vector<Worker> workers_;
     std::map<WorkerKind, Trouble> troubles_;
     std::string violation_; // of the protocol, that the receiver met last,

@@ -13,8 +13,10 @@ constexpr uint64_t kChunksToBegin = 2;
 constexpr uint64_t kChunksReadAgain = 8;
 // So much longer a chunk may be where much is read again.
 constexpr uint64_t kStretch = 2;
-// Less than one byte of so many of WAL: page images, other databases, tables that are not followed.
+// Less than one byte of so many of WAL, and one change: page images, other databases, tables that
+// are not followed. Apply is done with these before the next chunk comes, however short that is.
 constexpr uint64_t kSparse = 8;
+constexpr uint64_t kFewChanges = 2048;
 
 // What an answer may come to, in the source's memory and temporary file.
 constexpr uint64_t kLargestAnswer = 1 << 30;
@@ -30,7 +32,7 @@ BacklogPlan::BacklogPlan(uint64_t chunk_size)
 void
 BacklogPlan::Brought(const ChunkSize &size) {
     brought_nothing_ = size.changes == 0;
-    sparse_ = size.bytes < wal_ / kSparse;
+    sparse_ = size.bytes < wal_ / kSparse && size.changes < wal_ / kFewChanges;
     bytes_per_wal_ = std::max(bytes_per_wal_, size.bytes / std::max<uint64_t>(wal_, 1));
 }
 

@@ -20,6 +20,7 @@ constexpr auto kCalls = std::to_array<Call>({
     {"copy_large_objects", true},
     {"copy_sequences", true},
     {"cutover_check", true},
+    {"dashboard", true},
     {"migration_abort", true},
     {"migration_cleanup", true},
     {"migration_pause", true},
@@ -28,6 +29,7 @@ constexpr auto kCalls = std::to_array<Call>({
     {"migration_status", true},
     {"migration_wait", false},
     {"set_endpos", false},
+    {"skip_transaction", false},
 });
 
 bool

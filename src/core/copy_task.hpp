@@ -33,6 +33,21 @@ struct CopyTable {
     std::string state = "pending";
     Lsn snapshot_lsn;
     int32_t parts = 1;
+    // Of a partition the topmost partitioned table; else empty.
+    std::string root_schema;
+    std::string root_name;
+    std::string bounds; // see pg/partition_tree
+    // The target's table that takes the rows: the one of its name, or the root where the target has
+    // not the same partition.
+    std::string target_schema;
+    std::string target_name;
+    // Which of the root's rows are its own, as an SQL condition; empty where that cannot be told.
+    std::string partition_condition;
+
+    bool
+    through_root() const {
+        return target_schema != schema || target_name != name;
+    }
 };
 
 // One claimed part: livemigrate.copy_part with its table.
@@ -43,12 +58,19 @@ struct CopyTask {
     uint32_t source_oid = 0;
     std::string schema;
     std::string name;
+    std::string target_schema; // see CopyTable
+    std::string target_name;
     int32_t part = 0;
     int32_t parts = 1;
     bool may_truncate = true; // whether the target's table holds nothing but what is copied
     std::string condition;    // on ctid; "first-last" for large objects
     uint64_t bytes = 0;
     int32_t attempts = 1; // with this one
+
+    bool
+    through_root() const {
+        return target_schema != schema || target_name != name;
+    }
 };
 
 // A statement of the dump's post-data section: livemigrate.schema_job.

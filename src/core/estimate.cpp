@@ -166,6 +166,29 @@ AddNeeds(const EstimateInput &input, Rows &rows) {
 
 } // namespace
 
+std::optional<double>
+SecondsToBuild(const BuildWork &work, int workers) {
+    constexpr double kMostOfRunning = 0.9; // counts as done
+    if (work.bytes_done == 0 || work.seconds_done <= 0) {
+        return std::nullopt;
+    }
+    const double usual = static_cast<double>(work.bytes_done) / work.seconds_done;
+    auto done = static_cast<double>(work.bytes_done);
+    double seconds = work.seconds_done;
+    auto left = static_cast<double>(work.bytes_waiting);
+    auto largest = static_cast<double>(work.largest_waiting);
+    for (const BuildWork::Running &running : work.running) {
+        const auto bytes = static_cast<double>(running.bytes);
+        const double read = std::min(kMostOfRunning * bytes, usual * running.seconds);
+        done += read;
+        seconds += running.seconds;
+        left += bytes - read;
+        largest = std::max(largest, bytes - read);
+    }
+    const double rate = done / seconds;
+    return std::max(left / Together(rate, workers), largest / rate);
+}
+
 double
 CutoverSeconds(uint64_t sequences, uint64_t materialized_view_bytes, double write_rate) {
     return kFixedCutoverSeconds + static_cast<double>(sequences) * kSequenceSeconds +

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,23 @@ struct EstimateRow {
 // Seconds that the stage cutover takes besides the caller's own checks, with all changes applied:
 // materialized views are refreshed at `write_rate` bytes a second, 0 for a usual one.
 double CutoverSeconds(uint64_t sequences, uint64_t materialized_view_bytes, double write_rate);
+
+// Index builds and the like, in bytes of the tables that they read.
+struct BuildWork {
+    uint64_t bytes_done = 0;
+    double seconds_done = 0;      // of the workers that did it
+    uint64_t bytes_waiting = 0;   // of what has not begun
+    uint64_t largest_waiting = 0; // of one
+    struct Running {
+        uint64_t bytes = 0;
+        double seconds = 0; // since it began
+    };
+    std::vector<Running> running;
+};
+
+// Until all of it is done, by the speed so far; nullopt while nothing tells that. What takes longer
+// than it should lowers the speed, and is never taken for done.
+std::optional<double> SecondsToBuild(const BuildWork &work, int workers);
 
 std::vector<EstimateRow> Estimate(const EstimateInput &input);
 

@@ -6,6 +6,7 @@
 #include "core/migration_state.hpp"
 #include "core/table_pattern.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -39,6 +40,8 @@ struct MigrationSettings {
     int apply_jobs = 1;
     std::optional<std::string> existing_slot;
     std::optional<std::string> publication;
+    // How long transactions of the source may keep the slot, or a new snapshot, from being made.
+    std::optional<std::chrono::milliseconds> slot_timeout;
     bool database_settings = false;
     bool unlogged = true;
     bool allow_downgrade = false; // the source may be of a newer major version than the target

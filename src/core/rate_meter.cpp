@@ -52,6 +52,7 @@ RateMeter::Reset(SharedState &state) {
           &state.source_bytes_per_second}) {
         rate->store(0);
     }
+    state.work.jobs_end_at.store(0);
     started_ = false;
 }
 

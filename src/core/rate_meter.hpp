@@ -16,7 +16,8 @@ class RateMeter {
     // rows copied so far.
     void Sample(SharedState &state, uint64_t copied_bytes, Clock::time_point now = Clock::now());
 
-    // Begins anew, with all rates at 0: what a stage did says nothing about the next one.
+    // Begins anew, with all rates at 0 and no end in sight: what a stage did says nothing about the
+    // next one.
     void Reset(SharedState &state);
 
   private:

@@ -78,6 +78,7 @@ struct WorkFigures {
     std::atomic<uint64_t>
         jobs; // statements after the data, but for those that wait for the cutover
     std::atomic<uint64_t> jobs_done;
+    std::atomic<int64_t> jobs_end_at; // by their speed so far, a TimestampTz; 0: cannot be said
 };
 
 struct SharedState {

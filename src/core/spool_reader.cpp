@@ -35,6 +35,9 @@ SpoolReader::Next(SpoolPosition limit, SpoolRecord &record) {
             position_.offset = segment_->offset();
             return true;
         case SegmentReader::Result::kDamaged:
+            if (const uint64_t size = segment_->file().Size(); !complete && size < limit.offset) {
+                ThrowCutOff(size);
+            }
             ThrowDamaged();
         case SegmentReader::Result::kEnd:
             if (!complete) {
@@ -118,6 +121,17 @@ void
 SpoolReader::ThrowMissing(uint64_t segment) const {
     throw Error(sqlstate::kDataCorrupted,
                 "spool segment \"" + directory_.SegmentPath(segment) + "\" is missing")
+        .Hint(kDamageHint);
+}
+
+// By the writer, whose error says why and stops the migration: this one must not come before it.
+void
+SpoolReader::ThrowCutOff(uint64_t size) const {
+    throw Error(sqlstate::kSerializationFailure, "spool segment \"" + segment_->file().path() +
+                                                     "\" has been cut off at offset " +
+                                                     std::to_string(size))
+        .Detail("After a sync that failed, what is in doubt is taken out, and the source sends it "
+                "again. If nothing says that one has failed, something else has cut the file.")
         .Hint(kDamageHint);
 }
 

@@ -5,7 +5,8 @@
 //
 // Errors: those of SpoolDirectory; 55000 for a spool of another migration, source or plugin;
 // 0A000 for another format version; XX001 for a record below the limit that is not intact, with
-// file and offset. After an exception the reader must be given up.
+// file and offset; 40001 if the file has been cut off before the limit. After an exception the
+// reader must be given up.
 #pragma once
 
 #include "core/segment_reader.hpp"
@@ -62,6 +63,7 @@ class SpoolReader {
     void OpenNext();
     bool TryOpen(uint64_t segment); // false if there is no such file
     [[noreturn]] void ThrowMissing(uint64_t segment) const;
+    [[noreturn]] void ThrowCutOff(uint64_t size) const;
     [[noreturn]] void ThrowDamaged() const;
 
     SpoolDirectory directory_;

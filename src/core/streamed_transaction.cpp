@@ -3,7 +3,6 @@
 #include "core/error.hpp"
 #include "core/interrupt_check.hpp"
 
-#include <iterator>
 #include <string>
 #include <utility>
 
@@ -13,33 +12,13 @@ using Mark = TransactionMark::Kind;
 
 void
 XidSet::Insert(uint32_t xid) {
-    auto next = runs_.upper_bound(xid);
-    if (next != runs_.begin()) {
-        const auto before = std::prev(next);
-        if (xid <= before->second) {
-            return;
-        }
-        if (xid == before->second + 1) {
-            before->second = xid;
-            if (next != runs_.end() && next->first == xid + 1) {
-                before->second = next->second;
-                runs_.erase(next);
-            }
-            return;
-        }
-    }
-    uint32_t last = xid;
-    if (next != runs_.end() && next->first == xid + 1) {
-        last = next->second;
-        next = runs_.erase(next);
-    }
-    runs_.emplace_hint(next, xid, last);
+    blocks_[xid / kBlockIds].set(xid % kBlockIds);
 }
 
 bool
 XidSet::Contains(uint32_t xid) const {
-    const auto next = runs_.upper_bound(xid);
-    return next != runs_.begin() && xid <= std::prev(next)->second;
+    const auto found = blocks_.find(xid / kBlockIds);
+    return found != blocks_.end() && found->second.test(xid % kBlockIds);
 }
 
 StreamedReader::StreamedReader(SpoolReader spool, uint32_t xid,

@@ -7,27 +7,32 @@
 #include "core/change.hpp"
 #include "core/spool_reader.hpp"
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 
 namespace livemigrate {
 
-// A set of transaction ids. Memory: an entry for each run of ids that follow each other, so a
-// transaction of millions of subtransactions, aborted one after the other, costs little.
+// A set of transaction ids. Memory: a bit for each id of a block that has one, so a transaction of
+// millions of subtransactions, every other of them aborted, costs little.
 class XidSet {
   public:
     void Insert(uint32_t xid);
     bool Contains(uint32_t xid) const;
 
-    // Of entries.
+    // An estimate.
     size_t
-    size() const {
-        return runs_.size();
+    bytes() const {
+        return blocks_.size() * (sizeof(Block) + kNodeBytes);
     }
 
   private:
-    std::map<uint32_t, uint32_t> runs_; // first to last
+    static constexpr uint32_t kBlockIds = 512;
+    static constexpr size_t kNodeBytes = 64; // of the map, with its key
+    using Block = std::bitset<kBlockIds>;
+
+    std::map<uint32_t, Block> blocks_; // by id / kBlockIds
 };
 
 struct StreamedTransaction {

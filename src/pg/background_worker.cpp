@@ -80,6 +80,9 @@ PinSessionSettings() {
     SetConfig("statement_timeout", "0");
     SetConfig("lock_timeout", "0");
     SetConfig("idle_in_transaction_session_timeout", "0");
+    if (HasTransactionTimeout()) {
+        SetConfig("transaction_timeout", "0");
+    }
     SetConfig("default_transaction_read_only", "off");
     SetConfig("default_transaction_isolation", "read committed");
     SetConfig("row_security", "off");

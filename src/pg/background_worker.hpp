@@ -19,6 +19,7 @@ struct WorkerArguments {
     uint32_t generation;        // of that place, so that a late starter can tell it was replaced
     uint32_t dsm_handle;        // 0 for the coordinator, which makes the segment
     TransactionId wait_for_xid; // the coordinator starts when this transaction has ended
+    TimestampTz checked_at;     // when migration_start began its check; 0: to be made again
 };
 static_assert(sizeof(WorkerArguments) <= BGW_EXTRALEN);
 

@@ -30,6 +30,18 @@ HasInfiniteIntervals() {
     return PG_VERSION_NUM >= 170000;
 }
 
+// transaction_timeout came with 17.
+constexpr bool
+HasTransactionTimeout() {
+    return PG_VERSION_NUM >= 170000;
+}
+
+// Locales of a database that are the server's own came with 17.
+constexpr bool
+HasBuiltInLocales() {
+    return PG_VERSION_NUM >= 170000;
+}
+
 // The privilege of pg_has_role() that lets a role become another one: SET is a membership's option
 // from 16 on.
 constexpr const char *
@@ -195,6 +207,25 @@ BeginIndexSort(Relation table, Relation index, int memory) {
 #else
     return tuplesort_begin_index_btree(table, index, false, memory, nullptr, false);
 #endif
+}
+
+// A new page at the end of a table, empty and not logged: whoever puts the first row there logs it,
+// as for the pages that RelationGetBufferForTuple() of PostgreSQL's hio.c adds.
+inline BlockNumber
+ExtendTable(Relation table) {
+#if PG_VERSION_NUM >= 160000
+    const Buffer buffer = ExtendBufferedRel(BMR_REL(table), MAIN_FORKNUM, nullptr, EB_LOCK_FIRST);
+#else
+    LockRelationForExtension(table, ExclusiveLock);
+    const Buffer buffer =
+        ReadBufferExtended(table, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, nullptr);
+    UnlockRelationForExtension(table, ExclusiveLock);
+#endif
+    PageInit(BufferGetPage(buffer), BufferGetPageSize(buffer), 0);
+    MarkBufferDirty(buffer);
+    const BlockNumber block = BufferGetBlockNumber(buffer);
+    UnlockReleaseBuffer(buffer);
+    return block;
 }
 
 inline IndexScanDesc

@@ -2,6 +2,7 @@
 
 #include "pg/guard.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_manager.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -98,13 +99,18 @@ RoutingRelation(Oid relid) {
     });
 }
 
+Oid
+TopmostAncestor(Oid relid) {
+    return Call([&]() -> Oid {
+        const List *ancestors =
+            get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;
+        return ancestors == NIL ? relid : llast_oid(ancestors);
+    });
+}
+
 bool
 IsRouted(const std::string &schema, const std::string &table) {
-    const Oid relid = Call([&]() -> Oid {
-        const Oid namespace_oid = get_namespace_oid(schema.c_str(), true);
-        return OidIsValid(namespace_oid) ? get_relname_relid(table.c_str(), namespace_oid)
-                                         : InvalidOid;
-    });
+    const Oid relid = FindTable(schema, table);
     return OidIsValid(relid) && RoutingRelation(relid) != relid;
 }
 

@@ -20,6 +20,10 @@ namespace livemigrate::pg {
 // REQUIRES: an open transaction; the relation is locked.
 Oid RoutingRelation(Oid relid);
 
+// The root of a partition; of any other table itself. REQUIRES: an open transaction; the relation
+// is locked, or nobody attaches or detaches it.
+Oid TopmostAncestor(Oid relid);
+
 // Whether the rows of a table that may be there go through an ancestor. REQUIRES: an open
 // transaction.
 bool IsRouted(const std::string &schema, const std::string &table);

@@ -25,11 +25,14 @@ May(Oid table, Oid role, const char *privilege) {
                .Scalar() == "t";
 }
 
-// By another table.
+// By another table, be it a partition of it.
 bool
 IsReferenced(Oid table) {
-    return Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
-                 "AND confrelid = $1::oid AND conrelid <> confrelid)",
+    return Query("WITH own AS (SELECT $1::oid AS relid UNION "
+                 "SELECT relid FROM pg_catalog.pg_partition_tree($1::oid)) "
+                 "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' "
+                 "AND confrelid IN (SELECT relid FROM own) "
+                 "AND conrelid NOT IN (SELECT relid FROM own))",
                  {std::to_string(table)})
                .Scalar() == "t";
 }
@@ -203,12 +206,13 @@ DeleteRows(Oid table, const std::string &condition) {
     const std::string sql = "DELETE FROM " + std::string(IsOneHeap(table) ? "ONLY " : "") +
                             QualifiedName(schema, name) +
                             (condition.empty() ? "" : " WHERE " + condition);
-    const bool fires = Call([&] {
+    const bool fires_itself = Call([&] {
         Relation relation = table_open(table, RowExclusiveLock);
         const bool found = FiresInReplicaRole(relation);
         table_close(relation, NoLock);
         return found;
     });
+    const bool fires = fires_itself || PartitionsFireInReplicaRole(table);
     const Oid role = OwnerToWriteAs(table);
     const bool as_owner =
         OidIsValid(role) && (fires || (MayUseSchemaOf(table, role) && May(table, role, "SELECT") &&

@@ -4,6 +4,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
+#include "source/locked_relations.hpp"
 
 namespace livemigrate::source {
 
@@ -52,12 +53,7 @@ WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user
 // leaves every generated column out, from 18 our publication sends the stored ones, and the source
 // refuses UPDATE and DELETE where a virtual one is part of the identity
 // (pub_contains_invalid_column() of publicationcmds.c).
-constexpr char kListTables[] = R"sql(
-WITH locked AS (
-    SELECT DISTINCT relation FROM pg_catalog.pg_locks
-    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_catalog.pg_backend_pid()
-      AND database = (SELECT oid FROM pg_catalog.pg_database
-                      WHERE datname = pg_catalog.current_database())),
+constexpr char kListTables[] = R"sql(,
 member AS (
     SELECT objid FROM pg_catalog.pg_depend
     WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND deptype = 'e'),
@@ -103,6 +99,7 @@ user_table AS (
            CASE c.relreplident WHEN 'n' THEN false
                                WHEN 'f' THEN %full_is_checked% AND unsent.attrelid IS NOT NULL
                                ELSE COALESCE(key.has_unsent, false) END AS has_unsent_key,
+           NOT %full_is_checked% OR unsent.attrelid IS NULL AS is_full_usable,
            unsent.columns AS unsent_columns,
            lossy.attrelid IS NOT NULL AS is_lossy,
            locked.relation IS NOT NULL AS is_locked,
@@ -129,7 +126,7 @@ SELECT t.relid, t.nspname, t.relname, t.relkind, t.relpersistence,
                 (t.relpages + %toast_pages%) * pg_catalog.current_setting('block_size')::int8
             ELSE pg_catalog.pg_table_size(t.relid) END,
        t.reltuples::int8, t.relfilenode, t.relreplident, t.usable, t.has_primary, t.usable_primary,
-       t.is_deferrable, t.has_unsent_key,
+       t.is_deferrable, t.has_unsent_key, t.is_full_usable,
        CASE WHEN NOT t.usable THEN (
            SELECT pg_catalog.min(x.relname::text)
            FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -231,6 +228,7 @@ ReadTable(const pg::SqlRow &row) {
     read(table.primary_key_usable);
     read(table.deferrable_key);
     read(table.unsent_key);
+    read(table.full_usable);
     read(table.candidate_index);
     read(table.is_partition);
     read(table.parent_oid);
@@ -304,7 +302,7 @@ WhatIsMeasured(int version, TableSizes sizes) {
 std::vector<SourceTable>
 ListTables(Connection &connection, TableSizes sizes) {
     const int version = connection.server_version();
-    std::string sql = kListTables;
+    std::string sql = std::string("WITH ") + kLockedRelations + kListTables;
     ReplaceAll(sql, "%measured%", WhatIsMeasured(version, sizes));
     ReplaceAll(sql, "%toast_pages%",
                sizes == TableSizes::kWhereCounted ? kToastPages : "t.toast_pages");
@@ -332,6 +330,17 @@ ListTables(Connection &connection, TableSizes sizes) {
         connection.Query("RESET jit");
     }
     return tables;
+}
+
+Filenodes
+ListFilenodes(Connection &connection) {
+    Filenodes files;
+    for (const pg::SqlRow &row :
+         connection.Query("SELECT oid, relfilenode FROM pg_catalog.pg_class WHERE relkind = 'r'")
+             .rows) {
+        files[pg::Number<uint32_t>(row, 0)] = pg::Number<uint32_t>(row, 1);
+    }
+    return files;
 }
 
 void

@@ -8,6 +8,7 @@
 #include "source/connection.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,7 @@ struct SourceTable {
     bool primary_key_usable = false; // valid and not deferrable: REPLICA IDENTITY DEFAULT would do
     bool deferrable_key = false;     // a primary key, unique or exclusion constraint is deferrable
     bool unsent_key = false;         // not usable because of a generated column, see pgoutput
+    bool full_usable = false;        // REPLICA IDENTITY FULL would do
     std::string candidate_index;     // could be the identity, where that is not usable; else empty
     bool is_partition = false;
     uint32_t parent_oid = 0;   // of a partition
@@ -101,6 +103,11 @@ enum class TableSizes { kMeasured, kAsCounted, kWhereCounted };
 // By schema and name.
 std::vector<SourceTable> ListTables(Connection &connection,
                                     TableSizes sizes = TableSizes::kMeasured);
+
+// The files of all tables by their OIDs, as the session's snapshot sees them: TRUNCATE, and
+// whatever else rewrites a table, gives it another one.
+using Filenodes = std::map<uint32_t, uint32_t>;
+Filenodes ListFilenodes(Connection &connection);
 
 // Throws Error 55000 unless the server's system identifier is `expected`: a name that leads
 // elsewhere meanwhile, to the target already, say. `call`: what the hint tells to run then.

@@ -458,7 +458,8 @@ Connection::Query(const std::string &sql, const WaitObserver &observer) {
 }
 
 pg::SqlResult
-Connection::Query(const std::string &sql, const std::vector<pg::SqlValue> &parameters) {
+Connection::Query(const std::string &sql, const std::vector<pg::SqlValue> &parameters,
+                  const WaitObserver &observer) {
     std::vector<const char *> values;
     for (const pg::SqlValue &parameter : parameters) {
         values.push_back(parameter ? parameter->c_str() : nullptr);
@@ -469,7 +470,7 @@ Connection::Query(const std::string &sql, const std::vector<pg::SqlValue> &param
         ThrowConnectionError("could not send a query to the source");
     }
     Flush();
-    return FinishQuery();
+    return FinishQuery(observer);
 }
 
 void
@@ -481,12 +482,13 @@ Connection::StartCopy(const std::string &sql, ExecStatusType expected) {
     }
 }
 
-void
+uint64_t
 Connection::FinishCopy() {
     const ResultPtr result = LastResult();
     if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) {
         throw ErrorFromResult(result.get());
     }
+    return strtoull(PQcmdTuples(result.get()), nullptr, 10);
 }
 
 void

@@ -55,7 +55,8 @@ class Connection {
     pg::SqlResult Query(const std::string &sql, const WaitObserver &observer = {});
 
     // Runs one statement with text parameters. Not for replication connections.
-    pg::SqlResult Query(const std::string &sql, const std::vector<pg::SqlValue> &parameters);
+    pg::SqlResult Query(const std::string &sql, const std::vector<pg::SqlValue> &parameters,
+                        const WaitObserver &observer = {});
 
     // Sends a statement without waiting for its result; FinishQuery() fetches it.
     void SendQuery(const std::string &sql);
@@ -64,8 +65,9 @@ class Connection {
     // Runs a statement that must enter COPY OUT or COPY BOTH.
     void StartCopy(const std::string &sql, ExecStatusType expected);
 
-    // Waits until the server ends a COPY OUT without error. REQUIRES: all data has been read.
-    void FinishCopy();
+    // Waits until the server ends a COPY OUT without error. Returns how many rows it says it has
+    // sent. REQUIRES: all data has been read.
+    uint64_t FinishCopy();
 
     // Keeps in `since` from when on a statement has waited for its answer, 0 when none does, so
     // that others see a source that has fallen silent. `since` must outlive the connection.

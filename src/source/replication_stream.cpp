@@ -173,7 +173,8 @@ ReplicationStream::Finish() {
         FreeMessage();
         const int length = PQgetCopyData(connection_.raw(), &message_, 1);
         if (length == -1) {
-            return connection_.FinishCopy();
+            connection_.FinishCopy();
+            return;
         }
         if (length == -2) {
             connection_.ThrowConnectionError("lost the replication connection to the source");

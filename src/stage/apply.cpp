@@ -392,9 +392,14 @@ class Applier {
             return choice == ApplySelection::Choice::kApply ||
                    choice == ApplySelection::Choice::kPassOver;
         };
+        // The source is asked about partitions: the transaction holds locks there, and what it
+        // makes of them is not to be seen yet.
+        const auto may = [&](const std::shared_ptr<const RemoteRelation> &relation) {
+            return is_decided(relation) && !selection_.GoesThroughRoot(*relation);
+        };
         return change_.kind == ChangeKind::kTruncate
-                   ? std::all_of(change_.truncated.begin(), change_.truncated.end(), is_decided)
-                   : is_decided(change_.relation);
+                   ? std::all_of(change_.truncated.begin(), change_.truncated.end(), may)
+                   : may(change_.relation);
     }
 
     // Whether the change makes its transaction a barrier, and this has not been found out before.

@@ -19,6 +19,7 @@
 #include "core/spool_format.hpp"
 #include "core/table_pattern.hpp"
 #include "stage/apply_failure.hpp"
+#include "stage/apply_routes.hpp"
 
 #include <cstdint>
 #include <map>
@@ -45,6 +46,7 @@ struct ApplySettings {
     uint32_t workers = 1;
     std::string join_nodes; // pg::JoinNodesSql()
     Dealings dealings;      // with several: which change belongs to which; the same for all
+    AskAboutRoot ask_about_root;
 };
 
 // What one commit on the target brought.

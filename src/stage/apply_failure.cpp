@@ -32,6 +32,7 @@ ApplyFailure::Set(const RemoteRelation &relation, const char *what,
              .key = "",
              .xid = transaction.xid,
              .commit_lsn = transaction.commit_lsn,
+             .unclear_partition = 0,
              .columns = {}};
 }
 

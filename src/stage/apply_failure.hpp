@@ -20,6 +20,7 @@ struct ApplyFailure {
     std::string key; // (columns)=(values), cut off where it is long
     uint32_t xid = 0;
     Lsn commit_lsn;
+    uint32_t unclear_partition = 0;    // its OID on the source, see UnclearPartition()
     std::vector<ColumnChange> columns; // of the table, that the target has not followed
 
     void Set(const RemoteRelation &relation, const char *what,

@@ -90,7 +90,7 @@ ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relatio
     }
     const CopyTable &table = *tables_.at({relation->schema, relation->name});
     std::vector<ColumnChange> changes =
-        stage::NotFollowed(relation->schema, relation->name, ChangesOf(*relation, table));
+        stage::NotFollowed(table.target_schema, table.target_name, ChangesOf(*relation, table));
     if (own) {
         own->Commit();
     }
@@ -141,6 +141,12 @@ ApplySelection::ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn) {
                 commit_lsn.ToString() + ".")
         .Hint("Create it on the target as it is on the source, then run: SELECT "
               "livemigrate.migration_resume();");
+}
+
+bool
+ApplySelection::GoesThroughRoot(const RemoteRelation &relation) const {
+    const auto found = tables_.find({relation.schema, relation.name});
+    return found != tables_.end() && found->second->through_root();
 }
 
 bool

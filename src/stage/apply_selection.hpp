@@ -54,6 +54,9 @@ class ApplySelection {
     // Throws the Error for a table that was not accepted.
     [[noreturn]] static void ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn);
 
+    // Whether the rows go through the root: the source is to be asked before its TRUNCATE.
+    bool GoesThroughRoot(const RemoteRelation &relation) const;
+
     bool HasIdentityFull(std::string_view schema, std::string_view name) const;
 
   private:

@@ -49,7 +49,8 @@ ApplyTarget::ApplyTarget(const ApplySettings &settings, ApplyObserver &observer,
                          ApplyFailure &failure)
     : settings_(settings), observer_(observer), failure_(failure),
       batch_(kBatchChanges, kBatchBytes),
-      writer_(FormatOf(settings), NotStreamed(settings), LossyColumns(settings), failure) {}
+      writer_(FormatOf(settings), NotStreamed(settings), LossyColumns(settings),
+              ApplyRoutes(settings.tables, settings.ask_about_root), failure) {}
 
 Lsn
 ApplyTarget::SetUpOrigin() {
@@ -98,12 +99,14 @@ bool
 ApplyTarget::TryWriteOpen() {
     try {
         WriteOpen();
-        return true;
+        if (!writer_.has_fired()) {
+            return true;
+        }
     } catch (const Error &) {
-        DropOpen();
         failure_ = {};
-        return false;
     }
+    DropOpen();
+    return false;
 }
 
 void
@@ -119,6 +122,7 @@ void
 ApplyTarget::OpenTarget() {
     if (!target_) {
         target_.emplace(settings_.join_nodes);
+        writer_.BeginTarget();
     }
 }
 
@@ -139,7 +143,7 @@ ApplyTarget::CommitComplete() {
         if (failed == complete_.begin() || failed == complete_.end()) {
             throw;
         }
-        const ApplyFailure failure = failure_;
+        const ApplyFailure failure = std::exchange(failure_, {});
         CommitFirst(static_cast<size_t>(failed - complete_.begin()));
         failure_ = failure;
         throw;
@@ -155,6 +159,9 @@ ApplyTarget::CommitFirst(size_t count) {
     if (last.items > 0) {
         OpenTarget();
         in_source_order_ += writer_.Write(batch_, batch_.complete().first(last.items));
+    }
+    if (target_) {
+        writer_.FireDeferred();
     }
     ApplyCounts counts;
     counts.transactions = count;

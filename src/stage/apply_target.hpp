@@ -60,7 +60,8 @@ class ApplyTarget {
     // Writes what there is of the open source transaction, in a target transaction that takes no
     // other: so it can be given up alone. REQUIRES: nothing complete waits to be committed.
     void WriteOpen();
-    // The same, but takes back all of it and returns false if that fails.
+    // The same, but takes back all of it and returns false if that fails, or if triggers fire:
+    // what they say at the source transaction's end is for where that is known.
     bool TryWriteOpen();
     // Whether the open source transaction has been written in part.
     bool

@@ -5,6 +5,7 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
+#include "pg/replica_role.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_owner.hpp"
 #include "pg/truncation.hpp"
@@ -33,7 +34,7 @@ IsAboutRows(const Error &error) {
     return true;
 }
 
-using Names = std::set<std::pair<std::string, std::string>>; // schema and table
+using Names = ApplyWriter::Names;
 
 // Tables that a TRUNCATE that commits there has emptied without the stream saying so, if it has
 // them: rows copied under a later snapshot came after it.
@@ -48,23 +49,6 @@ CopiedBefore(const ApplyWriter::NotStreamed &tables, Lsn commit_lsn) {
     return names;
 }
 
-using Relations = std::vector<std::shared_ptr<const RemoteRelation>>;
-
-// Whether the truncated relations are all of the table that the rows of one are routed through: it
-// is among them, or, as pgoutput has it, all of its partitions that the stream knows are.
-bool
-TruncatesWhole(const Relations &relations, Names truncated, const TargetRelation &target) {
-    for (const auto &relation : relations) {
-        if (QualifiedName(relation->schema, relation->name) == target.target_name()) {
-            return true;
-        }
-        truncated.emplace(relation->schema, relation->name);
-    }
-    const auto leaves = pg::LeafPartitions(target.relid());
-    return std::all_of(leaves.begin(), leaves.end(),
-                       [&](const auto &leaf) { return truncated.contains(leaf); });
-}
-
 } // namespace
 
 // How a table of the stream is written on the target.
@@ -72,8 +56,9 @@ struct ApplyWriter::Table {
     TargetRelation sql;
     std::unique_ptr<BatchTable> batch; // null: change by change only
 
-    Table(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format)
-        : sql(std::move(remote), format) {
+    Table(std::shared_ptr<const RemoteRelation> remote, ApplyRoutes::Name target,
+          const ValueFormat &format)
+        : sql(std::move(remote), std::move(target), format) {
         if (!sql.is_ignored() && !sql.is_routed() && !sql.fires_triggers()) {
             batch = PlainTable::Open(sql.relid(), sql.remote(), format);
             if (!batch) {
@@ -91,9 +76,9 @@ struct ApplyWriter::Group {
 };
 
 ApplyWriter::ApplyWriter(const ValueFormat &format, NotStreamed not_streamed,
-                         LossyColumns lossy_columns, ApplyFailure &failure)
+                         LossyColumns lossy_columns, ApplyRoutes routes, ApplyFailure &failure)
     : format_(format), not_streamed_(std::move(not_streamed)),
-      lossy_columns_(std::move(lossy_columns)), failure_(failure) {}
+      lossy_columns_(std::move(lossy_columns)), routes_(std::move(routes)), failure_(failure) {}
 
 ApplyWriter::~ApplyWriter() = default;
 
@@ -106,7 +91,7 @@ ApplyWriter::Find(const std::shared_ptr<const RemoteRelation> &remote) {
     }
     if (!table || !table->sql.is_valid()) {
         table.reset();
-        auto found = std::make_unique<Table>(remote, format_);
+        auto found = std::make_unique<Table>(remote, routes_.TargetOf(*remote), format_);
         lossy_columns_.Check(*remote, found->sql.relid());
         table = std::move(found);
     }
@@ -120,6 +105,7 @@ ApplyWriter::FindFor(const ChangeBatch &batch, const Item &item) {
         return Find(batch.relation(item));
     } catch (const Error &error) {
         failure_.Set(*item.row.relation, CommandName(item.row.kind), item.transaction);
+        failure_.unclear_partition = routes_.TakeUnclear();
         throw failure_.Describe(error);
     }
 }
@@ -153,13 +139,41 @@ ApplyWriter::Refuse(const ChangeBatch &batch, const Item &item, const Error &err
 
 uint64_t
 ApplyWriter::WriteRows(const ChangeBatch &batch, Items items) {
+    FireBefore(items.front());
     if (TryNetEffect(batch, items)) {
         return 0;
     }
     for (const Item &item : items) {
+        FireBefore(item);
         WriteRow(batch, item);
     }
     return items.size();
+}
+
+void
+ApplyWriter::BeginTarget() {
+    fired_.reset();
+}
+
+void
+ApplyWriter::FireBefore(const Item &item) {
+    if (fired_ && fired_->transaction.commit_lsn != item.transaction.commit_lsn) {
+        FireDeferred();
+    }
+}
+
+void
+ApplyWriter::FireDeferred() {
+    if (!fired_) {
+        return;
+    }
+    try {
+        pg::FireDeferredTriggers();
+    } catch (const Error &error) {
+        failure_.Set(*fired_->relation, "COMMIT", fired_->transaction);
+        throw failure_.Describe(error);
+    }
+    fired_.reset();
 }
 
 // False, with nothing written, if the changes must be written in source order.
@@ -241,6 +255,9 @@ ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
     if (table.is_ignored()) {
         return;
     }
+    if (table.fires_triggers()) {
+        fired_ = {batch.relation(item), item.transaction};
+    }
     try {
         switch (item.row.kind) {
         case ChangeKind::kInsert:
@@ -256,33 +273,66 @@ ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
     }
 }
 
+// Returns whether rows were deleted, for which triggers may have fired.
+bool
+ApplyWriter::TruncateAll(const ChangeBatch::Truncation &truncation, Lsn commit_lsn) {
+    Names truncated;
+    for (const auto &relation : truncation.relations) {
+        truncated.emplace(relation->schema, relation->name);
+    }
+    const Names unnamed = CopiedBefore(not_streamed_, commit_lsn);
+    const RoutedTruncation parts(routes_, truncation, not_streamed_, commit_lsn);
+    Emptied emptied;
+    std::map<Oid, std::vector<const CopyTable *>> routed;
+    for (const auto &relation : truncation.relations) {
+        const TargetRelation &target = Find(relation).sql;
+        if (const CopyTable *table = routes_.Routed(*relation)) {
+            routed[target.relid()].push_back(table);
+            continue;
+        }
+        if (target.is_routed()) {
+            // The stream does not name unlogged ones, whose rows it does not follow either.
+            const auto leaves = pg::LeafPartitions(target.relid());
+            if (!std::all_of(leaves.begin(), leaves.end(), [&](const auto &leaf) {
+                    return truncated.contains(leaf) ||
+                           (unnamed.contains(leaf) && !routes_.IsLeftOut(leaf));
+                })) {
+                RoutedTruncation::ThrowPartOfTable(
+                    "It is partitioned by the hash of an enum, or of a value that has "
+                    "one in it, or by a nondeterministic collation.");
+            }
+        }
+        if (std::find(emptied.tables.begin(), emptied.tables.end(), target.relid()) ==
+            emptied.tables.end()) {
+            emptied.tables.push_back(target.relid());
+        }
+    }
+    for (const auto &[root, tables] : routed) {
+        parts.Add(root, tables, emptied);
+    }
+    if (!emptied.tables.empty()) {
+        const std::vector<Oid> along = pg::TruncatedAlong(emptied.tables, unnamed);
+        emptied.tables.insert(emptied.tables.end(), along.begin(), along.end());
+        pg::TruncateTables(emptied.tables, truncation.restart_identity);
+    }
+    for (const auto &[table, condition] : emptied.parts) {
+        pg::DeleteRows(table, condition);
+    }
+    return !emptied.parts.empty();
+}
+
 void
 ApplyWriter::Truncate(const ChangeBatch &batch, const Item &item) {
     const ChangeBatch::Truncation &truncation = batch.truncation(item);
-    const auto &relations = truncation.relations;
+    FireBefore(item);
     try {
-        const Names unnamed = CopiedBefore(not_streamed_, item.transaction.commit_lsn);
-        std::vector<Oid> tables;
-        for (const auto &relation : relations) {
-            const TargetRelation &target = Find(relation).sql;
-            if (target.is_routed() && !TruncatesWhole(relations, unnamed, target)) {
-                throw Error(sqlstate::kFeatureNotSupported,
-                            "cannot truncate one partition of a table whose rows lie in other "
-                            "partitions on the target")
-                    .Detail("It is partitioned by the hash of an enum, or of a value that has one "
-                            "in it, or by a nondeterministic collation.")
-                    .Hint("Delete the rows on the target by hand, then run: SELECT "
-                          "livemigrate.migration_resume();");
-            }
-            if (std::find(tables.begin(), tables.end(), target.relid()) == tables.end()) {
-                tables.push_back(target.relid());
-            }
+        if (TruncateAll(truncation, item.transaction.commit_lsn)) {
+            fired_ = {truncation.relations.front(), item.transaction};
         }
-        const std::vector<Oid> along = pg::TruncatedAlong(tables, unnamed);
-        tables.insert(tables.end(), along.begin(), along.end());
-        pg::TruncateTables(tables, truncation.restart_identity);
     } catch (const Error &error) {
-        failure_.Set(*relations.front(), CommandName(ChangeKind::kTruncate), item.transaction);
+        failure_.Set(*truncation.relations.front(), CommandName(ChangeKind::kTruncate),
+                     item.transaction);
+        failure_.unclear_partition = routes_.TakeUnclear();
         throw failure_.Describe(error);
     }
 }

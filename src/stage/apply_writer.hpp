@@ -11,12 +11,16 @@
 #include "core/error.hpp"
 #include "stage/apply_failure.hpp"
 #include "stage/apply_lossy_columns.hpp"
+#include "stage/apply_routes.hpp"
 #include "stage/managed_table.hpp"
 #include "stage/plain_table.hpp"
+#include "stage/apply_routed_truncation.hpp"
 #include "stage/target_relation.hpp"
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -29,12 +33,13 @@ class ApplyWriter {
   public:
     using Items = std::span<const ChangeBatch::Item>;
 
+    using Names = std::set<std::pair<std::string, std::string>>; // schema and table
     // The migration's tables whose changes are not in the stream, by schema and table; and what
     // their rows, if they have been copied, are consistent with.
-    using NotStreamed = std::map<std::pair<std::string, std::string>, Lsn>;
+    using NotStreamed = RoutedTruncation::NotStreamed;
 
     ApplyWriter(const ValueFormat &format, NotStreamed not_streamed, LossyColumns lossy_columns,
-                ApplyFailure &failure);
+                ApplyRoutes routes, ApplyFailure &failure);
     ~ApplyWriter();
 
     // Throws Error for the first change that cannot be applied, which `failure` then names, or for
@@ -43,6 +48,18 @@ class ApplyWriter {
     // REQUIRES: an open transaction and SPI connection; it must be rolled back after an Error.
     uint64_t Write(const ChangeBatch &batch, Items items);
 
+    // A target transaction has begun, whose first changes are still to be written.
+    void BeginTarget();
+    // Whether it has written tables whose triggers fire.
+    bool
+    has_fired() const {
+        return fired_.has_value();
+    }
+    // The source transaction that was written last is at its end: fires the deferred triggers,
+    // which would wait for the target transaction's. Write() does it for those before. Throws Error
+    // for what they raise, which `failure` then names. REQUIRES: as Write().
+    void FireDeferred();
+
     // Throws `error`, which `failure` then names as that of the change. REQUIRES: as Write().
     [[noreturn]] void Refuse(const ChangeBatch &batch, const ChangeBatch::Item &item,
                              const Error &error);
@@ -50,6 +67,10 @@ class ApplyWriter {
   private:
     struct Table;
     struct Group;
+    struct Fired {
+        std::shared_ptr<const RemoteRelation> relation;
+        ChangeBatch::Transaction transaction;
+    };
 
     uint64_t WriteRows(const ChangeBatch &batch, Items items);
     bool TryNetEffect(const ChangeBatch &batch, Items items);
@@ -57,14 +78,18 @@ class ApplyWriter {
                 std::pmr::memory_resource *memory);
     void WriteGroup(const ChangeBatch &batch, Group &group);
     void WriteRow(const ChangeBatch &batch, const ChangeBatch::Item &item);
+    void FireBefore(const ChangeBatch::Item &item);
     void Truncate(const ChangeBatch &batch, const ChangeBatch::Item &item);
+    bool TruncateAll(const ChangeBatch::Truncation &truncation, Lsn commit_lsn);
     Table &Find(const std::shared_ptr<const RemoteRelation> &remote);
     Table &FindFor(const ChangeBatch &batch, const ChangeBatch::Item &item);
 
     ValueFormat format_;
     NotStreamed not_streamed_;
     LossyColumns lossy_columns_;
+    ApplyRoutes routes_;
     ApplyFailure &failure_;
+    std::optional<Fired> fired_; // the last change of a table whose triggers fire
     std::unordered_map<const RemoteRelation *, std::unique_ptr<Table>> tables_;
 };
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace livemigrate::stage {
@@ -215,36 +216,40 @@ class Limits {
 // What a session has that connects now: a role's setting for the database goes before its general
 // one, and that before the database's (process_settings() of postinit.c).
 bool
-AllowsTriggers() {
+IsOn(const char *parameter) {
     return pg::Query("SELECT COALESCE((SELECT o.option_value FROM pg_catalog.pg_db_role_setting s, "
                      "LATERAL pg_catalog.pg_options_to_table(s.setconfig) o "
-                     "WHERE o.option_name = 'citus.enable_unsafe_triggers' "
+                     "WHERE o.option_name = $1 "
                      "AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database "
                      "WHERE datname = pg_catalog.current_database())) "
                      "AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles "
                      "WHERE rolname = current_user)) "
                      "ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), "
-                     "pg_catalog.current_setting('citus.enable_unsafe_triggers', true))"
-                     "::pg_catalog.bool")
+                     "pg_catalog.current_setting($1, true))::pg_catalog.bool",
+                     {parameter})
                .Scalar() == "t";
+}
+
+std::string
+SetForDatabase(const std::string &setting) {
+    return "ALTER DATABASE " +
+           QuoteIdentifier(*pg::Query("SELECT pg_catalog.current_database()").Scalar()) + " SET " +
+           setting + ";";
 }
 
 // A partition's are its root's, whose clones are internal before 13.
 void
 FindTriggers(Limits &limits) {
-    if (AllowsTriggers()) {
+    if (IsOn("citus.enable_unsafe_triggers")) {
         return;
     }
-    const std::string database = *pg::Query("SELECT pg_catalog.current_database()").Scalar();
     limits.Examine(
         "SELECT t.tgrelid, t.tgname FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal "
         "AND COALESCE(pg_catalog.to_jsonb(t)->>'tgparentid', '0') = '0' ORDER BY 1, 2",
         [&](const PlacedTable &table, const pg::SqlRow &row) {
             const std::string name = QuoteIdentifier(pg::Text(row, 1));
             limits.Add(table, "trigger " + name, " unless citus.enable_unsafe_triggers is on",
-                       "ALTER DATABASE " + QuoteIdentifier(database) +
-                           " SET citus.enable_unsafe_triggers = on;",
-                       false);
+                       SetForDatabase("citus.enable_unsafe_triggers = on"), false);
         });
 }
 
@@ -349,6 +354,68 @@ FindCitusLimits(source::Connection &source, const std::vector<PlacedTable> &tabl
     FindStatistics(limits);
     FindPolicies(limits);
     return limits.Take();
+}
+
+// Neither reference tables, which Citus replicates ('t'), nor local ones, which are in no group.
+std::vector<TableProblem>
+FindSingleShards(const std::vector<PlacedTable> &tables) {
+    std::vector<TableProblem> problems;
+    if (pg::Query("SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'").rows.empty()) {
+        return problems;
+    }
+    std::set<std::pair<std::string, std::string>> found;
+    for (const pg::SqlRow &row :
+         pg::Query("SELECT n.nspname, c.relname FROM pg_catalog.pg_dist_partition d "
+                   "JOIN pg_catalog.pg_class c ON c.oid = d.logicalrelid "
+                   "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+                   "WHERE d.partkey IS NULL AND d.repmodel <> 't' AND d.colocationid <> 0")
+             .rows) {
+        found.emplace(pg::Text(row, 0), pg::Text(row, 1));
+    }
+    for (const PlacedTable &table : tables) {
+        if (found.contains({table.schema, table.table})) {
+            problems.push_back(
+                {NameOf(table),
+                 "table " + NameOf(table) +
+                     " is a single-shard table of Citus's, which livemigrate does not support",
+                 "SELECT undistribute_table(" + QuoteLiteral(NameOf(table)) + ");\n" +
+                     Comment("or, of a distributed schema: SELECT citus_schema_undistribute(" +
+                             QuoteLiteral(QuoteIdentifier(table.schema)) + ");"),
+                 false});
+        }
+    }
+    return problems;
+}
+
+// Citus leaves schema public as it is, whoever creates it.
+std::string
+SchemaShardingFix(const std::set<std::string> &schemas) {
+    constexpr char kParameter[] = "citus.enable_schema_based_sharding";
+    const bool makes_one =
+        pg::Query("SELECT EXISTS (SELECT FROM pg_catalog.unnest($1::text[]) AS w "
+                  "WHERE w <> 'public' AND NOT EXISTS (SELECT FROM "
+                  "pg_catalog.pg_namespace n WHERE n.nspname = w::name))",
+                  {TextArrayLiteral({schemas.begin(), schemas.end()})})
+            .Scalar() == "t";
+    return makes_one && IsOn(kParameter) ? SetForDatabase(std::string(kParameter) + " = off") : "";
+}
+
+std::vector<std::string>
+DistributedSchemas(const std::set<std::string> &schemas) {
+    std::vector<std::string> found;
+    if (pg::Query("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_schema') IS NULL").Scalar() ==
+        "t") {
+        return found; // before Citus 12
+    }
+    for (const pg::SqlRow &row :
+         pg::Query(
+             "SELECT n.nspname FROM pg_catalog.pg_dist_schema d JOIN pg_catalog.pg_namespace n "
+             "ON n.oid = d.schemaid WHERE n.nspname::text = ANY ($1::text[]) ORDER BY 1",
+             {TextArrayLiteral({schemas.begin(), schemas.end()})})
+             .rows) {
+        found.push_back(pg::Text(row, 0));
+    }
+    return found;
 }
 
 } // namespace livemigrate::stage

@@ -6,6 +6,8 @@
 #include "stage/distribution.hpp"
 #include "stage/table_problem.hpp"
 
+#include <set>
+#include <string>
 #include <vector>
 
 namespace livemigrate::stage {
@@ -21,5 +23,17 @@ std::vector<TableProblem> FindForeignKeyProblems(source::Connection &source,
 // statistics of expressions, policies with subqueries. REQUIRES: an open transaction on the target.
 std::vector<TableProblem> FindCitusLimits(source::Connection &source,
                                           const std::vector<PlacedTable> &tables);
+
+// Those that the target has with all their rows in one shard: distributed without a column, or in a
+// distributed schema (from Citus 12 on). REQUIRES: an open transaction on the target.
+std::vector<TableProblem> FindSingleShards(const std::vector<PlacedTable> &tables);
+
+// Empty unless Citus distributes each schema that is created, with its tables, and one of `schemas`
+// is to be. REQUIRES: as above.
+std::string SchemaShardingFix(const std::set<std::string> &schemas);
+
+// Of the schemas those that the target has and Citus keeps on one node, with each table that is
+// created there. REQUIRES: as above.
+std::vector<std::string> DistributedSchemas(const std::set<std::string> &schemas);
 
 } // namespace livemigrate::stage

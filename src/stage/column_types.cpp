@@ -2,6 +2,7 @@
 
 #include "stage/column_types.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -27,13 +28,14 @@ constexpr int kGenerated = 120000; // the version that brought generated columns
 // extension is the same one in whatever schema that is.
 constexpr char kListColumns[] = R"sql(
 WITH RECURSIVE stored AS (
-    SELECT n.nspname, c.relname, a.attname, a.atttypid, a.atttypmod, a.atthasdef
+    SELECT n.nspname, c.relname, a.attname, a.atttypid, a.atttypmod, a.atthasdef,
+           a.attnotnull, %generation% AS generation
     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
         AS wanted(nspname, relname)
     JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname::name
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-    WHERE a.attnum > 0 AND NOT a.attisdropped%not_generated%),
+    WHERE a.attnum > 0 AND NOT a.attisdropped),
 made_of AS (
     SELECT DISTINCT atttypid AS type, atttypid AS base, NULL::int4 AS modifier, false AS is_array
     FROM stored
@@ -61,9 +63,22 @@ SELECT s.nspname, s.relname, s.attname, b.name, COALESCE(b.modifier, s.atttypmod
        pg_catalog.format_type(s.atttypid, s.atttypmod),
        pg_catalog.format_type(b.base, COALESCE(b.modifier, s.atttypmod))
            || CASE WHEN b.is_array THEN '[]' ELSE '' END,
-       s.atthasdef
+       s.atthasdef, s.generation, s.attnotnull
 FROM stored s JOIN base b ON b.type = s.atttypid
 )sql";
+
+// Of a generated column how it is made of others, for a statement that makes it; else NULL. With
+// the column's collation, which is not a part of its type.
+constexpr char kGeneration[] = R"sql(
+    CASE WHEN a.attgenerated <> '' THEN COALESCE((
+        SELECT pg_catalog.format('COLLATE %I.%I ', cn.nspname, co.collname)
+        FROM pg_catalog.pg_type t
+        JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation AND co.oid <> t.typcollation
+        JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace
+        WHERE t.oid = a.atttypid), '') || (
+        SELECT pg_catalog.format('GENERATED ALWAYS AS (%s)', pg_catalog.pg_get_expr(d.adbin, c.oid))
+        FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum)
+    END)sql";
 
 // From which table a column comes: its type is changed there, for all that inherit it.
 constexpr char kFindOrigin[] = R"sql(
@@ -85,12 +100,39 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 ORDER BY o.level DESC LIMIT 1
 )sql";
 
+// Triggers that see a row before it is written, for tgtype: whether some that fire in replica role
+// see each row and have NEW's column ($4) in their source, and those that do not fire, with what
+// makes them. That of a partitioned table is enabled there: $3.
+constexpr char kFillingTriggers[] = R"sql(
+WITH filling AS (
+    SELECT t.tgname, t.tgtype & 4 <> 0 AS on_insert, t.tgtype & 16 <> 0 AS on_update,
+           t.tgenabled IN ('A', 'R') AS fires,
+           t.tgqual IS NULL AND t.tgattr::pg_catalog.text = ''
+               AND p.prosrc ~* (E'\\mnew\\s*\\.\\s*"?' ||
+                                pg_catalog.regexp_replace($4, E'\\W', E'\\\\\\&', 'g') || E'("|\\M)') AS fills,
+           CASE WHEN t.tgparentid <> 0 THEN $3 ELSE pg_catalog.format('%I.%I', $1, $2) END AS owner
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::name AND c.relname = $2::name AND t.tgenabled <> 'D'
+      AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0)
+SELECT COALESCE(pg_catalog.bool_or(fires AND fills AND on_insert)
+                AND pg_catalog.bool_or(fires AND fills AND on_update), false),
+       pg_catalog.string_agg(pg_catalog.quote_ident(tgname), ', ' ORDER BY tgname)
+           FILTER (WHERE NOT fires),
+       pg_catalog.string_agg(pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I;',
+                                               owner, tgname), ' ' ORDER BY tgname)
+           FILTER (WHERE NOT fires)
+FROM filling
+)sql";
+
 std::string
 ListColumnsQuery(int version) {
-    constexpr std::string_view kPlace = "%not_generated%";
+    constexpr std::string_view kPlace = "%generation%";
     std::string sql = kListColumns;
     sql.replace(sql.find(kPlace), kPlace.size(),
-                version >= kGenerated ? " AND a.attgenerated = ''" : "");
+                version >= kGenerated ? kGeneration : "NULL::text");
     return sql;
 }
 
@@ -99,6 +141,8 @@ struct ListedColumn {
     std::string written;
     std::string base; // written without domains
     bool has_default;
+    std::string generation; // empty: its values are its own
+    bool not_null;
 };
 
 using ColumnName = std::tuple<std::string, std::string, std::string>; // schema, table, column
@@ -112,7 +156,9 @@ ReadColumns(const pg::SqlResult &result) {
             {pg::Text(row, 3), pg::Number<int32_t>(row, 4), pg::Flag(row, 5)},
             pg::Text(row, 6),
             pg::Text(row, 7),
-            pg::Flag(row, 8)};
+            pg::Flag(row, 8),
+            pg::Text(row, 9),
+            pg::Flag(row, 10)};
     }
     return columns;
 }
@@ -128,6 +174,11 @@ OriginOf(const ColumnName &column) {
 bool
 IsSameStandardType(const ListedColumn &source, const ListedColumn &target) {
     return source.written == target.written && source.written.starts_with("information_schema.");
+}
+
+TypeFit
+FitOfSent(const ListedColumn &source, const ListedColumn &target) {
+    return IsSameStandardType(source, target) ? TypeFit{} : FitOfTypes(source.type, target.type);
 }
 
 bool
@@ -163,11 +214,60 @@ ProblemOf(const ColumnName &column, const std::string &table, const ListedColumn
             FixOf(table, name, source, target)};
 }
 
+// Indexes and constraints that would go with the column.
+bool
+HasMore(const ColumnName &origin) {
+    const auto &[schema, table, name] = origin;
+    return pg::Query("SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a"
+                     " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+                     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                     " JOIN pg_catalog.pg_depend d"
+                     "   ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+                     "  AND d.refobjid = c.oid AND d.refobjsubid = a.attnum"
+                     "  AND d.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass,"
+                     "                    'pg_catalog.pg_constraint'::pg_catalog.regclass)"
+                     " WHERE n.nspname = $1::name AND c.relname = $2::name"
+                     "   AND a.attname = $3::name AND d.deptype = 'a')",
+                     {schema, table, name})
+               .Scalar() == "t";
+}
+
+// Nobody sends values of a generated column: a plain one of the target would have none, unless a
+// trigger makes them.
+ColumnTypeProblem
+NotSent(const ColumnName &listed, const ColumnName &origin, const ListedColumn &source,
+        const ListedColumn &target) {
+    const auto &[schema, table_name, column] = origin;
+    const std::string table = QualifiedName(schema, table_name);
+    const std::string name = QuoteIdentifier(column);
+    const std::string &type = IsThere(source.written) ? source.written : target.written;
+    std::string message = "column " + name + " of table " + table +
+                          " is a plain one on the target and generated on the source: its values "
+                          "are not sent";
+    std::string fix =
+        "ALTER TABLE " + table + " DROP COLUMN " + name + ", ADD COLUMN " + name + " " + type +
+        " " + source.generation + " STORED" + (source.not_null ? " NOT NULL" : "") + ";" +
+        (HasMore(origin) ? " -- then make its indexes and constraints as on the source" : "");
+    const pg::SqlResult triggers =
+        pg::Query(kFillingTriggers, {std::get<0>(listed), std::get<1>(listed), table, column});
+    const pg::SqlRow &row = triggers.rows.at(0);
+    if (pg::Flag(row, 0)) {
+        return {TypeFit::Kind::kDoubtful, table,
+                message + ", and a trigger of the target has to make them", fix};
+    }
+    if (row[1]) {
+        fix += "\n" +
+               Comment("or, if what makes them is trigger " + *row[1] + ": " + pg::Text(row, 2));
+    }
+    return {TypeFit::Kind::kChanges, table, message, fix};
+}
+
 } // namespace
 
 std::vector<ColumnTypeProblem>
 FindColumnTypeProblems(source::Connection &source, const TableNames &tables) {
     std::vector<ColumnTypeProblem> problems;
+    std::vector<ColumnTypeProblem> not_sent; // last: a generated column holds others to their types
     std::set<std::string> fixes;
     const std::string there = ListColumnsQuery(source.server_version());
     const std::string here = ListColumnsQuery(kGenerated);
@@ -182,21 +282,25 @@ FindColumnTypeProblems(source::Connection &source, const TableNames &tables) {
         const Columns target = ReadColumns(pg::Query(here, wanted));
         for (const auto &[column, listed] : ReadColumns(source.Query(there, wanted))) {
             const auto found = target.find(column);
-            if (found == target.end() || IsSameStandardType(listed, found->second)) {
+            if (found == target.end() || !found->second.generation.empty()) {
                 continue;
             }
-            const TypeFit fit = FitOfTypes(listed.type, found->second.type);
-            if (fit.kind == TypeFit::Kind::kHolds) {
+            const bool is_sent = listed.generation.empty();
+            const TypeFit fit = FitOfSent(listed, found->second);
+            if (is_sent && fit.kind == TypeFit::Kind::kHolds) {
                 continue;
             }
             const auto [schema, name] = OriginOf(column);
             ColumnTypeProblem problem =
-                ProblemOf(column, QualifiedName(schema, name), listed, found->second, fit);
+                is_sent
+                    ? ProblemOf(column, QualifiedName(schema, name), listed, found->second, fit)
+                    : NotSent(column, {schema, name, std::get<2>(column)}, listed, found->second);
             if (fixes.insert(problem.fix).second) {
-                problems.push_back(std::move(problem));
+                (is_sent ? problems : not_sent).push_back(std::move(problem));
             }
         }
     }
+    std::move(not_sent.begin(), not_sent.end(), std::back_inserter(problems));
     return problems;
 }
 

@@ -1,5 +1,6 @@
-// Columns of the target whose type cannot hold every value of the source's: of tables that were
-// there already, or that somebody changed while a migration was paused after stage schema.
+// Columns of the target that cannot have every value of the source's, by their type or since the
+// source generates them: of tables that were there already, or that somebody changed while a
+// migration was paused after stage schema.
 #pragma once
 
 #include "core/type_fit.hpp"

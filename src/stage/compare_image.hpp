@@ -31,10 +31,12 @@ struct TableShape {
 struct ImageRules {
     bool same_encoding = true;
     bool exact_float_text = true;
+    bool same_text_hash = false; // hashtextextended() gives the same on both sides
 };
 
-// Columns with their base type, tables with their size and key. $1: schemas, $2: names.
-extern const char *const kShapesQuery;
+// Columns with their base type, tables with their size (0 where it would wait for a lock) and key.
+// $1: schemas, $2: names.
+std::string ShapesQuery();
 
 // In the order of the query's arguments.
 std::vector<TableShape> ReadShapes(const pg::SqlResult &result, size_t tables);
@@ -42,6 +44,12 @@ std::vector<TableShape> ReadShapes(const pg::SqlResult &result, size_t tables);
 // An expression over table alias "t", of type text or bytea, that is the same exactly for equal
 // rows of these columns.
 std::string RowImage(const std::map<std::string, uint32_t> &columns, const ImageRules &rules);
+
+// An expression of type int8: 64 bits of a hash of such an image.
+std::string RowHash(const std::string &image, const ImageRules &rules);
+
+// hashtextextended() of some texts. Not before version 11.
+extern const char *const kTextHashQuery;
 
 // An expression of type text over alias "t" that shows the columns: "(a, b)=(1, x)".
 std::string KeyText(const std::vector<std::string> &columns);

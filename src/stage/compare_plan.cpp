@@ -17,6 +17,7 @@ namespace livemigrate::stage {
 namespace {
 
 constexpr int kShortestFloatVersion = 120000;
+constexpr int kTextHashVersion = 110000; // hashtextextended()
 
 // int8, int2, int4, numeric, date, timestamp, timestamptz, uuid: no collation, one order
 // everywhere.
@@ -33,6 +34,14 @@ bool
 HasSameEncoding(source::Connection &connection) {
     const char *encoding = PQparameterStatus(connection.raw(), "server_encoding");
     return encoding != nullptr && std::string_view(encoding) == GetDatabaseEncodingName();
+}
+
+bool
+HashesTextAlike(source::Connection &source) {
+    if (source.server_version() < kTextHashVersion) {
+        return false;
+    }
+    return source.Query(kTextHashQuery).rows == pg::Query(kTextHashQuery).rows;
 }
 
 std::vector<pg::SqlValue>
@@ -217,10 +226,11 @@ PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tab
     const pg::LocalSettings settings(
         {{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}});
     const ImageRules rules{HasSameEncoding(source),
-                           source.server_version() >= kShortestFloatVersion};
+                           source.server_version() >= kShortestFloatVersion,
+                           HashesTextAlike(source)};
     const std::vector<pg::SqlValue> names = NameParameters(tables);
-    const auto source_shapes = ReadShapes(source.Query(kShapesQuery, names), tables.size());
-    const auto target_shapes = ReadShapes(pg::Query(kShapesQuery, names), tables.size());
+    const auto source_shapes = ReadShapes(source.Query(ShapesQuery(), names), tables.size());
+    const auto target_shapes = ReadShapes(pg::Query(ShapesQuery(), names), tables.size());
     ComparisonPlan plan;
     plan.details.resize(tables.size());
     for (size_t i = 0; i < tables.size(); i++) {
@@ -241,6 +251,7 @@ PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tab
         unit.source_from = there.exists ? From(table, table.source_only) : "";
         unit.target_from = here.exists ? From(table, table.target_only) : "";
         unit.image = RowImage(columns, rules);
+        unit.hash = RowHash(unit.image, rules);
         unit.key_text = RowText(columns);
         std::map<std::string, uint32_t> key;
         for (const std::string &name : there.key) {
@@ -258,7 +269,7 @@ PlanComparison(source::Connection &source, const std::vector<ComparedTable> &tab
                                  : CutByKey(table, there, here, columns, range_bytes);
         const uint64_t bytes = std::max(there.bytes, here.bytes);
         std::optional<PageCut> pages = ParseRange(conditions[0]);
-        if (parts == known.end() && conditions.size() == 1 && there.exists && here.exists) {
+        if (parts == known.end() && conditions.size() == 1 && there.bytes > 0 && here.bytes > 0) {
             pages = CutByPages(source, table, bytes, range_bytes);
         }
         if (pages) {

@@ -179,6 +179,16 @@ SELECT 'trigger ' || pg_catalog.quote_ident(t.tgname) || ' on ' || c.name,
 FROM pg_catalog.pg_trigger t JOIN rel c ON c.relid = t.tgrelid
 WHERE NOT t.tgisinternal AND {own_trigger}
 UNION ALL
+SELECT 'trigger ' || pg_catalog.quote_ident(t.tgname) || ' on ' || c.name,
+       'trigger of its parent' || CASE t.tgenabled
+         WHEN 'O' THEN ' (enabled)' WHEN 'D' THEN ' (disabled)'
+         WHEN 'R' THEN ' (enabled replica)' ELSE ' (enabled always)' END,
+       c.nspname, c.relname
+FROM pg_catalog.pg_trigger t JOIN rel c ON c.relid = t.tgrelid
+JOIN pg_catalog.pg_trigger p ON {parent_trigger} AND p.tgenabled <> t.tgenabled
+LEFT JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+WHERE COALESCE(k.contype, 't') = 't'
+UNION ALL
 SELECT 'rule ' || pg_catalog.quote_ident(r.rulename) || ' on ' || c.name,
        pg_catalog.pg_get_ruledef(r.oid)
          || CASE r.ev_enabled WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)'
@@ -294,7 +304,31 @@ constexpr char kPrivileges[] = R"(
          p.proowner, COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)), NULL, NULL
   FROM pg_catalog.pg_proc p JOIN ns n ON n.oid = p.pronamespace
   WHERE NOT EXISTS (SELECT FROM member m WHERE m.objid = p.oid
-                    AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass))
+                    AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
+  UNION ALL
+  SELECT CASE t.typtype WHEN 'd' THEN 'domain ' ELSE 'type ' END
+           || pg_catalog.format('%I.%I', n.nspname, t.typname),
+         t.typowner, COALESCE(t.typacl, pg_catalog.acldefault('T', t.typowner)), NULL, NULL
+  FROM pg_catalog.pg_type t JOIN ns n ON n.oid = t.typnamespace
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+  WHERE t.typtype <> 'm' AND (c.relkind IS NULL OR c.relkind = 'c')
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
+    AND NOT EXISTS (SELECT FROM member m WHERE m.objid = t.oid
+                    AND m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)
+  UNION ALL
+  SELECT 'language ' || pg_catalog.quote_ident(l.lanname), l.lanowner,
+         COALESCE(l.lanacl, pg_catalog.acldefault('l', l.lanowner)), NULL, NULL
+  FROM pg_catalog.pg_language l WHERE l.lanpltrusted
+  UNION ALL
+  SELECT 'foreign-data wrapper ' || pg_catalog.quote_ident(w.fdwname), w.fdwowner, w.fdwacl,
+         NULL, NULL
+  FROM pg_catalog.pg_foreign_data_wrapper w
+  UNION ALL
+  SELECT 'foreign server ' || pg_catalog.quote_ident(s.srvname), s.srvowner, s.srvacl, NULL, NULL
+  FROM pg_catalog.pg_foreign_server s
+  UNION ALL
+  SELECT 'large object ' || o.oid::pg_catalog.text, o.lomowner, o.lomacl, NULL, NULL
+  FROM pg_catalog.pg_largeobject_metadata o WHERE o.lomacl IS NOT NULL)
 SELECT 'privileges on ' || g.object || ' of '
          || COALESCE(pg_catalog.quote_ident(r.rolname), 'public'),
        pg_catalog.string_agg(x.privilege_type
@@ -303,7 +337,27 @@ SELECT 'privileges on ' || g.object || ' of '
        g.nspname, g.relname
 FROM granted g CROSS JOIN LATERAL pg_catalog.aclexplode(g.acl) x
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee
-WHERE x.grantee <> g.owner GROUP BY g.object, r.rolname, g.nspname, g.relname)";
+WHERE x.grantee <> g.owner AND {known_privilege} GROUP BY g.object, r.rolname, g.nspname, g.relname)";
+
+// Of each role, with what it keeps for itself: to have revoked something is one, too.
+constexpr char kDefaultPrivileges[] = R"(
+SELECT 'default privileges of ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(d.defaclrole))
+         || COALESCE(' in schema ' || pg_catalog.quote_ident(n.nspname), '') || ' on '
+         || CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
+                                 WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types'
+                                 WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
+       COALESCE((SELECT pg_catalog.string_agg(g.grantee || ': ' || g.privileges, '; '
+                                              ORDER BY g.grantee)
+                 FROM (SELECT COALESCE(pg_catalog.quote_ident(r.rolname), 'public'),
+                              pg_catalog.string_agg(x.privilege_type
+                                || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END,
+                                ', ' ORDER BY x.privilege_type)
+                       FROM pg_catalog.aclexplode(d.defaclacl) x
+                       LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee
+                       WHERE {known_privilege}
+                       GROUP BY r.rolname) AS g (grantee, privileges)), 'none'), NULL, NULL
+FROM pg_catalog.pg_default_acl d LEFT JOIN ns n ON n.oid = d.defaclnamespace
+WHERE n.oid IS NOT NULL OR d.defaclnamespace = 0)";
 
 // What TimescaleDB makes of itself for a hypertable outside its own schemas: an index on the time,
 // perhaps with the partition column, and triggers.
@@ -381,6 +435,11 @@ BuildQuery(const char *query, int version, const Versions &versions) {
     ReplaceAll(text, "{own_constraint}",
                version >= 110000 ? "(k.contype <> 'f' OR k.conparentid = 0)" : "true");
     ReplaceAll(text, "{own_trigger}", version >= 130000 ? "t.tgparentid = 0" : "true");
+    ReplaceAll(text, "{parent_trigger}",
+               versions.source >= 130000 ? "p.oid = t.tgparentid" : "false");
+    // MAINTAIN came with 17, in what was granted as ALL.
+    ReplaceAll(text, "{known_privilege}",
+               versions.Straddle(170000) ? "x.privilege_type <> 'MAINTAIN'" : "true");
     ReplaceAll(text, "{functiondef}", FunctionDefinition(version, versions));
     return text;
 }
@@ -470,6 +529,7 @@ CompareSchema(source::Connection &source, const SchemaFilter &selects, const Sch
     }
     if (extent.privileges) {
         queries.push_back(kPrivileges);
+        queries.push_back(kDefaultPrivileges);
     }
     for (const char *query : queries) {
         source.SendQuery(BuildQuery(query, versions.source, versions));

@@ -28,13 +28,8 @@ Where(const ComparisonUnit &unit, const std::string &pages = "") {
 }
 
 std::string
-HashOf(const ComparisonUnit &unit) {
-    return "('x' || pg_catalog.md5(" + unit.image + "))::pg_catalog.bit(64)::pg_catalog.int8";
-}
-
-std::string
 FingerprintQuery(const ComparisonUnit &unit, const std::string &from, const std::string &pages) {
-    return "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(" + HashOf(unit) + "), 0) FROM " +
+    return "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(" + unit.hash + "), 0) FROM " +
            from + Where(unit, pages);
 }
 
@@ -42,7 +37,7 @@ FingerprintQuery(const ComparisonUnit &unit, const std::string &from, const std:
 std::string
 KeyedRows(const ComparisonUnit &unit, const std::string &from) {
     return "(SELECT pg_catalog.md5(" + (unit.key_image.empty() ? unit.image : unit.key_image) +
-           ") AS id, " + unit.key_text + " AS key, " + HashOf(unit) + " AS hash FROM " + from +
+           ") AS id, " + unit.key_text + " AS key, " + unit.hash + " AS hash FROM " + from +
            Where(unit) + ") k";
 }
 
@@ -287,7 +282,7 @@ PackUnits(const std::vector<ComparisonUnit> &units) {
              {std::to_string(unit.table), std::to_string(unit.part), std::to_string(unit.bytes),
               std::to_string(unit.page_units), unit.schema, unit.name, unit.condition,
               unit.source_pages, unit.target_pages, unit.source_from, unit.target_from, unit.image,
-              unit.key_image, unit.key_text}) {
+              unit.hash, unit.key_image, unit.key_text}) {
             AppendText(bytes, text);
         }
     }
@@ -303,9 +298,9 @@ UnpackUnits(std::string_view bytes) {
         unit.part = std::stoi(TakeText(bytes));
         unit.bytes = std::stoull(TakeText(bytes));
         unit.page_units = std::stoi(TakeText(bytes));
-        for (std::string *text :
-             {&unit.schema, &unit.name, &unit.condition, &unit.source_pages, &unit.target_pages,
-              &unit.source_from, &unit.target_from, &unit.image, &unit.key_image, &unit.key_text}) {
+        for (std::string *text : {&unit.schema, &unit.name, &unit.condition, &unit.source_pages,
+                                  &unit.target_pages, &unit.source_from, &unit.target_from,
+                                  &unit.image, &unit.hash, &unit.key_image, &unit.key_text}) {
             *text = TakeText(bytes);
         }
         units.push_back(std::move(unit));

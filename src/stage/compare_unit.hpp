@@ -26,6 +26,7 @@ struct ComparisonUnit {
     std::string source_from; // FROM without the condition; "": there is no such table
     std::string target_from;
     std::string image;     // of the row, see RowImage
+    std::string hash;      // of that, see RowHash
     std::string key_image; // of its key; "": the table has none, and rows are told apart by image
     std::string key_text;  // for people
 };

@@ -7,11 +7,13 @@
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/partition_routing.hpp"
+#include "pg/replica_role.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/table_owner.hpp"
 #include "pg/transaction.hpp"
 #include "pg/truncation.hpp"
+#include "pg/watched_table.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy_format.hpp"
 #include "stage/copy_insert.hpp"
@@ -89,6 +91,26 @@ WaitForData(const CopyStream &stream) {
     SetSilence(stream.progress, 0);
 }
 
+void
+ReadSocket(const CopyStream &stream) {
+    if (PQconsumeInput(stream.connection) == 0) {
+        ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
+                        errmsg("lost the connection to the source during COPY"),
+                        errdetail("%s", PQerrorMessage(stream.connection))));
+    }
+}
+
+// Fetches the next row that has arrived. More is often there already, and a wait costs several
+// system calls.
+bool
+NextArrivedRow(CopyStream *stream) {
+    if (NextRow(stream) || stream->ended) {
+        return !stream->ended;
+    }
+    ReadSocket(*stream);
+    return NextRow(stream);
+}
+
 // copy_data_source_cb: fills the buffer with what has arrived and waits only for `minread` bytes.
 int
 ReadCopyData(void *buffer, int minread, int maxread) {
@@ -96,16 +118,11 @@ ReadCopyData(void *buffer, int minread, int maxread) {
     int filled = 0;
     while (filled < maxread && !stream->ended) {
         if (stream->row == nullptr) {
-            if (!NextRow(stream)) {
+            if (!NextArrivedRow(stream)) {
                 if (stream->ended || filled >= minread) {
                     break;
                 }
                 WaitForData(*stream);
-                if (PQconsumeInput(stream->connection) == 0) {
-                    ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
-                                    errmsg("lost the connection to the source during COPY"),
-                                    errdetail("%s", PQerrorMessage(stream->connection))));
-                }
                 continue;
             }
         }
@@ -238,13 +255,15 @@ EmptyWholeTable(Oid relid, const std::string &table) {
 Oid
 TargetRelation(const CopyTask &task) {
     const Oid relid = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(task.schema.c_str(), true);
-        return OidIsValid(schema) ? get_relname_relid(task.name.c_str(), schema) : InvalidOid;
+        const Oid schema = get_namespace_oid(task.target_schema.c_str(), true);
+        return OidIsValid(schema) ? get_relname_relid(task.target_name.c_str(), schema)
+                                  : InvalidOid;
     });
     if (!OidIsValid(relid)) {
-        throw Error(sqlstate::kUndefinedTable, "table " + QualifiedName(task.schema, task.name) +
-                                                   " does not exist on the target")
-            .Hint(MissingTableHint(task.schema, task.name));
+        throw Error(sqlstate::kUndefinedTable,
+                    "table " + QualifiedName(task.target_schema, task.target_name) +
+                        " does not exist on the target")
+            .Hint(MissingTableHint(task.target_schema, task.target_name));
     }
     return relid;
 }
@@ -280,13 +299,28 @@ struct CopyTrace {
 };
 
 // Only the command's own end says that the source sent everything; and if it ended early, its error
-// is the one to show, not that the data is incomplete.
-void
+// is the one to show, not that the data is incomplete. Returns how many rows it has sent.
+uint64_t
 FinishSource(source::Connection &source, const CopyStream &stream, CopyTrace &trace) {
     trace.rows = stream.rows;
     trace.source_failed = true;
-    source.FinishCopy();
+    const uint64_t sent = source.FinishCopy();
     trace.source_failed = false;
+    return sent;
+}
+
+// Nothing else tells that a trigger or rule has left rows out.
+void
+CheckWritten(Oid relid, uint64_t sent, uint64_t written) {
+    if (written == sent) {
+        return;
+    }
+    const std::string silence = pg::SilenceRowFilters(relid, CMD_INSERT);
+    throw Error("27000", "the target has written " + std::to_string(written) + " of " +
+                             std::to_string(sent) + " rows")
+        .Detail("A trigger or rule of the target that is ENABLE ALWAYS or REPLICA leaves rows out.")
+        .Hint((silence.empty() ? "When the cause is gone: " : silence + " ") +
+              "SELECT livemigrate.migration_resume();");
 }
 
 CopiedPart
@@ -295,14 +329,15 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const Oid named = TargetRelation(task);
     const Oid relid = pg::RoutingRelation(named);
     const pg::TableManager manager = pg::ManagerOf(relid);
-    const bool managed = manager != pg::TableManager::kNone;
+    const bool is_watched = manager != pg::TableManager::kNone || pg::IsWatched(relid);
     const bool one_heap = pg::IsOneHeap(relid);
-    if (emptying == Freeze::kOurs && relid == named && !one_heap) {
+    const bool is_alone = relid == named && !task.through_root(); // no other part's rows are there
+    if (emptying == Freeze::kOurs && is_alone && !one_heap) {
         EmptyWholeTable(relid, QualifiedName(task.schema, task.name));
     }
     // A new file costs more than a small table is worth, and its rows are frozen as well later.
     const bool freeze =
-        emptying != Freeze::kNo && relid == named && one_heap &&
+        emptying != Freeze::kNo && is_alone && one_heap && !is_watched &&
         (emptying == Freeze::kOurs || (pg::CanBeTruncatedAlone(relid) && IsLockedAtOnce(relid))) &&
         (task.bytes >= kWorthFreezing || !HasNoPages(relid));
     if (freeze) {
@@ -315,9 +350,10 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         list += (list.empty() ? "" : ", ") + QuoteIdentifier(column.name);
     }
     const bool through_part = manager == pg::TableManager::kCitus && !columns.empty();
-    const std::string table = QualifiedName(task.schema, task.name);
+    const std::string table = QualifiedName(task.target_schema, task.target_name);
     const Oid filled = through_part ? MakePartTable(table, list) : relid;
-    const std::string insert = managed && !through_part ? InsertOfRowSet(relid) : "";
+    const std::string insert =
+        is_watched && !through_part && !columns.empty() ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid, source.server_version());
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
@@ -348,15 +384,17 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         copied.bytes = stream.bytes;
         copied.longest_row = static_cast<uint64_t>(stream.longest);
     }
-    FinishSource(source, stream, trace);
+    const uint64_t sent = FinishSource(source, stream, trace);
     if (manager == pg::TableManager::kCitus) {
         pg::FlushCommitBeforeNodes();
     }
     if (through_part) {
-        pg::Execute("INSERT INTO " + table + " (" + list + ") OVERRIDING SYSTEM VALUE SELECT " +
-                    list + " FROM " + kPartTable);
+        copied.rows = pg::Query("INSERT INTO " + table + " (" + list +
+                                ") OVERRIDING SYSTEM VALUE SELECT " + list + " FROM " + kPartTable)
+                          .processed;
         pg::Execute(std::string("DROP TABLE ") + kPartTable);
     }
+    CheckWritten(relid, sent, copied.rows);
     if (progress.rows != nullptr) {
         progress.rows->store(copied.rows, std::memory_order_relaxed);
     }

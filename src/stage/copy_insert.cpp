@@ -62,13 +62,16 @@ Put(RowInsert &insert, const Datum *values, const bool *nulls) {
     pg::PutRow(insert.set, insert.values, insert.nulls);
 }
 
-void
+// Returns the number of rows that the table has taken: a trigger or rule may leave some out.
+uint64
 Execute(RowInsert &insert) {
     const int code = SPI_execute_plan(insert.plan, nullptr, nullptr, false, 0);
     if (code < 0) {
         elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
     }
+    const uint64 written = SPI_processed;
     pg::ClearRows(insert.set);
+    return written;
 }
 
 } // namespace
@@ -116,6 +119,7 @@ InsertRows(CopyFromState copy, Relation relation, const char *insert_sql, const 
     RowInsert insert = PrepareInsert(descriptor, insert_sql);
     ErrorContextCallback line = {error_context_stack, CopyFromErrorCallback, copy};
     uint64 rows = 0;
+    uint64 written = 0;
     for (bool more = true; more;) {
         const uint64 first_row = rows;
         const uint64 first_byte = bytes;
@@ -133,12 +137,12 @@ InsertRows(CopyFromState copy, Relation relation, const char *insert_sql, const 
         }
         error_context_stack = line.previous;
         if (rows > first_row) {
-            Execute(insert);
+            written += Execute(insert);
         }
     }
     SPI_finish();
     FreeExecutorState(estate);
-    return rows;
+    return written;
 }
 
 } // namespace livemigrate::stage

@@ -1,5 +1,6 @@
-// The target's half of a copy into a table whose rows an extension keeps: what COPY reads is given
-// to INSERT statements, thousands of rows at a time, so that the extension routes them.
+// The target's half of a copy into a table whose rows an extension keeps, or may want to know of:
+// what COPY reads is given to INSERT statements, thousands of rows at a time, so that the extension
+// sees them as any client's.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -12,7 +13,7 @@ namespace livemigrate::stage {
 std::string InsertOfRowSet(Oid relid);
 
 // Reads all rows of `copy`, with the defaults of columns that it lacks, and executes `insert` on
-// them. `bytes` is what has been read so far. Returns the number of rows.
+// them. `bytes` is what has been read so far. Returns the number of rows that were written.
 // C-like, may ereport. REQUIRES: an active snapshot.
 uint64 InsertRows(CopyFromState copy, Relation relation, const char *insert, const uint64 &bytes);
 

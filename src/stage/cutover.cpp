@@ -296,4 +296,29 @@ FindUnpublishedPartitions(source::Connection &source, const std::vector<std::str
     return unpublished;
 }
 
+std::map<RelationName, bool>
+FindInsertOnlyPartitions(source::Connection &source, const std::string &all,
+                         const std::string &inserts, const std::set<uint32_t> &known,
+                         const source::WaitObserver &observer) {
+    const pg::SqlResult found = source.Query(
+        "SELECT n.nspname, c.relname, c.oid, pg_catalog.pg_stat_get_tuples_updated(c.oid) "
+        "+ pg_catalog.pg_stat_get_tuples_deleted(c.oid) > 0 "
+        "FROM pg_catalog.pg_publication_tables p "
+        "JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname "
+        "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename "
+        "WHERE p.pubname = " +
+            QuoteLiteral(inserts) +
+            " AND c.relispartition AND c.relkind = 'r' "
+            "AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_tables a WHERE a.pubname = " +
+            QuoteLiteral(all) + " AND a.schemaname = p.schemaname AND a.tablename = p.tablename)",
+        observer);
+    std::map<RelationName, bool> partitions;
+    for (const auto &row : found.rows) {
+        if (!known.contains(pg::Number<uint32_t>(row, 2))) {
+            partitions[{row.at(0).value(), row.at(1).value()}] = pg::Flag(row, 3);
+        }
+    }
+    return partitions;
+}
+
 } // namespace livemigrate::stage

@@ -5,6 +5,7 @@
 #include "source/connection.hpp"
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -52,5 +53,13 @@ std::vector<RelationName> FindUnpublishedPartitions(source::Connection &source,
                                                     const std::vector<std::string> &publications,
                                                     const std::set<uint32_t> &known,
                                                     const source::WaitObserver &observer = {});
+
+// Partitions on the source that are not `known`, of which publication `inserts` has INSERT and
+// `all` nothing; and whether rows of them were updated or deleted.
+std::map<RelationName, bool> FindInsertOnlyPartitions(source::Connection &source,
+                                                      const std::string &all,
+                                                      const std::string &inserts,
+                                                      const std::set<uint32_t> &known,
+                                                      const source::WaitObserver &observer = {});
 
 } // namespace livemigrate::stage

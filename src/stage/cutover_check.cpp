@@ -127,7 +127,7 @@ CutoverCheckRun::AskTarget(const std::string &sql) const {
 pg::SqlResult
 CutoverCheckRun::AskSource(const std::string &sql) {
     source.Query("SET statement_timeout = 0");
-    return source.Query(sql, tables_);
+    return source.Query(sql, tables_, settings.waiting);
 }
 
 void
@@ -171,11 +171,11 @@ CutoverCheckRun::Measure(const char *check_id, const std::string &object, const 
     return std::nullopt;
 }
 
-pg::SqlValue
+std::optional<pg::SqlResult>
 CutoverCheckRun::MeasureSource(const std::string &sql) {
     try {
         LimitSource();
-        return source.Query(sql).Scalar();
+        return source.Query(sql, settings.waiting);
     } catch (const Error &error) {
         if (error.sqlstate() == sqlstate::kQueryCanceled && !settings.limit) {
             throw;
@@ -190,6 +190,8 @@ CheckCutover(const CutoverCheckSettings &settings) {
                                    {"row_security", "off"},
                                    {"bytea_output", "hex"},
                                    {"DateStyle", "ISO, MDY"},
+                                   {"IntervalStyle", "postgres"},
+                                   {"extra_float_digits", "3"},
                                    {"TimeZone", "UTC"}});
     CutoverCheckRun run(settings);
     CheckDowntime(run);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/lsn.hpp"
+#include "source/connection.hpp"
 #include "stage/check_row.hpp"
 #include "stage/later_writes.hpp"
 
@@ -26,6 +27,8 @@ struct CutoverCheckSettings {
     ChangeStream stream;
     // For all that reads tables, together; what does not fit is named as not checked.
     std::optional<std::chrono::milliseconds> limit;
+    // Called about once a second while the source is waited for, in the open transaction.
+    source::WaitObserver waiting;
 };
 
 // A row for each finding, and one with severity "ok" for each check that found nothing. What the

@@ -9,6 +9,7 @@
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
+#include "source/locked_relations.hpp"
 
 #include <set>
 
@@ -17,7 +18,7 @@ namespace livemigrate::stage {
 namespace {
 
 constexpr char kPopulatedViews[] = R"(
-SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.pg_total_relation_size(c.oid)
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'm' AND c.relispopulated
@@ -25,6 +26,23 @@ WHERE c.relkind = 'm' AND c.relispopulated
                   WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                     AND e.objid = c.oid AND e.deptype = 'e')
 ORDER BY 1
+)";
+
+// Behind kLockedRelations: how many those are, and their bytes. A view that is being refreshed is
+// not opened, nor is any index: that would wait.
+constexpr char kPopulatedSize[] = R"(
+SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(
+         CASE WHEN c.oid IN (SELECT relation FROM locked) THEN c.relpages * b.bytes
+              ELSE pg_catalog.pg_table_size(c.oid) END
+         + (SELECT COALESCE(pg_catalog.sum(x.relpages::pg_catalog.int8), 0) * b.bytes
+            FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+            WHERE i.indrelid = c.oid)), 0)
+FROM pg_catalog.pg_class c
+CROSS JOIN (SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes) b
+WHERE c.relkind = 'm' AND c.relispopulated
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND e.objid = c.oid AND e.deptype = 'e')
 )";
 
 constexpr char kEmptyViews[] = R"(
@@ -65,25 +83,24 @@ CheckDowntime(CutoverCheckRun &run) {
     }
     const auto sequences = pg::Number<uint64_t>(
         run.source.Query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_sequence").rows.at(0), 0);
-    uint64_t bytes = 0;
-    const pg::SqlResult views = run.source.Query(kPopulatedViews);
-    for (const pg::SqlRow &row : views.rows) {
-        bytes += pg::Number<uint64_t>(row, 1);
-    }
+    const pg::SqlRow views =
+        run.source.Query(std::string("WITH ") + source::kLockedRelations + kPopulatedSize)
+            .rows.at(0);
+    const auto bytes = pg::Number<uint64_t>(views, 1);
     const double behind = *run.settings.seconds_behind;
     run.Add(kId, "ok", "",
             "from set_endpos() to done about " +
                 FormatSeconds(behind + CutoverSeconds(sequences, bytes, 0)) + ": " +
                 FormatSeconds(behind) + " of lag, " + Counted(sequences, "sequence") + ", " +
-                Counted(views.rows.size(), "materialized view") + " of " + FormatBytes(bytes) +
-                "; then the checks, at most livemigrate.cutover_check_limit");
+                Counted(pg::Number<uint64_t>(views, 0), "materialized view") + " of " +
+                FormatBytes(bytes) + "; then the checks, at most livemigrate.cutover_check_limit");
 }
 
 void
 CheckMaterializedViews(CutoverCheckRun &run) {
     constexpr char kId[] = "materialized_views";
     std::set<std::string> populated;
-    for (const pg::SqlRow &row : run.source.Query(kPopulatedViews).rows) {
+    for (const pg::SqlRow &row : run.source.Query(kPopulatedViews, run.settings.waiting).rows) {
         populated.insert(pg::Text(row, 0));
     }
     if (run.settings.before_cutover) {

@@ -62,10 +62,11 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 )";
 
 // Sequences that number a column, owned by it or in its default: sequence, table, column, whether
-// it counts down.
+// it counts down, the least and the greatest number it gives, whether the column may have
+// fractions.
 constexpr char kSequenceColumns[] = R"(
 SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname), w.name,
-       pg_catalog.quote_ident(a.attname), s.seqincrement < 0
+       pg_catalog.quote_ident(a.attname), s.seqincrement < 0, s.seqmin, s.seqmax, t.oid = 1700
 FROM (
   SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS column_number
   FROM pg_catalog.pg_depend d
@@ -82,7 +83,14 @@ JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN w ON w.oid = u.relation
 JOIN pg_catalog.pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.column_number
-JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.oid IN (20, 21, 23)
+CROSS JOIN LATERAL (
+  WITH RECURSIVE made_of(oid) AS (
+    SELECT a.atttypid
+    UNION ALL
+    SELECT y.typbasetype FROM made_of JOIN pg_catalog.pg_type y USING (oid)
+    WHERE y.typtype = 'd')
+  SELECT oid FROM made_of) t
+WHERE t.oid IN (20, 21, 23, 1700)
 ORDER BY 1, 2
 )";
 
@@ -98,6 +106,21 @@ StateWord(char state) {
     default:
         return "ENABLE";
     }
+}
+
+// The last number that the sequence has given by what is in the column, as a bigint: what it cannot
+// give is not its own. `row` is of kSequenceColumns.
+std::string
+LastInColumn(const pg::SqlRow &row) {
+    const bool down = pg::Flag(row, 3);
+    std::string last =
+        std::string("pg_catalog.") + (down ? "min" : "max") + "(" + pg::Text(row, 2) + ")";
+    if (pg::Flag(row, 6)) {
+        last = std::string("pg_catalog.") + (down ? "ceil" : "floor") + "(" + last + ")";
+    }
+    return "(SELECT " + last + "::pg_catalog.int8 FROM " + pg::Text(row, 1) + " WHERE " +
+           pg::Text(row, 2) + " BETWEEN '" + pg::Text(row, 4) + "'::pg_catalog.int8 AND '" +
+           pg::Text(row, 5) + "'::pg_catalog.int8)";
 }
 
 } // namespace
@@ -169,23 +192,25 @@ CheckSequences(CutoverCheckRun &run) {
         const std::string sequence = pg::Text(row, 0);
         const std::string table = pg::Text(row, 1);
         const std::string column = pg::Text(row, 2);
-        const bool down = pg::Flag(row, 3);
-        const std::string last = "(SELECT pg_catalog." + std::string(down ? "min" : "max") + "(" +
-                                 column + ") FROM " + table + ")";
+        const std::string last = LastInColumn(row);
         // Behind when the next value, or one before it, is in the column.
-        const std::string query = "SELECT " + last + (down ? " < " : " > ") +
+        const std::string query = "SELECT " + last + (pg::Flag(row, 3) ? " < " : " > ") +
                                   "s.last_value OR NOT s.is_called AND " + last +
                                   " = s.last_value FROM " + sequence + " AS s";
         const auto result = run.Measure(kId, sequence, query);
         if (!result || result->Scalar() != "t") {
             continue;
         }
+        const auto is_behind_there = [&] {
+            const auto found = run.MeasureSource(query);
+            return found && found->Scalar() == "t";
+        };
         const std::string fix =
             "SELECT pg_catalog.setval(" + QuoteLiteral(sequence) + ", " + last + ");";
         if (run.settings.before_cutover) {
             run.Add(kId, "notice", sequence,
                     "is behind " + table + "." + column + "; stage cutover sets it", fix);
-        } else if (run.MeasureSource(query) == "t") {
+        } else if (is_behind_there()) {
             run.Add(kId, "notice", sequence,
                     "is behind " + table + "." + column + ", as on the source", fix);
         } else {

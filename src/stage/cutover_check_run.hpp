@@ -2,7 +2,6 @@
 #pragma once
 
 #include "pg/spi.hpp"
-#include "source/connection.hpp"
 #include "stage/cutover_check.hpp"
 
 #include <chrono>
@@ -24,7 +23,8 @@ class CutoverCheckRun {
     // An "ok" row, unless the check has a row already.
     void Close(const char *check_id, const std::string &message);
 
-    // The same query about the migration's tables ($1: schemas, $2: names) on either side.
+    // The same query about the migration's tables ($1: schemas, $2: names) on either side. None
+    // that could wait for the lock of a table.
     pg::SqlResult AskTarget(const std::string &sql) const;
     pg::SqlResult AskSource(const std::string &sql);
 
@@ -32,9 +32,9 @@ class CutoverCheckRun {
     // the limit is over; `object` is then named as not checked.
     std::optional<pg::SqlResult> Measure(const char *check_id, const std::string &object,
                                          const std::string &sql);
-    // The first value of the same statement on the source; nothing when it fails there, or takes
-    // longer than the limit.
-    pg::SqlValue MeasureSource(const std::string &sql);
+    // The same statement on the source; nothing when it fails there, or takes longer than the
+    // limit.
+    std::optional<pg::SqlResult> MeasureSource(const std::string &sql);
 
     // Lets the source's next statements take no longer than what is left of the limit.
     void LimitSource();

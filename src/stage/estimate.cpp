@@ -7,6 +7,7 @@
 #include "pg/guard.hpp"
 #include "pg/sql_row.hpp"
 #include "source/catalog_query.hpp"
+#include "source/locked_relations.hpp"
 #include "source/connection.hpp"
 
 #include <algorithm>
@@ -59,14 +60,9 @@ AddTables(source::Connection &source, const MigrationSettings &settings, Estimat
     return oids;
 }
 
-// Relations that somebody has for himself. The list is read once, however long.
-constexpr char kLocked[] =
-    "WITH locked AS (SELECT relation FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND "
-    "mode = 'AccessExclusiveLock' AND database = (SELECT oid FROM pg_catalog.pg_database WHERE "
-    "datname = pg_catalog.current_database())) ";
-
-// The size of a relation, as an expression behind kLocked. pg_relation_size() and its like wait for
-// whoever has it or the table that it belongs to for himself: then what was counted last has to do.
+// The size of a relation, as an expression behind kLockedRelations. pg_relation_size() and its like
+// wait for whoever has it or the table that it belongs to for himself: then what was counted last
+// has to do.
 std::string
 SizeOf(const std::string &relation, const std::string &measure, const std::string &table) {
     return "CASE WHEN " + relation + ".oid IN (SELECT relation FROM locked) OR " + table +
@@ -78,7 +74,7 @@ SizeOf(const std::string &relation, const std::string &measure, const std::strin
 void
 AddSizes(source::Connection &source, const std::string &oids, EstimateInput &input) {
     const pg::SqlResult sizes = source.Query(
-        std::string(kLocked) +
+        std::string("WITH ") + source::kLockedRelations +
         "SELECT i.indexes, i.bytes, CASE WHEN EXISTS (SELECT FROM "
         "pg_catalog.pg_largeobject_metadata) THEN "
         "pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) ELSE 0 "

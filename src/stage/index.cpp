@@ -9,6 +9,8 @@
 #include "pg/subtransaction.hpp"
 #include "pg/table_manager.hpp"
 #include "stage/index_analyze.hpp"
+#include "stage/index_constraint.hpp"
+#include "stage/index_partitions.hpp"
 #include "stage/left_out.hpp"
 #include "stage/statement.hpp"
 
@@ -40,16 +42,6 @@ MakeJob(JobPhase phase, std::string kind, const RangeVar *relation, std::string 
     job.object = std::move(object);
     job.sql = std::move(sql);
     return job;
-}
-
-std::string
-NameList(const List *names) {
-    std::string list;
-    const ListCell *cell = nullptr;
-    foreach (cell, names) {
-        list += (list.empty() ? "" : ", ") + QuoteIdentifier(strVal(lfirst(cell)));
-    }
-    return list;
 }
 
 // The only ALTER TABLE subcommand of a statement, if it adds a constraint.
@@ -110,44 +102,14 @@ CanUseIndex(const RangeVar *relation, const Constraint *constraint) {
            pg::HasPlainKey(constraint) && !IsPartitioned(relation) && !IsManaged(relation);
 }
 
-std::string
-UniqueIndexSql(const RangeVar *relation, const Constraint *constraint) {
-    std::string sql = "CREATE UNIQUE INDEX " + QuoteIdentifier(constraint->conname) + " ON ONLY " +
-                      QualifiedName(OrEmpty(relation->schemaname), relation->relname) + " (" +
-                      NameList(constraint->keys) + ")";
-    if (constraint->including != NIL) {
-        sql += " INCLUDE (" + NameList(constraint->including) + ")";
-    }
-    if (pg::NullsNotDistinct(constraint)) {
-        sql += " NULLS NOT DISTINCT";
-    }
-    return sql;
-}
-
-std::string
-UsingIndexSql(const RangeVar *relation, const Constraint *constraint) {
-    const std::string name = QuoteIdentifier(constraint->conname);
-    std::string sql = "ALTER TABLE ONLY " +
-                      QualifiedName(OrEmpty(relation->schemaname), relation->relname) +
-                      " ADD CONSTRAINT " + name +
-                      (constraint->contype == CONSTR_PRIMARY ? " PRIMARY KEY" : " UNIQUE") +
-                      " USING INDEX " + name;
-    if (constraint->deferrable) {
-        sql += " DEFERRABLE";
-    }
-    if (constraint->initdeferred) {
-        sql += " INITIALLY DEFERRED";
-    }
-    return sql;
-}
-
 class Planner {
   public:
     Planner(const std::string &sql,
             const std::function<bool(const std::string &, const std::string &)> &selects,
             const std::set<std::pair<std::string, std::string>> &without_rows,
-            const std::vector<std::string> &publications)
-        : sql_(sql), selects_(selects), without_rows_(without_rows), publications_(publications) {}
+            const std::vector<std::string> &publications, const RearrangedTables &rearranged)
+        : sql_(sql), selects_(selects), without_rows_(without_rows), publications_(publications),
+          partitions_(rearranged) {}
 
     // To be called with all statements before the first is added.
     void
@@ -155,11 +117,18 @@ class Planner {
         left_out_.NoteCreated(statements);
         for (const Statement &statement : statements) {
             NoteAttached(statement);
+            partitions_.Note(statement);
         }
     }
 
     void
     Add(const Statement &statement) {
+        if (const auto why = partitions_.LeftOut(statement.node)) {
+            if (!why->empty()) {
+                plan_.notes.push_back(*why);
+            }
+            return;
+        }
         const LeftOut::Reason reason = left_out_.Of(statement.node);
         if (reason.text.empty()) {
             return AddStatement(statement);
@@ -230,7 +199,7 @@ class Planner {
         const std::string text(statement.text);
         switch (nodeTag(statement.node)) {
         case T_IndexStmt:
-            return AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), text);
+            return AddIndex(reinterpret_cast<const IndexStmt *>(statement.node), statement);
         case T_AlterTableStmt:
             AddAlterTable(reinterpret_cast<const AlterTableStmt *>(statement.node), statement);
             return;
@@ -282,30 +251,55 @@ class Planner {
     }
 
     void
-    AddIndex(const IndexStmt *index, const std::string &text) {
+    AddIndex(const IndexStmt *index, const Statement &statement) {
         // A materialized view may itself be created in this section, behind a key it depends on.
         if (IsThereAlready("index", index->relation, OrEmpty(index->idxname))) {
             return;
         }
+        const bool is_whole =
+            IsManaged(index->relation) || (partitions_.IsOther(index->relation) &&
+                                           HasAttached(index->relation, OrEmpty(index->idxname)));
+        const std::string text =
+            is_whole ? WithoutOnly(statement, index->relation) : std::string(statement.text);
         late_analyze_.NoteIndex(index);
         const JobPhase phase =
             Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
     }
 
-    // Whether a plain table of the source is partitioned on the target: no statement attaches an
-    // index of a partition to this one.
+    // The statement, with what it takes on the table's partitions.
+    std::string
+    WithoutOnly(const Statement &statement, const RangeVar *relation) const {
+        constexpr std::string_view kOnly = "ONLY ";
+        const auto from =
+            static_cast<size_t>(sql_.data() + relation->location - statement.text.data());
+        std::string text(statement.text);
+        return !relation->inh && text.substr(0, from).ends_with(kOnly)
+                   ? text.erase(from - kOnly.size(), kOnly.size())
+                   : text;
+    }
+
+    // Whether indexes of partitions are attached to this one on the source.
+    bool
+    HasAttached(const RangeVar *relation, const std::string &index) const {
+        return attached_.contains(QualifiedName(OrEmpty(relation->schemaname), index));
+    }
+
+    // Whether a plain table of the source is partitioned on the target, or a partitioned one
+    // otherwise: no statement attaches an index of a partition to this one.
     bool
     IsRepartitioned(const RangeVar *relation, const std::string &index) const {
         return IsPartitioned(relation) &&
-               !attached_.contains(QualifiedName(OrEmpty(relation->schemaname), index));
+               (partitions_.IsOther(relation) || !HasAttached(relation, index));
     }
 
-    // Notes it, where the user has prepared a managed or partitioned table with an index or
-    // constraint of the name.
+    // Notes it, where the user has prepared a managed table, or one with other partitions, with an
+    // index or constraint of the name.
     bool
     IsThereAlready(const char *kind, const RangeVar *relation, const std::string &name) {
-        if ((!IsManaged(relation) && !IsRepartitioned(relation, name)) || !HasOwn(relation, name)) {
+        if ((!IsManaged(relation) && !IsRepartitioned(relation, name) &&
+             !partitions_.IsOther(relation)) ||
+            !HasOwn(relation, name)) {
             return false;
         }
         plan_.notes.push_back(std::string(kind) + " " + QuoteIdentifier(name) + " of " +
@@ -324,8 +318,7 @@ class Planner {
         if (alter->objtype != OBJECT_TABLE || relation->inh || !is_whole) {
             return AddAlter(alter, std::string(statement.text));
         }
-        const char *end = statement.text.data() + statement.text.size();
-        AddAlter(alter, "ALTER TABLE " + std::string(sql_.data() + relation->location, end));
+        AddAlter(alter, WithoutOnly(statement, relation));
     }
 
     // What it says is gathered by the table's ANALYZE, which comes behind the table's indexes.
@@ -409,9 +402,13 @@ class Planner {
                 " VALIDATE CONSTRAINT " + QuoteIdentifier(name)));
     }
 
-    // Schema and name of the table, or of all partitions that it has on the target.
-    static std::vector<std::pair<std::string, std::string>>
-    Heaps(const RangeVar *relation) {
+    // Schema and name of the table, or of all partitions that it has on the target; where those are
+    // others, on the source.
+    std::vector<std::pair<std::string, std::string>>
+    Heaps(const RangeVar *relation) const {
+        if (const auto *leaves = partitions_.LeavesOf(relation)) {
+            return *leaves;
+        }
         if (IsPartitioned(relation)) {
             return pg::LeafPartitions(
                 pg::TableOid(OrEmpty(relation->schemaname), relation->relname));
@@ -507,6 +504,7 @@ class Planner {
     const std::function<bool(const std::string &, const std::string &)> &selects_;
     const std::set<std::pair<std::string, std::string>> &without_rows_;
     const std::vector<std::string> &publications_;
+    PartitionStatements partitions_;
     LeftOut left_out_;
     // Indexes to which others are attached, qualified and quoted: those of partitioned tables.
     std::set<std::string> attached_;
@@ -522,9 +520,9 @@ JobPlan
 PlanJobs(const std::string &sql,
          const std::function<bool(const std::string &, const std::string &)> &selects,
          const std::set<std::pair<std::string, std::string>> &without_rows,
-         const std::vector<std::string> &publications,
+         const std::vector<std::string> &publications, const RearrangedTables &rearranged,
          const std::vector<std::pair<std::string, std::string>> &analyze) {
-    Planner planner(sql, selects, without_rows, publications);
+    Planner planner(sql, selects, without_rows, publications, rearranged);
     const auto statements = SplitStatements(sql);
     planner.NoteAll(statements);
     for (const Statement &statement : statements) {
@@ -572,7 +570,10 @@ RunJob(const SchemaJob &job) {
         attempt.Commit();
         return "";
     } catch (const Error &error) {
-        const bool is_undefined = error.sqlstate() == sqlstate::kUndefinedObject;
+        // A partition of the source may not be on the target.
+        const bool is_undefined =
+            error.sqlstate() == sqlstate::kUndefinedObject ||
+            (job.kind == "publication" && error.sqlstate() == sqlstate::kUndefinedTable);
         if (!is_undefined && error.sqlstate() != sqlstate::kInsufficientPrivilege) {
             throw;
         }

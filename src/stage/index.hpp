@@ -8,6 +8,7 @@
 #pragma once
 
 #include "core/copy_task.hpp"
+#include "core/rearranged_tables.hpp"
 
 #include <functional>
 #include <set>
@@ -26,11 +27,12 @@ struct JobPlan {
 // `sql` is the post-data section. `selects` says whether a table takes part: a foreign key to one
 // that does not is left out. `without_rows` are (schema, table) of those that do, but whose rows
 // are not copied: a foreign key to one is not validated. `publications` are ours on the source,
-// left out too. `analyze` are the (schema, table) to analyze. REQUIRES: an open transaction.
+// left out too. `rearranged` are tables with other partitions on the target. `analyze` are the
+// (schema, table) to analyze. REQUIRES: an open transaction.
 JobPlan PlanJobs(const std::string &sql,
                  const std::function<bool(const std::string &, const std::string &)> &selects,
                  const std::set<std::pair<std::string, std::string>> &without_rows,
-                 const std::vector<std::string> &publications,
+                 const std::vector<std::string> &publications, const RearrangedTables &rearranged,
                  const std::vector<std::pair<std::string, std::string>> &analyze);
 
 // Runs one job inside the caller's open transaction. Repeatable: an index or constraint that is

@@ -3,13 +3,12 @@
 #include "pg/guard.hpp"
 #include "pg/index_entries.hpp"
 #include "pg/table_manager.hpp"
+#include "pg/update_room.hpp"
+#include "pg/watched_table.hpp"
 
 extern "C" {
 #include "catalog/catalog.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_proc.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/nodeModifyTable.h"
 #include "utils/rls.h"
@@ -37,25 +36,12 @@ HasExclusionConstraint(Relation relation) {
     return found;
 }
 
-// A trigger of an extension tells that the extension does more with the table than the table says.
-bool
-HasExtensionTriggers(Relation relation) {
-    const TriggerDesc *triggers = relation->trigdesc;
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
-        if (OidIsValid(getExtensionOfObject(ProcedureRelationId, triggers->triggers[i].tgfoid))) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool
 IsPlain(Relation relation) {
     const Form_pg_class form = relation->rd_rel;
-    return form->relkind == RELKIND_RELATION && form->relam == HEAP_TABLE_AM_OID &&
+    return form->relkind == RELKIND_RELATION && !pg::IsWatched(relation) &&
            !IsCatalogRelation(relation) && relation->rd_rules == nullptr &&
-           !HasExtensionTriggers(relation) && !HasExclusionConstraint(relation) &&
-           !OidIsValid(getExtensionOfObject(RelationRelationId, relation->rd_id)) &&
+           !HasExclusionConstraint(relation) &&
            check_enable_rls(relation->rd_id, InvalidOid, true) != RLS_ENABLED &&
            pg_class_aclmask(relation->rd_id, GetUserId(),
                             ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_SELECT,
@@ -256,6 +242,7 @@ class PlainTable::Writer {
     ResultRelInfo *result_;
     EState *estate_;
     pg::IndexEntries entries_;
+    pg::UpdateRoom room_;
     CommandId command_;
     Relation index_;
     IndexScanDesc scan_;
@@ -277,6 +264,7 @@ PlainTable::Writer::Open(PlainTable *table) {
     InitResultRelInfo(result_, relation_, 0, nullptr, 0);
     ExecOpenIndices(result_, false);
     entries_.Open(result_, estate_);
+    room_.Open(relation_);
     PushActiveSnapshot(GetTransactionSnapshot());
     command_ = GetCurrentCommandId(true);
     index_ = nullptr;
@@ -409,6 +397,8 @@ PlainTable::Writer::Update(TupleView key, TupleView values) {
     CheckResult(table_tuple_update(relation_, &found_->tts_tid, changed_, command_,
                                    GetActiveSnapshot(), InvalidSnapshot, true, &failure, &lock_mode,
                                    &indexes));
+    room_.Updated(ItemPointerGetBlockNumber(&found_->tts_tid),
+                  ItemPointerGetBlockNumber(&changed_->tts_tid));
     if (pg::IsSummarizing(indexes)) {
         pg::InsertSummaries(result_, changed_, estate_);
     } else if (pg::NeedsIndexEntries(indexes)) {

@@ -13,6 +13,7 @@ extern "C" {
 #include "core/sql_text.hpp"
 #include "pg/guc.hpp"
 #include "pg/sql_row.hpp"
+#include "source/locked_relations.hpp"
 
 #include <algorithm>
 #include <sys/statvfs.h>
@@ -31,16 +32,11 @@ constexpr int kCountsWalVersion = 140000;
 // A limit of so many times the WAL to be expected is not told of as a danger.
 constexpr double kAmple = 2;
 
-// Besides the tables ($1): their indexes, materialized views with theirs, large objects. Sizes of
-// indexes are the catalog's own: asking for them would wait for whoever has locked one. A view that
-// is being refreshed is not opened either.
+// Behind kLockedRelations. Besides the tables ($1): their indexes, materialized views with theirs,
+// large objects. Sizes of indexes are the catalog's own: asking for them would wait for whoever has
+// locked one. A view that is being refreshed is not opened either.
 constexpr char kOtherBytes[] = R"sql(
-WITH block AS (SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes),
-locked AS (
-    SELECT relation FROM pg_catalog.pg_locks
-    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
-      AND database = (SELECT oid FROM pg_catalog.pg_database
-                      WHERE datname = pg_catalog.current_database())),
+, block AS (SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes),
 view AS (
     SELECT oid, relpages, oid IN (SELECT relation FROM locked) AS is_locked
     FROM pg_catalog.pg_class WHERE relkind = 'm'),
@@ -82,7 +78,8 @@ MeasureData(PreflightRun &run) {
             oids += (oids.empty() ? "" : ",") + std::to_string(table.oid);
         }
     }
-    const pg::SqlResult found = run.source.Query(kOtherBytes, {"{" + oids + "}"});
+    const pg::SqlResult found = run.source.Query(
+        std::string("WITH ") + source::kLockedRelations + kOtherBytes, {"{" + oids + "}"});
     const pg::SqlRow &row = found.rows.at(0);
     size.indexes = pg::Number<uint64_t>(row, 0);
     size.views = pg::Number<uint64_t>(row, 1);

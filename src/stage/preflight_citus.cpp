@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace livemigrate::stage {
 
@@ -312,6 +313,37 @@ CheckLimits(PreflightRun &run, const std::vector<PlacedTable> &tables) {
     report(FindCitusLimits(run.source, tables));
 }
 
+// What has no distribution column, and all its rows in one shard.
+void
+CheckSingleShards(PreflightRun &run, const std::vector<PlacedTable> &tables) {
+    for (const TableProblem &problem : FindSingleShards(tables)) {
+        run.Fail("citus", sqlstate::kFeatureNotSupported, problem.table, problem.message,
+                 problem.fix);
+    }
+    if (!run.CreatesSchema()) {
+        return;
+    }
+    std::set<std::string> schemas;
+    for (const PlacedTable &table : tables) {
+        schemas.insert(table.schema);
+    }
+    for (const std::string &schema : DistributedSchemas(schemas)) {
+        const std::string name = QuoteIdentifier(schema);
+        run.Fail("citus", sqlstate::kFeatureNotSupported, name,
+                 "schema " + name +
+                     " of the target is distributed: Citus would make single-shard tables of those "
+                     "that are created there, which livemigrate does not support",
+                 "SELECT citus_schema_undistribute(" + QuoteLiteral(name) + ");");
+    }
+    if (const std::string fix = SchemaShardingFix(schemas); !fix.empty()) {
+        run.Fail("citus", sqlstate::kFeatureNotSupported, "target",
+                 "citus.enable_schema_based_sharding is on, with which Citus would make single-"
+                 "shard tables of those in each schema that is created; livemigrate does not "
+                 "support them",
+                 fix);
+    }
+}
+
 } // namespace
 
 void
@@ -324,6 +356,7 @@ CheckCitus(PreflightRun &run) {
         planner.Add(option);
     }
     const std::vector<PlacedTable> tables = planner.tables();
+    CheckSingleShards(run, tables);
     const auto placed = static_cast<size_t>(
         std::count_if(tables.begin(), tables.end(), [](const PlacedTable &table) {
             return table.distribution.kind != Distribution::Kind::kLocal;

@@ -15,29 +15,25 @@ namespace livemigrate::stage {
 
 namespace {
 
-// Types of a time column: name and whether its chunks are counted in numbers.
-constexpr char kTimeTypes[] = "('timestamptz', 'timestamp', 'date', 'int2', 'int4', 'int8')";
+// From this version on background jobs are stopped and started by the functions that
+// policy_jobs.cpp calls; from 2.11 on rows of compressed chunks can be updated and deleted.
+constexpr char kOldest[] = "2.12.0";
 
-// From this version on rows of compressed chunks can be updated and deleted.
-constexpr char kWritesCompressed[] = "2.11.0";
-
-// Returns false if nothing else needs to be looked at.
-bool
+// Its version; nothing if nothing else needs to be looked at.
+std::optional<std::string>
 CheckExtension(PreflightRun &run) {
     const auto version =
         pg::Query("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'")
             .Scalar();
-    if (version && CompareVersions(*version, kWritesCompressed) < 0) {
-        run.Warning("hypertables", "target",
-                    "TimescaleDB " + *version +
-                        " cannot update or delete rows of compressed chunks, as 2.11 does: apply "
-                        "fails where a change reaches one",
-                    "ALTER EXTENSION timescaledb UPDATE; -- as the first command of a session, "
-                    "with 2.11 or newer installed\n"
-                    "-- or: compress no chunk until the migration is done");
+    if (version && CompareVersions(*version, kOldest) < 0) {
+        run.Fail("hypertables", sqlstate::kFeatureNotSupported, "target",
+                 "TimescaleDB " + *version +
+                     " is too old: its jobs cannot be stopped for the copy, as with 2.12 and newer",
+                 "ALTER EXTENSION timescaledb UPDATE; -- as the first command of a session, with "
+                 "2.12 or newer installed");
     }
     if (version) {
-        return true;
+        return version;
     }
     if (!run.settings.hypertables.empty()) {
         run.Fail("hypertables", sqlstate::kUndefinedObject, "target",
@@ -45,7 +41,7 @@ CheckExtension(PreflightRun &run) {
                  "database",
                  "CREATE EXTENSION timescaledb;");
     }
-    return false;
+    return {};
 }
 
 const source::SourceTable *
@@ -57,50 +53,8 @@ FindSelected(const PreflightRun &run, const HypertableOption &option) {
     return found == tables.end() ? nullptr : &*found;
 }
 
-bool
-CheckColumn(PreflightRun &run, const HypertableOption &option, const source::SourceTable &table,
-            const std::string &column, bool is_time) {
-    const pg::SqlResult found = run.source.Query(
-        "SELECT a.attnotnull, t.typname IN " + std::string(kTimeTypes) +
-        ", COALESCE(pg_catalog.to_jsonb(a)->>'attgenerated', '') <> '' FROM "
-        "pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
-        "WHERE a.attrelid = " +
-        std::to_string(table.oid) +
-        " AND NOT a.attisdropped AND a.attnum > 0 AND a.attname = " + QuoteLiteral(column));
-    const std::string name = TableName(table);
-    if (found.rows.empty()) {
-        run.Fail("hypertables", sqlstate::kUndefinedColumn, name,
-                 "table " + name + " has no column " + QuoteIdentifier(column) +
-                     ", which option \"hypertables\" names",
-                 "-- name columns as they are written in the catalog");
-        return false;
-    }
-    if (is_time && !pg::Flag(found.rows[0], 1)) {
-        run.Fail("hypertables", sqlstate::kInvalidParameterValue, name,
-                 "column " + QuoteIdentifier(column) + " of table " + name +
-                     " cannot be a hypertable's time: its type is no time and no integer",
-                 "-- name a column of type timestamptz, timestamp, date or an integer type");
-        return false;
-    }
-    if (pg::Flag(found.rows[0], 2)) {
-        run.Fail("hypertables", sqlstate::kInvalidParameterValue, name,
-                 "column " + QuoteIdentifier(column) + " of table " + name +
-                     " cannot place a hypertable's rows: it is generated",
-                 "-- name another column");
-        return false;
-    }
-    if (is_time && !pg::Flag(found.rows[0], 0)) {
-        run.Warning("hypertables", name,
-                    "column " + QuoteIdentifier(option.time_column) + " of table " + name +
-                        " may be NULL, which no row of a hypertable's time can",
-                    "ALTER TABLE " + name + " ALTER COLUMN " + QuoteIdentifier(column) +
-                        " SET NOT NULL;");
-    }
-    return true;
-}
-
 void
-CheckOption(PreflightRun &run, const HypertableOption &option) {
+CheckOption(PreflightRun &run, const HypertableOption &option, const std::string &timescaledb) {
     const std::string name = QualifiedName(option.schema, option.table);
     const source::SourceTable *table = FindSelected(run, option);
     if (table == nullptr) {
@@ -115,15 +69,12 @@ CheckOption(PreflightRun &run, const HypertableOption &option) {
                  "-- leave it out of option \"hypertables\": it stays partitioned as it is");
         return;
     }
+    if (!CheckHypertableColumns(run, option, *table, timescaledb)) {
+        return;
+    }
     std::vector<std::string> placement = {option.time_column};
-    bool has_columns = CheckColumn(run, option, *table, option.time_column, true);
     if (!option.partition_column.empty()) {
         placement.push_back(option.partition_column);
-        has_columns =
-            CheckColumn(run, option, *table, option.partition_column, false) && has_columns;
-    }
-    if (!has_columns) {
-        return;
     }
     for (const TableProblem &problem :
          FindKeyProblems(run.source, table->oid, table->schema, table->name, placement,
@@ -159,11 +110,12 @@ CheckLimits(PreflightRun &run) {
 
 void
 CheckHypertables(PreflightRun &run) {
-    if (!CheckExtension(run)) {
+    const std::optional<std::string> timescaledb = CheckExtension(run);
+    if (!timescaledb) {
         return;
     }
     for (const HypertableOption &option : run.settings.hypertables) {
-        CheckOption(run, option);
+        CheckOption(run, option, *timescaledb);
     }
     CheckLimits(run);
     if (!run.Failed("hypertables") && !run.Failed("hypertable_keys") &&

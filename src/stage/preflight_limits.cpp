@@ -3,6 +3,7 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/blocker_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 
@@ -163,15 +164,18 @@ CheckPatience(PreflightRun &run) {
 void
 ReportPreparedTransactions(PreflightRun &run) {
     const pg::SqlResult found =
-        run.source.Query("SELECT gid, database, prepared::text FROM pg_catalog.pg_prepared_xacts"
-                         " ORDER BY prepared LIMIT 10");
+        run.source.Query("SELECT gid, database, owner, prepared::text"
+                         " FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 10");
     for (const pg::SqlRow &row : found.rows) {
-        const std::string gid = QuoteLiteral(pg::Text(row, 0));
+        const PreparedTransaction one{pg::Text(row, 0), pg::Text(row, 1), pg::Text(row, 2),
+                                      pg::Text(row, 3)};
+        const std::string gid = QuoteLiteral(one.gid);
         run.Warning("prepared_transactions", gid,
                     "prepared transaction " + gid + " in database " +
-                        QuoteIdentifier(pg::Text(row, 1)) + " is open since " + pg::Text(row, 2) +
+                        QuoteIdentifier(one.database) + " is open since " + one.since +
                         ": the slot is created when it has ended",
-                    Choices("COMMIT PREPARED " + gid + ";", {"ROLLBACK PREPARED " + gid + ";"}));
+                    Comment(WherePreparedEnds(one) + ":") + "\n" +
+                        Choices(CommitPrepared(one), {RollbackPrepared(one)}));
     }
     if (found.rows.empty()) {
         run.Ok("prepared_transactions", "source", "no prepared transaction is open");
@@ -189,7 +193,8 @@ CheckSourceLimits(PreflightRun &run) {
     CheckPatience(run);
 }
 
-// Creating a slot waits for every transaction with an xid, in any database of the source.
+// Creating a slot waits for every transaction with an xid, in any database of the source. Since
+// when those of other roles are open is shown to members of pg_read_all_stats only.
 void
 CheckOpenTransactions(PreflightRun &run) {
     ReportPreparedTransactions(run);
@@ -208,7 +213,19 @@ CheckOpenTransactions(PreflightRun &run) {
                         pg::Text(row, 3) + ": the slot is created when it has ended",
                     "SELECT pg_terminate_backend(" + pid + ");");
     }
-    if (found.rows.empty()) {
+    const pg::SqlRow hidden =
+        run.source
+            .Query("SELECT pg_catalog.count(*), pg_catalog.quote_ident(current_user)"
+                   " FROM pg_catalog.pg_stat_activity"
+                   " WHERE backend_xid IS NOT NULL AND xact_start IS NULL")
+            .rows.at(0);
+    if (const auto count = pg::Number<size_t>(hidden, 0); count > 0) {
+        run.Notice("long_transactions", "source",
+                   "since when " + Count(count, "writing transaction") +
+                       (count == 1 ? " is" : " are") + " open is not shown to role " +
+                       pg::Text(hidden, 1) + ": the slot is created when they have ended",
+                   "GRANT pg_read_all_stats TO " + pg::Text(hidden, 1) + ";");
+    } else if (found.rows.empty()) {
         run.Ok("long_transactions", "source", "no writing transaction is open for over a minute");
     }
 }

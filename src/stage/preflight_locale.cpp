@@ -11,6 +11,9 @@ namespace livemigrate::stage {
 
 namespace {
 
+// From this version on a database can have a locale that is built in.
+constexpr int kFirstBuiltIn = 170000;
+
 struct Locale {
     std::string provider; // c: libc, i: ICU, b: built in
     std::string collate;
@@ -18,19 +21,20 @@ struct Locale {
     std::string version; // of the library's collations; empty where nobody knows, or there is none
 };
 
-// Before 15 a database has a locale of libc, whose version stands with the collation of its name.
+// Before 15 a database has a locale of libc, whose version is that of any of its collations: of "C"
+// there is none, and before 13 of no other. The name of the one that is the database's is mostly
+// spelled otherwise.
 std::string
 LocaleQuery(int version_num) {
     constexpr int kFirstWithProvider = 150000;
-    constexpr int kFirstWithLocale = 170000;
     if (version_num < kFirstWithProvider) {
-        return "SELECT 'c', d.datcollate, d.datctype, (SELECT "
-               "pg_catalog.pg_collation_actual_version(c.oid) FROM pg_catalog.pg_collation c "
-               "WHERE c.collprovider = 'c' AND c.collcollate = d.datcollate "
-               "AND c.collencoding IN (-1, d.encoding) ORDER BY c.oid LIMIT 1) "
+        return "SELECT 'c', d.datcollate, d.datctype, "
+               "CASE WHEN d.datcollate !~ '^(C|POSIX)($|\\.)' THEN (SELECT pg_catalog.min("
+               "pg_catalog.pg_collation_actual_version(c.oid)) FROM pg_catalog.pg_collation c "
+               "WHERE c.collprovider = 'c') END "
                "FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
     }
-    const std::string locale = version_num < kFirstWithLocale ? "d.daticulocale" : "d.datlocale";
+    const std::string locale = version_num < kFirstBuiltIn ? "d.daticulocale" : "d.datlocale";
     return "SELECT d.datlocprovider, COALESCE(" + locale +
            ", d.datcollate), d.datctype, "
            "pg_catalog.pg_database_collation_actual_version(d.oid) "
@@ -54,9 +58,42 @@ Describe(const Locale &locale) {
     return locale.provider == "b" ? "the built-in " + QuoteLiteral(locale.collate) : names;
 }
 
+// Of a collation of one name. The target knows the version of every one that is not "C", so that
+// nobody knows of the source's where that has none.
 bool
-VersionsDiffer(const std::string &left, const std::string &right) {
-    return !left.empty() && !right.empty() && left != right;
+MayDiffer(const std::string &source_version, const std::string &target_version) {
+    return !target_version.empty() && source_version != target_version;
+}
+
+// All locales that are built in order text by its characters' numbers, as "C" does.
+bool
+OrdersByNumber(const Locale &locale) {
+    return locale.provider == "b" ||
+           (locale.provider == "c" && (locale.collate == "C" || locale.collate == "POSIX"));
+}
+
+// The rest of CREATE DATABASE for the source's locale.
+std::string
+LocaleOptions(const Locale &source) {
+    const std::string names = " LC_COLLATE " +
+                              QuoteLiteral(source.provider == "c" ? source.collate : "C") +
+                              " LC_CTYPE " + QuoteLiteral(source.ctype);
+    if (source.provider == "i") {
+        return names + " LOCALE_PROVIDER icu ICU_LOCALE " + QuoteLiteral(source.collate);
+    }
+    return source.provider == "b" && pg::HasBuiltInLocales()
+               ? names + " LOCALE_PROVIDER builtin BUILTIN_LOCALE " + QuoteLiteral(source.collate)
+               : names;
+}
+
+std::string
+LocaleFix(const Locale &source) {
+    const bool has_it = source.provider != "b" || pg::HasBuiltInLocales();
+    return std::string(has_it ? "-- for the same"
+                              : "-- the target has no built-in locales, which came with 17; for "
+                                "the same order") +
+           ", create the target's database anew: CREATE DATABASE ... TEMPLATE template0" +
+           LocaleOptions(source) + ";";
 }
 
 // Range partitions by text, and checks that compare it (text_lt and its like, bpchar's too): name,
@@ -90,16 +127,16 @@ TargetVersion(const std::string &collation) {
 }
 
 void
-CheckOrderedObjects(PreflightRun &run, bool order_differs) {
+CheckOrderedObjects(PreflightRun &run, bool order_may_differ) {
     for (const pg::SqlRow &row : run.source.Query(kOrderedObjects).rows) {
         const std::string schema = pg::Text(row, 0);
         const std::string name = pg::Text(row, 1);
         const std::string constraint = pg::Text(row, 2);
         const std::string collation = pg::Text(row, 3);
-        const bool differs = collation == "default"
-                                 ? order_differs
-                                 : VersionsDiffer(pg::Text(row, 4), TargetVersion(collation));
-        if (!differs || !run.filter.Selects(schema, name)) {
+        const bool may_differ = collation == "default"
+                                    ? order_may_differ
+                                    : MayDiffer(pg::Text(row, 4), TargetVersion(collation));
+        if (!may_differ || !run.filter.Selects(schema, name)) {
             continue;
         }
         const std::string what = constraint.empty()
@@ -107,8 +144,8 @@ CheckOrderedObjects(PreflightRun &run, bool order_differs) {
                                      : "has the constraint " + QuoteIdentifier(constraint) +
                                            ", which compares text by its order";
         run.Warning("collation_order", QualifiedName(schema, name),
-                    what + ", and the target orders text otherwise: a row that does not fit there "
-                           "stops the migration",
+                    what + ", and the target may order text otherwise: a row that does not fit "
+                           "there stops the migration",
                     "-- create the target's database with the locale of the source's, on the same "
                     "release of the operating system, or declare what is ordered COLLATE \"C\" on "
                     "the source");
@@ -128,24 +165,21 @@ CheckLocale(PreflightRun &run) {
         run.Notice("locale", database,
                    "the source database has " + Describe(source) + ", the target " +
                        Describe(target) + ": text may sort and compare differently",
-                   "-- for the same, create the target's database anew: CREATE DATABASE ... "
-                   "TEMPLATE template0 LC_COLLATE " +
-                       QuoteLiteral(source.provider == "c" ? source.collate : "C") + " LC_CTYPE " +
-                       QuoteLiteral(source.ctype) +
-                       (source.provider == "i"
-                            ? " LOCALE_PROVIDER icu ICU_LOCALE " + QuoteLiteral(source.collate)
-                            : "") +
-                       ";");
-    } else if (VersionsDiffer(source.version, target.version)) {
+                   LocaleFix(source));
+    } else if (MayDiffer(source.version, target.version)) {
         run.Notice("locale", database,
-                   "collations are of version " + source.version + " on the source and " +
+                   (source.version.empty()
+                        ? "the source does not tell the version of its collations, which is "
+                        : "collations are of version " + source.version + " on the source and ") +
                        target.version + " on the target: text may sort differently",
                    "-- nothing to do for indexes, which are built anew; where the application "
                    "relies on the order, use the source's release of the operating system");
     } else {
         run.Ok("locale", database, "both databases have " + Describe(source));
     }
-    CheckOrderedObjects(run, !same_collation || VersionsDiffer(source.version, target.version));
+    const bool both_by_number = OrdersByNumber(source) && OrdersByNumber(target);
+    CheckOrderedObjects(run, !both_by_number &&
+                                 (!same_collation || MayDiffer(source.version, target.version)));
 }
 
 } // namespace livemigrate::stage

@@ -3,13 +3,17 @@
 
 #include "stage/preflight_run.hpp"
 
+#include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
 #include "pg/extension_config.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "stage/column_types.hpp"
+#include "stage/filled_tables.hpp"
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -109,20 +113,30 @@ FindClashes(PreflightRun &run, const TargetObjects &present) {
     return clashes;
 }
 
+// Behind what drops the first of `count` objects, and a blank or line feed.
+std::string
+RemarkOnOthers(size_t count, const std::string &blank) {
+    return count <= kObjectsInFix ? ""
+                                  : blank + "-- then " + std::to_string(count - kObjectsInFix) +
+                                        " more, which another migration_check names";
+}
+
 void
 FailClashes(PreflightRun &run, const TargetObjects &clashes) {
     std::vector<std::string> names;
     std::string drop;
+    size_t droppable = 0;
     for (const auto &[key, object] : clashes) {
         std::string name = object.word + " " + NameOf(key);
         if (!object.extension.empty()) {
             name += " of extension " + QuoteIdentifier(object.extension);
-        } else if (names.size() < kObjectsInFix) {
+        } else if (++droppable <= kObjectsInFix) {
             drop += (drop.empty() ? "" : "\n") + std::string("DROP ") + object.word +
                     " IF EXISTS " + NameOf(key) + " CASCADE;";
         }
         names.push_back(name);
     }
+    drop += RemarkOnOthers(droppable, "\n");
     run.Fail("target_empty", sqlstate::kDuplicateObject, "target",
              "the target database has " + Count(names.size(), "object") +
                  " with names that the source's need: " + ListNames(names, kNamesInMessage),
@@ -143,12 +157,15 @@ FailOtherTables(PreflightRun &run, const TargetObjects &present, const TargetObj
     if (names.empty() || run.settings.include_tables) {
         return;
     }
+    std::vector<std::string> first = names;
+    first.resize(std::min(names.size(), kObjectsInFix));
     run.Fail("target_empty", sqlstate::kObjectNotInPrerequisiteState, "target",
              "the target database is not empty, it has " + Count(names.size(), "other table") +
                  ": " + ListNames(names, kNamesInMessage),
              Choices("-- migrate into an empty database",
                      {"include_tables => '{*.*}' to leave these tables as they are",
-                      "DROP TABLE " + ListNames(names, kObjectsInFix) + ";"}));
+                      "DROP TABLE " + ListNames(first, kObjectsInFix) + ";" +
+                          RemarkOnOthers(names.size(), " ")}));
 }
 
 void
@@ -163,14 +180,52 @@ CheckEmpty(PreflightRun &run, const TargetObjects &present) {
     }
 }
 
+bool
+IsPresent(const TargetObjects &present, const source::SourceTable &table) {
+    return present.contains({"relation", table.schema, table.name, ""});
+}
+
+// Partitions that the target lacks, while it has the topmost table: their rows go through that.
+struct RoutedTables {
+    std::set<uint32_t> partitions; // OIDs
+    std::set<uint32_t> roots;
+};
+
+RoutedTables
+FindRouted(const PreflightRun &run, const TargetObjects &present) {
+    std::map<uint32_t, const source::SourceTable *> selected;
+    for (const source::SourceTable &table : run.result.tables) {
+        selected.emplace(table.oid, &table);
+    }
+    RoutedTables routed;
+    for (const source::SourceTable &table : run.result.tables) {
+        const source::SourceTable *root = &table;
+        while (root->is_partition && selected.contains(root->parent_oid)) {
+            root = selected.at(root->parent_oid);
+        }
+        if (root != &table && !IsPresent(present, table) && IsPresent(present, *root)) {
+            routed.partitions.insert(table.oid);
+            routed.roots.insert(root->oid);
+        }
+    }
+    return routed;
+}
+
 // Returns whether all selected tables are on the target.
 bool
-CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
+CheckTablesPresent(PreflightRun &run, const TargetObjects &present, const RoutedTables &routed) {
     std::vector<std::string> missing;
     for (const source::SourceTable &table : run.result.tables) {
-        if (!present.contains({"relation", table.schema, table.name, ""})) {
+        if (!IsPresent(present, table) && !routed.partitions.contains(table.oid)) {
             missing.push_back(TableName(table));
         }
+    }
+    if (missing.empty() && !routed.partitions.empty()) {
+        run.Notice("target_tables", "target",
+                   "the target lacks " + Count(routed.partitions.size(), "partition") +
+                       ": their rows go through the partitioned table at the top",
+                   "-- to have them there, create them as they are on the source");
+        return true;
     }
     if (missing.empty()) {
         run.Ok("target_tables", "target", "all selected tables are on the target");
@@ -187,10 +242,10 @@ CheckTablesPresent(PreflightRun &run, const TargetObjects &present) {
 
 // Whoever keeps the tables that are there has perhaps made them by hand.
 void
-CheckColumnTypes(PreflightRun &run) {
+CheckColumnTypes(PreflightRun &run, const RoutedTables &routed) {
     std::vector<std::pair<std::string, std::string>> tables;
     for (const source::SourceTable &table : run.result.tables) {
-        if (run.HasData(table)) {
+        if (run.HasData(table) || routed.roots.contains(table.oid)) {
             tables.emplace_back(table.schema, table.name);
         }
     }
@@ -206,44 +261,6 @@ CheckColumnTypes(PreflightRun &run) {
     if (problems.empty()) {
         run.Ok("column_types", "target", "the target's columns can hold what the source's have");
     }
-}
-
-struct MaybeFilled {
-    std::string name;
-    std::string condition; // of the rows that are the user's, where others are an extension's
-};
-
-// Tables that may hold rows, judged without reading them: the roots of partitions, hypertables and
-// distributed tables have no pages of their own. Conditions are the target's, not the source's:
-// what comes from there is not run here.
-std::vector<MaybeFilled>
-ListMaybeFilled(const PreflightRun &run) {
-    std::vector<std::string> schemas;
-    std::vector<std::string> names;
-    for (const source::SourceTable &table : run.result.tables) {
-        if (run.HasData(table)) {
-            schemas.push_back(table.schema);
-            names.push_back(table.name);
-        }
-    }
-    const pg::SqlResult found = pg::Query(
-        "SELECT n.nspname, c.relname, c.oid"
-        " FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
-        "   AS wanted(nspname, relname)"
-        " JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.nspname::name"
-        " JOIN pg_catalog.pg_class c"
-        "   ON c.relnamespace = n.oid AND c.relname = wanted.relname::name"
-        " WHERE c.relkind <> 'r' OR c.relhassubclass OR pg_catalog.pg_relation_size(c.oid) > 0"
-        "    OR EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
-        " ORDER BY 1, 2",
-        {TextArrayLiteral(schemas), TextArrayLiteral(names)});
-    std::vector<MaybeFilled> tables;
-    for (const pg::SqlRow &row : found.rows) {
-        const auto condition = pg::UserRowsCondition(pg::Number<Oid>(row, 2));
-        tables.push_back({QualifiedName(pg::Text(row, 0), pg::Text(row, 1)),
-                          condition.value_or("").empty() ? "" : " WHERE " + *condition});
-    }
-    return tables;
 }
 
 // The source's condition says which rows are copied, the target's which are emptied or must not be
@@ -274,25 +291,26 @@ CheckUserRows(PreflightRun &run) {
 }
 
 void
-CheckTablesEmpty(PreflightRun &run) {
-    std::vector<std::string> filled;
-    for (const MaybeFilled &table : ListMaybeFilled(run)) {
-        if (pg::Query("SELECT EXISTS (SELECT 1 FROM " + table.name + table.condition + " LIMIT 1)")
-                .Scalar() == "t") {
-            filled.push_back(table.name);
-        }
-        if (filled.size() > kObjectsInFix) {
-            break;
+CheckTablesEmpty(PreflightRun &run, const RoutedTables &routed) {
+    std::vector<std::pair<std::string, std::string>> tables;
+    for (const source::SourceTable &table : run.result.tables) {
+        if (run.HasData(table) || routed.roots.contains(table.oid)) {
+            tables.emplace_back(table.schema, table.name);
         }
     }
-    if (filled.empty()) {
+    const FilledTables found = FindFilledTables(tables, kObjectsInFix);
+    if (found.filled.empty()) {
         run.Ok("target_rows", "target", "the selected tables are empty on the target");
         return;
     }
+    std::vector<std::string> names;
+    for (const TargetTable &table : found.filled) {
+        names.push_back(table.name);
+    }
     run.Fail("target_rows", sqlstate::kObjectNotInPrerequisiteState, "target",
-             "tables of the target have rows already: " + ListNames(filled, kNamesInMessage),
-             Choices("TRUNCATE " + ListNames(filled, filled.size()) + ";",
-                     {"on_existing => 'truncate'"}));
+             "tables of the target have rows already: " + ListNames(names, kNamesInMessage) +
+                 (found.more ? " at least" : ""),
+             Choices(EmptyingSql(found), {"on_existing => 'truncate'"}));
 }
 
 // Large objects keep their OIDs.
@@ -316,18 +334,19 @@ CheckLargeObjects(PreflightRun &run) {
 void
 CheckTargetObjects(PreflightRun &run) {
     const TargetObjects present = ListTargetObjects();
+    const RoutedTables routed = FindRouted(run, present);
     if (run.settings.existing_slot) {
-        if (CheckTablesPresent(run, present)) {
-            CheckColumnTypes(run);
+        if (CheckTablesPresent(run, present, routed)) {
+            CheckColumnTypes(run, routed);
         }
     } else if (run.settings.on_existing == OnExisting::kError) {
         CheckEmpty(run, present);
         CheckLargeObjects(run);
-    } else if (CheckTablesPresent(run, present)) {
+    } else if (CheckTablesPresent(run, present, routed)) {
         CheckUserRows(run);
-        CheckColumnTypes(run);
+        CheckColumnTypes(run, routed);
         if (run.settings.on_existing == OnExisting::kSkipSchema) {
-            CheckTablesEmpty(run);
+            CheckTablesEmpty(run, routed);
         }
     }
 }

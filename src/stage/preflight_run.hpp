@@ -110,6 +110,11 @@ void CheckTargetRights(PreflightRun &run); // preflight_target_rights.cpp; of Ch
 
 void CheckLocale(PreflightRun &run); // preflight_locale.cpp; part of CheckSourceServer
 
+// preflight_hypertable_columns.cpp; part of CheckHypertables. `timescaledb` is its version. Returns
+// false if the table cannot become a hypertable.
+bool CheckHypertableColumns(PreflightRun &run, const HypertableOption &option,
+                            const source::SourceTable &table, const std::string &timescaledb);
+
 // The checks, in the order in which they run. Each adds at least one row, if it has to do with the
 // migration at all.
 void CheckSourceServer(PreflightRun &run);          // preflight_source.cpp

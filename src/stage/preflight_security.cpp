@@ -54,6 +54,25 @@ CheckEncryption(PreflightRun &run) {
     }
 }
 
+constexpr char kInPassfile[] = "put it into a passfile or a service file on the target's machine, "
+                               "and leave it out here";
+
+// Settings by which the target's server logs the text of a call, those of every call first, and
+// what turns each off.
+constexpr char kLogsCalls[] = R"sql(
+SELECT s.name || ' = ' || s.setting, s.name || ' = ' || v.off,
+       s.name = 'log_min_error_statement' AS of_errors
+FROM (VALUES ('log_statement', 'none'), ('log_min_duration_statement', '-1'),
+             ('log_min_duration_sample', '-1'), ('log_transaction_sample_rate', '0'),
+             ('log_min_error_statement', 'panic')) AS v (name, off)
+JOIN pg_catalog.pg_settings s ON s.name = v.name
+WHERE CASE s.name
+    WHEN 'log_statement' THEN s.setting = 'all'
+    WHEN 'log_min_error_statement' THEN s.setting NOT IN ('log', 'fatal', 'panic')
+    ELSE s.setting <> v.off END
+ORDER BY of_errors, s.name
+)sql";
+
 // The text of the call is the server's: what it logs, it logs with the password.
 void
 CheckPasswordInCall(PreflightRun &run) {
@@ -65,25 +84,33 @@ CheckPasswordInCall(PreflightRun &run) {
         run.Ok("password_in_call", "source", "the connection string holds no password");
         return;
     }
-    const pg::SqlResult logged =
-        pg::Query("SELECT name || ' = ' || setting FROM pg_catalog.pg_settings "
-                  "WHERE (name = 'log_statement' AND setting = 'all') "
-                  "OR (name IN ('log_min_duration_statement', 'log_min_duration_sample') "
-                  "    AND setting::int >= 0) ORDER BY name");
-    if (logged.rows.empty()) {
+    std::string settings;
+    std::string set;
+    bool of_errors_only = true;
+    for (const pg::SqlRow &row : pg::Query(kLogsCalls).rows) {
+        settings += (settings.empty() ? "" : ", ") + pg::Text(row, 0);
+        set += "SET " + pg::Text(row, 1) + "; ";
+        of_errors_only = of_errors_only && pg::Flag(row, 2);
+    }
+    const std::string stays =
+        "the connection string holds a password: it stays in the table of migrations";
+    if (set.empty()) {
+        run.Notice("password_in_call", "source", stays, Comment(kInPassfile));
+        return;
+    }
+    set += "-- as superuser, in the session, before the call";
+    if (of_errors_only) {
         run.Notice("password_in_call", "source",
-                   "the connection string holds a password: it stays in the table of migrations",
-                   "-- put it into a passfile or a service file on the target's machine, and leave "
-                   "it out here");
+                   stays + ", and a call that is refused in the target's server log (" + settings +
+                       ")",
+                   Choices(Comment(kInPassfile), {set}));
         return;
     }
     run.Warning("password_in_call", "source",
                 "the connection string holds a password, and the target's server logs the call "
                 "with it (" +
-                    pg::Text(logged.rows[0], 0) + ")",
-                "SET log_statement = none; SET log_min_duration_statement = -1; -- in the session, "
-                "before the call\n-- or: put it into a passfile or a service file on the target's "
-                "machine, and leave it out here");
+                    settings + ")",
+                Choices(set, {kInPassfile}));
 }
 
 // Functions that may do anything their server's user may, and those with the rights of somebody

@@ -382,7 +382,7 @@ CheckClientBinaries(PreflightRun &run) {
     if (run.Failed("source_version")) {
         return; // says which programs a downgrade takes
     }
-    if (!run.CreatesSchema() && run.info().major() > kTargetMajor) {
+    if (run.settings.existing_slot || (!run.CreatesSchema() && run.info().major() > kTargetMajor)) {
         return; // the schema is there: it was brought by other means
     }
     CheckBinary(run, "pg_dump");

@@ -5,6 +5,7 @@
 
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
+#include "source/published_roots.hpp"
 #include "stage/routed_identities.hpp"
 
 #include <algorithm>
@@ -16,6 +17,9 @@ namespace livemigrate::stage {
 namespace {
 
 using source::SourceTable;
+
+// From this version on there are multiranges.
+constexpr int kMultirangeVersion = 140000;
 
 // Large objects; more are not told apart.
 constexpr size_t kMostCounted = 100000;
@@ -87,9 +91,10 @@ CheckPartitions(PreflightRun &run) {
     }
 }
 
-// The ways to make UPDATE and DELETE of a table replicable, the first one to be run as it is.
+// The ways to make UPDATE and DELETE of a table replicable, the first one to be run as it is if one
+// can be; or to do without.
 std::string
-IdentityFix(const SourceTable &table) {
+IdentityFix(const SourceTable &table, bool may_do_without = true) {
     const std::string alter = "ALTER TABLE " + TableName(table) + " ";
     std::vector<std::string> choices;
     if (table.primary_key_usable) {
@@ -99,16 +104,65 @@ IdentityFix(const SourceTable &table) {
         choices.push_back(alter + "REPLICA IDENTITY USING INDEX " +
                           QuoteIdentifier(table.candidate_index) + ";");
     }
-    if (table.replica_identity != 'f') {
+    if (table.replica_identity != 'f' && table.full_usable) {
         choices.push_back(alter + "REPLICA IDENTITY FULL;");
     }
+    const bool is_complete = !choices.empty();
     if (!table.has_primary_key) {
         choices.push_back(alter + "ADD PRIMARY KEY (...);");
+    } else if (!is_complete) {
+        choices.push_back("CREATE UNIQUE INDEX ... ON " + TableName(table) +
+                          " (...); on columns that are NOT NULL, then " + alter +
+                          "REPLICA IDENTITY USING INDEX ...;");
     }
-    choices.push_back("options => '{\"insert_only_tables\": [...]}' if its rows are never changed");
-    const std::string first = choices.front();
+    if (may_do_without) {
+        choices.push_back(
+            "options => '{\"insert_only_tables\": [...]}' if its rows are never changed");
+    }
+    const std::string first = is_complete ? choices.front() : Comment(choices.front());
     choices.erase(choices.begin());
     return Choices(first, choices);
+}
+
+// Why partitions of a root that are created during the migration are not published with all
+// changes.
+std::string
+NewPartitionsObstacle(const PreflightRun &run, const SourceTable &root,
+                      const source::TableByRoot &without_identity) {
+    if (run.info().version_num < source::kPublishesRootsVersion) {
+        return "the source publishes partitions one by one";
+    }
+    if (run.IsInsertOnly(root)) {
+        return "it is among insert_only_tables";
+    }
+    if (source::CanPublishRoot(root, without_identity, run.info().version_num)) {
+        return "";
+    }
+    if (root.primary_key_usable && !without_identity.contains(root.oid)) {
+        return "this minor version of the source looks at its replica identity, which is not "
+               "usable";
+    }
+    return root.primary_key_usable
+               ? "its partition " + TableName(*without_identity.at(root.oid)) +
+                     " has no usable replica identity"
+               : "it has no usable primary key, the only replica identity that they would inherit";
+}
+
+std::string
+NewPartitionsFix(const PreflightRun &run, const SourceTable &root,
+                 const source::TableByRoot &without_identity) {
+    const std::string before = "-- create the partitions that will be needed before the migration";
+    if (run.info().version_num < source::kPublishesRootsVersion || run.IsInsertOnly(root)) {
+        return before;
+    }
+    if (root.primary_key_usable) {
+        const auto found = without_identity.find(root.oid);
+        return Choices(IdentityFix(found == without_identity.end() ? root : *found->second, false),
+                       {before.substr(3)});
+    }
+    return root.has_primary_key
+               ? before
+               : Choices(before, {"ALTER TABLE " + TableName(root) + " ADD PRIMARY KEY (...);"});
 }
 
 // A partition that comes later is published through its root, if that can be in a publication.
@@ -117,19 +171,27 @@ CheckNewPartitions(PreflightRun &run) {
     if (run.result.plugin != Plugin::kPgoutput || run.settings.existing_slot) {
         return;
     }
-    constexpr char kBefore[] = "create the partitions that will be needed before the migration";
-    const bool publishes_roots = run.info().version_num >= source::kPublishesRootsVersion;
+    std::vector<const SourceTable *> all;
+    for (const std::vector<SourceTable> *tables : {&run.result.tables, &run.left_out}) {
+        for (const SourceTable &table : *tables) {
+            all.push_back(&table);
+        }
+    }
+    const source::TableByRoot without_identity = source::FindWithoutIdentity(all);
     for (const SourceTable &table : run.result.tables) {
-        if (table.relkind != 'p' || (publishes_roots && table.identity_usable)) {
+        if (table.relkind != 'p') {
             continue;
         }
-        run.Warning("new_partitions", TableName(table),
-                    "partitions of " + TableName(table) +
-                        " that are created during the migration are not replicated, as " +
-                        (publishes_roots ? "it has no replica identity"
-                                         : "the source publishes partitions one by one"),
-                    publishes_roots ? IdentityFix(table) + "\n-- or: " + kBefore
-                                    : std::string("-- ") + kBefore);
+        const std::string why = NewPartitionsObstacle(run, table, without_identity);
+        if (!why.empty()) {
+            const bool inserts = run.info().version_num >= source::kPublishesRootsVersion;
+            run.Warning("new_partitions", TableName(table),
+                        "partitions of " + TableName(table) +
+                            " that are created during the migration are " +
+                            (inserts ? "replicated without UPDATE and DELETE" : "not replicated") +
+                            ", as " + why,
+                        NewPartitionsFix(run, table, without_identity));
+        }
     }
 }
 
@@ -277,18 +339,31 @@ CheckLargeObjects(PreflightRun &run) {
     }
 }
 
-// By table, the columns of a built-in type, of arrays of it and domains over it.
+// By table, the columns of a built-in type, and of types that are made of it: arrays, domains,
+// ranges and rows.
 std::map<uint32_t, std::string>
 ListColumns(PreflightRun &run, const std::string &type) {
+    const bool has_multiranges = run.info().version_num >= kMultirangeVersion;
     const pg::SqlResult found = run.source.Query(
+        "WITH RECURSIVE made_of(whole, part) AS ("
+        "SELECT t.oid, t.typelem FROM pg_catalog.pg_type t WHERE t.typelem <> 0 "
+        "UNION ALL SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t WHERE t.typtype = 'd' "
+        "UNION ALL SELECT r.rngtypid, r.rngsubtype FROM pg_catalog.pg_range r " +
+        std::string(has_multiranges ? "UNION ALL SELECT r.rngmultitypid, r.rngtypid "
+                                      "FROM pg_catalog.pg_range r "
+                                    : "") +
+        "UNION ALL SELECT c.reltype, a.atttypid FROM pg_catalog.pg_attribute a "
+        "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
+        "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.reltype <> 0), "
+        "holding(type) AS (SELECT 'pg_catalog." +
+        type +
+        "'::pg_catalog.regtype::pg_catalog.oid "
+        "UNION SELECT m.whole FROM holding h JOIN made_of m ON m.part = h.type) "
         "SELECT c.oid, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' "
         "ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
         "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
-        "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
+        "JOIN holding h ON h.type = a.atttypid "
         "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' "
-        "AND 'pg_catalog." +
-        type +
-        "'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype) "
         "GROUP BY c.oid");
     std::map<uint32_t, std::string> columns;
     for (const pg::SqlRow &row : found.rows) {
@@ -371,8 +446,11 @@ CheckTableExtensions(PreflightRun &run) {
         run.Fail("table_extensions", sqlstate::kFeatureNotSupported, QuoteIdentifier(name),
                  "the source database uses " + name +
                      ", whose tables this migration cannot read as plain tables",
-                 "-- see \"A source with TimescaleDB\" in doc/hypertables.md: dump and restore, or "
-                 "the extension's own tools");
+                 name == "citus"
+                     ? "-- see \"A source with Citus\" in doc/citus.md: dump and restore, or plain "
+                       "tables of Citus's there first"
+                     : "-- see \"A source with TimescaleDB\" in doc/hypertables.md: dump and "
+                       "restore, or the extension's own tools");
     }
 }
 

@@ -127,6 +127,30 @@ CheckPreload(PreflightRun &run) {
                PreloadFix({"livemigrate"}));
 }
 
+// Of what kind the processes of other roles are is shown to members of pg_read_all_stats only.
+bool
+NoticeHiddenProcesses(PreflightRun &run) {
+    const pg::SqlRow row =
+        pg::Query("SELECT pg_catalog.count(*), "
+                  "  pg_catalog.quote_ident(pg_catalog.current_database()), "
+                  "  pg_catalog.quote_ident(current_user), "
+                  "  pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(a.usename), ', ') "
+                  "FROM pg_catalog.pg_stat_activity a "
+                  "WHERE a.datname = pg_catalog.current_database() AND a.backend_type IS NULL "
+                  "AND a.usename IS NOT NULL AND a.application_name <> 'livemigrate'")
+            .rows.at(0);
+    const auto count = pg::Number<size_t>(row, 0);
+    if (count > 0) {
+        run.Notice("target_sessions", pg::Text(row, 1),
+                   "of what kind " + Count(count, "session") + " of other roles (" +
+                       pg::Text(row, 3) + ") in the target database " +
+                       (count == 1 ? "is" : "are") + " is not shown to role " + pg::Text(row, 2) +
+                       ": nobody else should write to the target during a migration",
+                   "GRANT pg_read_all_stats TO " + pg::Text(row, 2) + ";");
+    }
+    return count > 0;
+}
+
 // What somebody else writes there makes the copy or apply stop, if it is not lost to them.
 void
 CheckSessions(PreflightRun &run) {
@@ -142,6 +166,9 @@ CheckSessions(PreflightRun &run) {
     const std::string database = pg::Text(row, 0);
     const auto sessions = pg::Number<size_t>(row, 1);
     const auto writers = pg::Number<size_t>(row, 2);
+    if (NoticeHiddenProcesses(run) && sessions == 0) {
+        return;
+    }
     if (sessions == 0) {
         run.Ok("target_sessions", database, "nobody else is connected to the target database");
         return;

@@ -126,6 +126,7 @@ class Receiver : private BacklogSink {
             // again, and the spool says so.
             writer_->AppendPosition(received_);
         }
+        readable_ = received_;
         PublishWritten();
         observer_.Held(hold_);
         observer_.Flushed(flushed_, writer_->bytes_on_disk());
@@ -392,9 +393,14 @@ class Receiver : private BacklogSink {
         }
     }
 
+    // A write that was refused leaves in the buffer what nobody can read: it is not told of before
+    // it is in the file.
     void
     PublishWritten() {
-        observer_.Written(writer_->written(), received_);
+        if (writer_->buffered_bytes() == 0) {
+            readable_ = received_;
+        }
+        observer_.Written(writer_->written(), readable_);
         if (last_send_time_ != 0) {
             const TimestampTz now = GetCurrentTimestamp();
             observer_.SourceClock(last_send_time_ - now);
@@ -517,6 +523,7 @@ class Receiver : private BacklogSink {
     SpoolHold hold_ = SpoolHold::kNone;
     SpoolRoom room_{.bytes = 0}; // what is left of it since the last look
     Lsn received_;
+    Lsn readable_; // of it: all that commits before lies below written()
     Lsn flushed_;
     Lsn idle_position_;
     int64_t last_send_time_ = 0;

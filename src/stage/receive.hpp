@@ -37,6 +37,7 @@ class ReceiveObserver {
     virtual ~ReceiveObserver() = default;
     // The spool is open, and whole.
     virtual void SpoolChecked() = 0;
+    // All that commits before `received` lies below `position`.
     virtual void Written(SpoolPosition position, Lsn received) = 0;
     virtual void Flushed(Lsn flushed, uint64_t spool_bytes) = 0;
     // Whether and why the stream is left on the source; kNone at the start.

@@ -44,21 +44,21 @@ ORDER BY r.rolname, s.n
 
 // One row for each pair, whatever the number of grantors.
 constexpr char kMembershipsQuery[] = R"(
-SELECT g.rolname, m.rolname, pg_catalog.bool_or(a.admin_option), NULL, NULL
+SELECT g.rolname, m.rolname, pg_catalog.bool_or(a.admin_option), m.rolinherit, true, m.rolinherit
 FROM pg_catalog.pg_auth_members a
 JOIN pg_catalog.pg_roles g ON g.oid = a.roleid
 JOIN pg_catalog.pg_roles m ON m.oid = a.member
-GROUP BY g.rolname, m.rolname
+GROUP BY g.rolname, m.rolname, m.rolinherit
 ORDER BY g.rolname, m.rolname
 )";
 
 constexpr char kMembershipsQuery16[] = R"(
 SELECT g.rolname, m.rolname, pg_catalog.bool_or(a.admin_option),
-       pg_catalog.bool_or(a.inherit_option), pg_catalog.bool_or(a.set_option)
+       pg_catalog.bool_or(a.inherit_option), pg_catalog.bool_or(a.set_option), m.rolinherit
 FROM pg_catalog.pg_auth_members a
 JOIN pg_catalog.pg_roles g ON g.oid = a.roleid
 JOIN pg_catalog.pg_roles m ON m.oid = a.member
-GROUP BY g.rolname, m.rolname
+GROUP BY g.rolname, m.rolname, m.rolinherit
 ORDER BY g.rolname, m.rolname
 )";
 
@@ -235,35 +235,81 @@ CopySettings(source::Connection &source, const std::set<std::string> &created,
     }
 }
 
+struct Membership {
+    std::string group;
+    std::string member;
+    bool admin = false;
+    bool inherit = true; // before 16 an attribute of the member alone
+    bool set = true;
+    bool member_inherits = true;
+
+    std::string
+    Grant() const {
+        return "GRANT " + QuoteIdentifier(group) + " TO " + QuoteIdentifier(member) +
+               (admin ? " WITH ADMIN OPTION" : "");
+    }
+    std::string
+    GrantWithOptions() const {
+        const auto word = [](bool value) { return value ? "TRUE" : "FALSE"; };
+        return "GRANT " + QuoteIdentifier(group) + " TO " + QuoteIdentifier(member) +
+               " WITH ADMIN " + word(admin) + ", INHERIT " + word(inherit) + ", SET " + word(set);
+    }
+};
+
+std::vector<Membership>
+ReadMemberships(source::Connection &source) {
+    std::vector<Membership> memberships;
+    const bool options = source.server_version() >= kMembershipOptionsVersion;
+    for (const auto &row : source.Query(options ? kMembershipsQuery16 : kMembershipsQuery).rows) {
+        memberships.push_back({.group = row.at(0).value(),
+                               .member = row.at(1).value(),
+                               .admin = IsTrue(row.at(2)),
+                               .inherit = IsTrue(row.at(3)),
+                               .set = IsTrue(row.at(4)),
+                               .member_inherits = IsTrue(row.at(5))});
+    }
+    return memberships;
+}
+
+// Whether a target without options would give more by it. So it is with the membership in each
+// role that from 16 on who creates it gets of itself, to administer it.
+bool
+NeedsOptions(const Membership &membership) {
+    return !membership.set || (!membership.inherit && membership.member_inherits);
+}
+
 void
 CopyMemberships(source::Connection &source, const std::set<std::string> &created,
                 const Rights &rights, std::vector<std::string> &notes) {
     const bool options =
         source.server_version() >= kMembershipOptionsVersion && rights.membership_options;
     const std::set<std::string> existing = TargetRoles();
-    for (const auto &row : source.Query(options ? kMembershipsQuery16 : kMembershipsQuery).rows) {
-        const std::string &group = row.at(0).value();
-        const std::string &member = row.at(1).value();
-        if (created.count(member) == 0) {
+    for (const Membership &membership : ReadMemberships(source)) {
+        if (created.count(membership.member) == 0) {
             continue;
         }
-        const std::string grant =
-            "GRANT " + QuoteIdentifier(group) + " TO " + QuoteIdentifier(member);
-        if (existing.count(group) == 0) {
-            notes.push_back("a membership was left out, as role " + QuoteIdentifier(group) +
+        const std::string grant = options ? membership.GrantWithOptions() : membership.Grant();
+        if (existing.count(membership.group) == 0) {
+            notes.push_back("a membership was left out, as role " +
+                            QuoteIdentifier(membership.group) +
                             " does not exist on the target: " + grant + ";");
             continue;
         }
-        std::string with = IsTrue(row.at(2)) ? " WITH ADMIN OPTION" : "";
-        if (options) {
-            with = std::string(" WITH ADMIN ") + (IsTrue(row.at(2)) ? "TRUE" : "FALSE") +
-                   ", INHERIT " + (IsTrue(row.at(3)) ? "TRUE" : "FALSE") + ", SET " +
-                   (IsTrue(row.at(4)) ? "TRUE" : "FALSE");
+        if (!rights.membership_options && NeedsOptions(membership)) {
+            notes.push_back("a membership with INHERIT FALSE or SET FALSE was left out, as the "
+                            "target's version does not have them and would give more: " +
+                            grant + ";");
+            continue;
         }
-        const std::string refusal = TryStatement(grant + with);
+        const std::string refusal = TryStatement(grant);
         if (!refusal.empty()) {
             notes.push_back("a membership was left out: " + refusal + "; to try again: " + grant +
-                            with + ";");
+                            ";");
+        } else if (!options && membership.inherit && !membership.member_inherits) {
+            notes.push_back("role " + QuoteIdentifier(membership.member) + " has the rights of " +
+                            QuoteIdentifier(membership.group) +
+                            " after SET ROLE only, as the target's version does not have INHERIT "
+                            "TRUE for a role with NOINHERIT");
         }
     }
 }

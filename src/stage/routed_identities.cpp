@@ -60,7 +60,9 @@ constexpr char kWithoutKey[] = R"sql(
 identity AS (
     SELECT r.leaf,
            (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = r.leaf AND a.attnum = ANY (i.indkey::int2[])) AS names
+            WHERE a.attrelid = r.leaf AND a.attnum = ANY (
+                (i.indkey::int2[])[0:pg_catalog.array_upper(i.indclass::pg_catalog.oid[], 1)])
+           ) AS names -- without those that are INCLUDEd
     FROM routed r
     JOIN pg_catalog.pg_class c ON c.oid = r.leaf
     JOIN pg_catalog.pg_index i

@@ -71,8 +71,9 @@ RegisterCallbacks() {
 } // namespace
 
 TargetRelation::TargetRelation(std::shared_ptr<const RemoteRelation> remote,
+                               std::pair<std::string, std::string> target,
                                const ValueFormat &format)
-    : remote_(std::move(remote)), format_(format) {
+    : remote_(std::move(remote)), target_(std::move(target)), format_(format) {
     RegisterCallbacks();
     context_ = pg::Call([] {
         return AllocSetContextCreate(TopMemoryContext, "livemigrate target relation",
@@ -105,13 +106,14 @@ TargetRelation::is_valid() const {
 
 void
 TargetRelation::Resolve() {
-    const std::string name = QualifiedName(remote_->schema, remote_->name);
+    const std::string name = QualifiedName(target_.first, target_.second);
+    routed_ = target_.first != remote_->schema || target_.second != remote_->name;
     relid_ = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(remote_->schema.c_str(), true);
+        const Oid schema = get_namespace_oid(target_.first.c_str(), true);
         if (!OidIsValid(schema)) {
             return InvalidOid;
         }
-        const Oid relid = get_relname_relid(remote_->name.c_str(), schema);
+        const Oid relid = get_relname_relid(target_.second.c_str(), schema);
         if (OidIsValid(relid)) {
             LockRelationOid(relid, RowExclusiveLock);
         }
@@ -120,7 +122,7 @@ TargetRelation::Resolve() {
     if (!OidIsValid(relid_)) {
         throw Error(sqlstate::kUndefinedTable, "table " + name + " does not exist on the target")
             .Detail("The change stream has rows for it.")
-            .Hint(MissingTableHint(remote_->schema, remote_->name));
+            .Hint(MissingTableHint(target_.first, target_.second));
     }
     const Oid routing = pg::RoutingRelation(relid_);
     std::string target = name;
@@ -141,7 +143,9 @@ TargetRelation::Resolve() {
     Relation relation = pg::Call([&] { return table_open(relid_, NoLock); });
     ignored_ = relation->rd_rel->relkind == RELKIND_MATVIEW;
     const bool is_table = relation->rd_rel->relkind == RELKIND_RELATION;
-    fires_triggers_ = pg::FiresInReplicaRole(relation);
+    const bool is_partitioned = relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+    fires_triggers_ = pg::FiresInReplicaRole(relation) ||
+                      (is_partitioned && pg::PartitionsFireInReplicaRole(relid_));
     ReadColumns(relation);
     ReadKey(relation);
     pg::Call([&] { table_close(relation, NoLock); });
@@ -349,20 +353,27 @@ TargetRelation::ShowKey(const RowChange &change) {
     return names.empty() ? "" : "(" + names + ")=(" + values + ")";
 }
 
-void
-TargetRelation::Insert(const RowChange &change) {
-    Run(change);
-}
-
 namespace {
 
+// SQL that lets such changes through; empty where no trigger or rule can have left one out.
+std::string
+LetThrough(Oid relid, CmdType command) {
+    const std::string silence = pg::SilenceRowFilters(relid, command);
+    return silence.empty() ? "" : silence + " SELECT livemigrate.migration_resume();";
+}
+
 [[noreturn]] void
-ThrowMissingRow(const RemoteRelation &remote, const char *command) {
-    throw Error("P0002", std::string("row to ") + command + " is not on the target: table " +
+ThrowMissingRow(const RemoteRelation &remote, Oid relid, CmdType command) {
+    const std::string let_through = LetThrough(relid, command);
+    throw Error("P0002", std::string("row to ") + (command == CMD_UPDATE ? "update" : "delete") +
+                             " is not on the target: table " +
                              QualifiedName(remote.schema, remote.name))
         .Detail("The target's rows are not what the change stream expects.")
         .Hint("Was the target written to? Compare it: SELECT * FROM livemigrate.compare_data() "
-              "WHERE NOT equal;");
+              "WHERE NOT equal;" +
+              (let_through.empty()
+                   ? ""
+                   : " Has a trigger or rule of it left the change out? " + let_through));
 }
 
 // A key that no longer names one row, or never did, takes the others with it.
@@ -377,6 +388,17 @@ ThrowManyRows(const RemoteRelation &remote, uint64 rows) {
 }
 
 } // namespace
+
+void
+TargetRelation::Insert(const RowChange &change) {
+    if (Run(change) == 0) {
+        throw Error("27000", "row to insert was left out: table " +
+                                 QualifiedName(remote_->schema, remote_->name))
+            .Detail("A trigger or rule of the target that is ENABLE ALWAYS or REPLICA leaves rows "
+                    "out.")
+            .Hint(LetThrough(relid_, CMD_INSERT));
+    }
+}
 
 // Whether the row was there.
 bool
@@ -411,14 +433,14 @@ TargetRelation::Update(const RowChange &change) {
     const bool done =
         (!MustReplace(change) && RunForOneRow(change)) || (has_fixed_columns_ && Replace(change));
     if (!done) {
-        ThrowMissingRow(*remote_, "update");
+        ThrowMissingRow(*remote_, relid_, CMD_UPDATE);
     }
 }
 
 void
 TargetRelation::Delete(const RowChange &change) {
     if (!RunForOneRow(change)) {
-        ThrowMissingRow(*remote_, "delete");
+        ThrowMissingRow(*remote_, relid_, CMD_DELETE);
     }
 }
 

@@ -13,23 +13,27 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace livemigrate::stage {
 
 class TargetRelation {
   public:
-    // Looks the table up. Throws Error 42P01, naming it, when the target does not have it.
+    // Looks the table up, which has the name `target` (schema, table): the stream's, or that of the
+    // root of a partition. Throws Error 42P01, naming it, when the target does not have it.
     // REQUIRES: an open transaction.
-    TargetRelation(std::shared_ptr<const RemoteRelation> remote, const ValueFormat &format);
+    TargetRelation(std::shared_ptr<const RemoteRelation> remote,
+                   std::pair<std::string, std::string> target, const ValueFormat &format);
     ~TargetRelation();
     TargetRelation(const TargetRelation &) = delete;
     TargetRelation &operator=(const TargetRelation &) = delete;
 
     // Each applies one row change inside the open transaction and SPI connection. Throws Error
-    // P0002 when the row to update or delete is not there, 21000 when it is several, 42703 when the
-    // target lacks a column that has a value, and what the statement raises. Values must be
-    // followed by a NUL byte, see ChangeBatch.
+    // P0002 when the row to update or delete is not there, 21000 when it is several, 27000 when a
+    // trigger or rule has left out the row to insert, 42703 when the target lacks a column that has
+    // a value, and what the statement raises. Values must be followed by a NUL byte, see
+    // ChangeBatch.
     void Insert(const RowChange &change);
     void Update(const RowChange &change);
     void Delete(const RowChange &change);
@@ -53,7 +57,7 @@ class TargetRelation {
         return target_name_;
     }
     // A partition whose rows go through its ancestor: target_name() is that, see
-    // pg/partition_routing.
+    // pg/partition_routing; or the target has not the same partition.
     bool
     is_routed() const {
         return routed_;
@@ -130,6 +134,7 @@ class TargetRelation {
     bool RunForOneRow(const RowChange &change, Way way = Way::kPlain);
 
     std::shared_ptr<const RemoteRelation> remote_;
+    std::pair<std::string, std::string> target_;
     ValueFormat format_;
     Oid relid_ = InvalidOid;
     Oid owner_ = InvalidOid;

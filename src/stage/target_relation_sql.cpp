@@ -17,7 +17,7 @@ TargetRelation::AddParameter(bool from_old, size_t column,
                                                     " of table " + table +
                                                     " does not exist on the target")
             .Detail("The change stream has values for it: the source's table was changed.")
-            .Hint("On the target run: ALTER TABLE " + table + " ADD COLUMN " +
+            .Hint("On the target run: ALTER TABLE " + sql_name_ + " ADD COLUMN " +
                   QuoteIdentifier(columns_[column].name) + " " +
                   TypeName(remote_->columns[column]) + "; SELECT livemigrate.migration_resume();");
     }

@@ -30,14 +30,28 @@ class TargetTransaction {
         pg::Call([&] {
             SPI_finish();
             GetCurrentTransactionId(); // the origin moves with a commit record only
-            replorigin_session_origin_lsn = end_lsn.value;
-            replorigin_session_origin_timestamp = commit_time;
         });
+        const OriginPosition position(end_lsn, commit_time);
         transaction_.Commit();
         return XactLastCommitEnd;
     }
 
   private:
+    // Where a commit of the session takes its origin. Any other, and one that comes after this has
+    // failed, leaves the origin where it is.
+    struct OriginPosition {
+        OriginPosition(Lsn end_lsn, int64_t commit_time) {
+            replorigin_session_origin_lsn = end_lsn.value;
+            replorigin_session_origin_timestamp = commit_time;
+        }
+        ~OriginPosition() {
+            replorigin_session_origin_lsn = InvalidXLogRecPtr;
+            replorigin_session_origin_timestamp = 0;
+        }
+        OriginPosition(const OriginPosition &) = delete;
+        OriginPosition &operator=(const OriginPosition &) = delete;
+    };
+
     pg::Transaction transaction_; // aborts, SPI included, unless committed
 };
 

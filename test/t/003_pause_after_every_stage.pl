@@ -8,7 +8,8 @@ use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use Test::More;
 
-my $pair = LiveMigrate::Test->new;
+# Catchup ends when all that was received is applied, and not a little before.
+my $pair = LiveMigrate::Test->new(target_conf => "livemigrate.caught_up_lag = 10ms\n");
 $pair->create_ledger;
 $pair->source_sql(<<'SQL');
 CREATE ROLE paused_app;
@@ -91,12 +92,17 @@ for my $stage (@stages) {
     ok($status->{message} && $status->{hint}, "$stage: paused, with a message and a hint");
     for my $fact (sort keys %{ $facts{$stage} }) {
         my ($side, $sql) = @{ $facts{$stage}{$fact} };
-        ok($pair->poll(sub { $pair->$side->safe_psql('app', $sql) eq 't' }, 10), "$stage: $fact");
+        ok($pair->poll(sub { $pair->$side->safe_psql('app', $sql) eq 't' }), "$stage: $fact");
     }
     # After preflight nothing is fixed yet, so this row comes with the snapshot; later ones stream.
     # What is written after endpos stays on the source.
     if ($stage ne 'streaming' && $stage ne 'cutover') {
         $pair->source_sql("INSERT INTO public.visit VALUES ('$stage'); SELECT ledger.work()");
+    }
+    if ($stage eq 'indexes') {
+        my $written = $pair->source_sql('SELECT pg_current_wal_lsn()');
+        ok($pair->poll(sub { $pair->target_sql("SELECT received_lsn >= '$written'
+                FROM livemigrate.migration_status()") eq 't' }), "$stage: received while paused");
     }
     if ($stage eq 'catchup') {
         $pair->set_endpos;

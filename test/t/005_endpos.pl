@@ -157,7 +157,7 @@ my $current = $idle->source_sql('SELECT pg_current_wal_insert_lsn()');
 my $endpos  = $idle->set_endpos;
 is($idle->source_sql("SELECT '$endpos'::pg_lsn >= '$current'::pg_lsn"),
     't', 'E06 NULL takes what is committed');
-$idle->wait_stage('done', 20);
+$idle->wait_stage('done');
 is(applied($idle), 'one1', 'E05 endpos is reached on an idle source');
 $idle->cleanup;
 # The current position of a source that is written to: apply follows at once, yet never past it.
@@ -183,6 +183,8 @@ ok($busy->poll(sub { $busy->target_sql('SELECT count(*) FROM t') > $count + 100 
     'E06 apply goes on after each of them');
 
 my $at = $busy->target_sql("BEGIN; SELECT livemigrate.set_endpos(NULL, 'busy'); SELECT pg_sleep(0.5); COMMIT");
+my $last = $busy->source_sql('SELECT max(id) FROM t');
+ok($busy->poll(sub { $busy->source_sql('SELECT max(id) FROM t') > $last + 1 }), 'E06 the source goes on');
 $pair->stop_background($writer);
 $pair->source->poll_query_until('postgres',
     "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ 'pgbench'");

@@ -16,7 +16,7 @@ my ($source, $target) = ($pair->source, $pair->target);
 # person to say so.
 sub assert_goes_on {
     my ($one, $stage, $label) = @_;
-    ok(eval { $one->wait_stage($stage); 1 }, $label) or BAIL_OUT("cannot go on: $@");
+    ok(eval { $one->wait_stage($stage); 1 }, $label) or die "cannot go on: $@";
 }
 
 # --- while copying: a lock keeps one table from being copied, the others are done by then.

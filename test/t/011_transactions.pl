@@ -194,7 +194,7 @@ for my $plugin (qw(pgoutput wal2json)) {
         $one->source_sql(
             "INSERT INTO t VALUES (-100, 'marker') ON CONFLICT (id) DO UPDATE SET v = t.v || 'x'");
         my $marker = $one->source_sql('SELECT v FROM t WHERE id = -100');
-        ok( $one->poll(sub { $one->target_sql('SELECT v FROM t WHERE id = -100') eq $marker }, 60),
+        ok( $one->poll(sub { $one->target_sql('SELECT v FROM t WHERE id = -100') eq $marker }),
             "$label ($plugin) arrives") or
             $one->diagnose($label);
         $one->assert_equal_tables("$label ($plugin)", rows_only => 1);

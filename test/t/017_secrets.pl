@@ -111,7 +111,8 @@ for my $form (sort keys %given) {
     assert_no_leak("$form: views and activity", everything_shown());
     my @files = $one->spool_files;
     ok(scalar @files, "$form: there are spool files");
-    assert_no_leak("$form: files of the migration", join '', map { slurp_file($_) } @files);
+    # What is applied may be removed meanwhile.
+    assert_no_leak("$form: files of the migration", join '', map { eval { slurp_file($_) } // '' } @files);
 
     # Errors while it runs: the source goes away and comes back.
     $source->restart;

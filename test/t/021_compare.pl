@@ -151,6 +151,19 @@ like($denied->{hint}, qr/GRANT SELECT ON "t"\."big" TO "reader";/, 'the hint can
 $pair->target_sql('UPDATE livemigrate.migration SET source = '
         . LiveMigrate::Test::quote_literal($own_conninfo));
 
+# Whoever compares is told whose lock is waited for, when the tables are planned or read.
+my $locker = $pair->session($pair->source);
+my $holder = $locker->query_safe('SELECT pg_backend_pid()');
+$locker->query_safe('BEGIN; LOCK TABLE t.gap_0 IN ACCESS EXCLUSIVE MODE');
+my $session = $pair->target->background_psql('app', on_error_stop => 0);
+$session->query_until(qr/begins/, "\\echo begins\nSET log_min_messages = notice;"
+        . " SELECT count(*) FROM livemigrate.compare_data(tables => '{t.gap_0}');\n");
+ok( $pair->poll(sub { PostgreSQL::Test::Utils::slurp_file($pair->target->logfile) =~
+        /NOTICE:  comparing waits for a lock on the source: held by process $holder \(\w+, since [\d:]+\)/ }),
+    'a lock on the source is told');
+$pair->end_session($locker);
+eval { $session->quit };
+
 my $blocker = $pair->lock_table($pair->target, 't.big');
 ($rc, $out, $err) = $pair->target->psql('app',
     "$hostile SET statement_timeout = '500ms';\nSELECT * FROM livemigrate.compare_data();\n"

@@ -41,7 +41,10 @@ SQL
                         . "WHERE state = 'streaming'") > 0;
             });
         $one->source_sql('SELECT pg_terminate_backend(pid) FROM pg_stat_replication');
-        $one->kill_worker('receiver') if $round == 2;
+        if ($round == 2) {
+            $one->kill_worker('receiver');
+            $one->wait_for_connections($target);
+        }
         $one->source_sql("UPDATE small SET n = n + 10");
     }
     ok($one->poll(sub { $one->target_sql('SELECT n FROM small') eq '32' }),

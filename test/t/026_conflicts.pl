@@ -39,9 +39,11 @@ SQL
     my $conflict = $one->target_sql(
         'SELECT kind, schema_name, table_name, key, sqlstate FROM livemigrate.conflicts');
     is($conflict, 'INSERT|public|t|(id)=(2)|23505', "$plugin: conflicts names table and key");
+    is($one->target_sql(q{SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_conflicts_total'}),
+        '1', "$plugin: the metric counts it");
     my $lsn    = $one->target_sql('SELECT end_lsn FROM livemigrate.conflicts');
     my $status = $one->status_row;
-    like($status->{hint}, qr/skip_transaction\('$lsn'\)/, "$plugin: the hint has the way on");
+    like($status->{hint}, qr/skip_transaction\('$lsn', migration => '\w+'\)/, "$plugin: the hint has the way on");
 
     $one->assert_error(
         "SELECT livemigrate.skip_transaction('0/1')",
@@ -77,6 +79,26 @@ SQL
         "$plugin: a missing row is a conflict");
     $one->target_sql("INSERT INTO t VALUES (2, 'conflict'), (9, 'any')");
     $one->resume;
+
+    # What leaves a change out without an error; the hint has the SQL that lets it through.
+    $one->target_sql('CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+        CREATE TRIGGER none BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION nothing();
+        CREATE RULE none AS ON DELETE TO n DO INSTEAD NOTHING;
+        ALTER TABLE t ENABLE REPLICA TRIGGER none; ALTER TABLE n ENABLE ALWAYS RULE none');
+    for my $left_out (
+        [ "INSERT INTO t VALUES (5, 'x')",        't|INSERT|27000', 'public.t DISABLE TRIGGER "?none"?' ],
+        [ "DELETE FROM n; INSERT INTO n VALUES (1, 'first')", 'n|DELETE|P0002', 'public.n ENABLE RULE "?none"?' ]) {
+        my ($change, $conflict, $command) = @$left_out;
+        $one->source_sql("BEGIN; $change; COMMIT");
+        $one->wait_state('failed');
+        is($one->target_sql('SELECT table_name, kind, sqlstate FROM livemigrate.conflicts ORDER BY at DESC LIMIT 1'),
+            $conflict, "$plugin: what a trigger or rule leaves out is a conflict");
+        my ($sql) = $one->status_row->{hint} =~ /(ALTER TABLE $command; SELECT livemigrate\.migration_resume\(.*\);)/;
+        ok($sql, "$plugin: the hint names it") or diag $one->status_row->{hint};
+        $one->target_sql($sql);
+    }
+    ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM t WHERE id = 5') eq '1' }), "$plugin: nothing is left out now");
+    $one->target_sql('DROP TRIGGER none ON t; DROP FUNCTION nothing; DROP RULE none ON n');
 
     # Schema drift.
     $one->source_sql("INSERT INTO n VALUES (2, 'before the new column')");

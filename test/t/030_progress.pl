@@ -15,12 +15,20 @@ $pair->source_sql('CREATE SEQUENCE only_one');
 
 my $listener = $pair->session($target, 'LISTEN livemigrate');
 
+# What a session was notified of, until there is what matches: a notification comes behind its commit.
+sub notes_until {
+    my ($session, $match) = @_;
+    my $notes = '';
+    $pair->poll(sub { $notes .= $session->query('SELECT 1'); $notes =~ $match });
+    return $notes;
+}
+
 # --- indexes: constraints, validation and ANALYZE count, not only CREATE INDEX
 $pair->start_load(rate => 50);
 $pair->start(pause_after => [ 'data', 'catchup' ]);
 $pair->wait_stage('data');
 $pair->wait_state('paused');
-ok($pair->poll(sub { $pair->status_row->{copy_bytes_per_second} == 0 }, 5),
+ok($pair->poll(sub { $pair->status_row->{copy_bytes_per_second} == 0 }),
     'data: its rate ends with it');
 my $lock = $pair->lock_table($target, 'ledger.bulk');
 $pair->resume(['catchup']);
@@ -28,6 +36,7 @@ $pair->wait_blocked($target);
 my $status = $pair->status_row;
 is($status->{stage}, 'indexes', 'indexes: under way');
 cmp_ok($status->{indexes_done}, '<', $status->{indexes_total}, 'indexes: not all done');
+ok($pair->poll(sub { $pair->status_row->{eta} }), 'indexes: when they will be done');
 ok($status->{hint}, 'indexes: there is a hint');
 $pair->end_session($lock);
 $pair->wait_stage('catchup');
@@ -94,6 +103,15 @@ ok(exists $metric{$_}, "metrics: $_")
     for qw(livemigrate_replay_lag_seconds livemigrate_lag_bytes livemigrate_spool_bytes
     livemigrate_source_bytes_per_second livemigrate_apply_bytes_per_second
     livemigrate_slot_xmin_age livemigrate_conflicts_total);
+is($metric{livemigrate_conflicts_total}, 0, 'metrics: no conflict');
+
+# The slot's xmin stays at a transaction that is open.
+my $open = $pair->session($source, 'BEGIN; SELECT pg_current_xact_id()');
+$pair->source_sql('CREATE TABLE burnt (i int); DO $$ BEGIN FOR i IN 1 .. 5000 LOOP BEGIN INSERT INTO burnt VALUES (i);'
+      . ' EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$; DROP TABLE burnt');
+ok($pair->poll(sub { $pair->target_sql(q{SELECT value >= 5000 FROM livemigrate.metrics
+        WHERE name = 'livemigrate_slot_xmin_age'}) eq 't' }), 'metrics: the age of the slot\'s xmin');
+$pair->end_session($open);
 
 # --- a role that monitors needs no secret
 my $grants = "$FindBin::RealBin/../../contrib/monitoring/grants.sql";
@@ -154,7 +172,7 @@ is( $pair->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ '
     'events: one is not plural');
 
 # --- notifications came for each event
-my $notes = $listener->query('SELECT 1');
+my $notes = notes_until($listener, qr/state is now done/);
 like($notes, qr/notification "livemigrate" with payload/, 'NOTIFY livemigrate');
 like($notes, qr/"migration" : "main".*"stage" : "streaming".*stage streaming begins/,
     'with migration, stage and message');
@@ -192,7 +210,8 @@ $failing->wait_stage('streaming');
 $failing->source_sql('CREATE TABLE u (id int PRIMARY KEY); ALTER TABLE t ADD x int; INSERT INTO t VALUES (1, 2)');
 $failing->poll(sub { $failing->status_row->{state} eq 'failed' }) or
     die "the migration did not fail\n";
-like($ear->query('SELECT 1'), qr/"severity" : "error"/, 'a failure is notified');
+my $error = qr/"severity" : "error"/;
+like(notes_until($ear, $error), $error, 'a failure is notified');
 $failing->end_session($ear);
 $failing->abort;
 

@@ -9,9 +9,9 @@ use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
 
-my $pair = LiveMigrate::Test->new;
+# Autovacuum says so in the log when it makes way for a lock.
+my $pair = LiveMigrate::Test->new(target_conf => "autovacuum = off\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 # Since the last call.
@@ -31,10 +31,9 @@ sub assert_quiet {
     is(trouble($target), '', "$label: the target's log is quiet");
 }
 
-# Less than what the coordinator waits before it terminates a worker.
+# One that has to be terminated for that, because it does not stop by itself in time, says so in the log.
 sub assert_stops {
     my ($one, $how, $label) = @_;
-    my $start = time;
     $how eq 'abort' ? $one->abort : $one->pause;
     $one->wait_state($how eq 'abort' ? 'aborted' : 'paused');
     ok( $one->poll(
@@ -45,8 +44,6 @@ sub assert_stops {
                 ) eq '0';
             }),
         "$label: the workers are gone");
-    my $seconds = time - $start;
-    cmp_ok($seconds, '<', 20, sprintf('%s: after %.1f s', $label, $seconds));
 }
 
 trouble($_) for $source, $target;

@@ -30,7 +30,20 @@ $two->start(include_tables => ['two.*'], pause_after => ['schema']);
 $two->wait_stage('schema');
 $two->wait_state('paused');
 is(hint($two), "SELECT livemigrate.migration_resume($name);", 'after a stage: named');
+# A row's check keeps the copy until it may go on.
+$two->target_sql(<<'SQL');
+CREATE FUNCTION two.hold() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+    WHILE pg_catalog.to_regclass('two.go') IS NULL LOOP PERFORM pg_catalog.pg_sleep(0.01); END LOOP;
+    RETURN true;
+END$$;
+ALTER TABLE two.t ADD CONSTRAINT hold CHECK (two.hold());
+SQL
 $two->target_sql(hint($two));
+ok($two->poll(sub { hint($two) =~ /: SELECT \* FROM livemigrate\.dashboard\(\Q$name\E\);$/ }), 'while it copies: named')
+  or diag hint($two);
+my ($watch) = hint($two) =~ /(SELECT .*)/;
+like($two->target_sql($watch // 'no call'), qr/it's "two"/, 'while it copies: the call runs');
+$two->target_sql('CREATE TABLE two.go (); ALTER TABLE two.t DROP CONSTRAINT hold');
 $two->wait_stage('streaming');
 $two->pause;
 $two->wait_state('paused');
@@ -52,6 +65,15 @@ for my $one ($pair, $two) {
     $one->resume;
     $one->wait_state('running');
 }
+
+# A transaction to be passed over
+$two->target_sql('ALTER TABLE two.t ADD CONSTRAINT small CHECK (v < 1000)');
+$two->source_sql('UPDATE two.t SET v = 1000 WHERE id = 8');
+$two->wait_state('failed');
+my ($skip) = hint($two) =~ /(SELECT livemigrate\.skip_transaction.*)/;
+like($skip // hint($two), qr/skip_transaction\('[^']*', migration => \Q$name\E\)/, 'a transaction to be passed over: named');
+$two->target_sql($skip // 'no call');
+$two->wait_state('running');
 
 # Answers to calls
 like($two->target_error("SELECT livemigrate.migration_cleanup($name)")->{hint},

@@ -11,7 +11,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $pair = LiveMigrate::Test->new(source_conf => "wal_sender_timeout = 1s\n");
+# Longer than a busy machine may stand still.
+my $walsender_timeout = 6;
+my $pair = LiveMigrate::Test->new(source_conf => "wal_sender_timeout = ${walsender_timeout}s\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 sub streaming {
@@ -35,6 +37,13 @@ sub slot_of {
     return $one->status_row->{slot_name};
 }
 
+# Its walsender may be about to leave.
+sub drop_slot {
+    my ($one) = @_;
+    $one->poll(sub { $source->psql($one->dbname, "SELECT pg_drop_replication_slot('" . slot_of($one) . "')") == 0 })
+      or die 'the slot is in use';
+}
+
 sub assert_hard_stop {
     my ($one, $label, $message) = @_;
     $one->resume;
@@ -46,14 +55,14 @@ sub assert_hard_stop {
     $one->abort;
 }
 
-# --- S08, X13: a second of silence would end the walsender; apply is blocked for longer than that
+# --- S08, X13: silence for wal_sender_timeout would end the walsender; apply is blocked for longer than that
 my $short = streaming('short');
 my $offset = -s $source->logfile;
 my $lock   = $short->lock_table($target, 't');
 $short->source_sql('INSERT INTO t VALUES (10)');
 $short->wait_blocked($target);
 my $began = time;
-$short->poll(sub { time - $began > 3 });
+$short->poll(sub { time - $began > $walsender_timeout + 2 });
 $short->end_session($lock);
 ok($short->poll(sub { $short->target_sql('SELECT count(*) FROM t') eq '10' }), 'S08 goes on');
 unlike(slurp_file($source->logfile, $offset), qr/replication timeout/, 'S08 the walsender lives');
@@ -67,17 +76,19 @@ ok( $source->poll_query_until('postgres',
     'S16 the slot of a quiet database advances');
 is($short->status_row->{state}, 'running', 'S16 still running');
 
-# --- S15, R11: the source goes away while something is on its way
+# --- S15, R11: the source goes away while something is on its way. pg_ctl would give up after a minute.
 $lock = $short->lock_table($target, 't');
 $short->source_sql('INSERT INTO t VALUES (11)');
 $short->wait_blocked($target);
 $began = time;
 $source->stop('fast');
-cmp_ok(time - $began, '<', 10, 'S15 the source shuts down in seconds');
+cmp_ok(time - $began, '<', 45, 'S15 the source shuts down in seconds');
 $short->end_session($lock);
 $offset = -s $target->logfile;
-$short->wait_state('retrying');
-like($short->status_row->{message}, qr/source/, 'R11 the message says what is missing');
+ok($short->poll(sub {
+            my $row = $short->status_row;
+            return $row->{state} eq 'retrying' && $row->{message} =~ /source/;
+        }), 'R11 the message says what is missing');
 ok($short->poll(sub { ($short->status_row->{attempts} // 0) >= 3 }), 'R11 it is tried again');
 my @lines = split /\n/, slurp_file($target->logfile, $offset);
 cmp_ok(scalar(grep { /livemigrate/ && !/statement: / } @lines), '<', 20, 'R11 without a flood in the log');
@@ -87,30 +98,30 @@ my $attempts = sub { $short->status_row->{attempts} // 0 };
 ok( $short->poll(sub {
             $target->psql($short->dbname, "SELECT livemigrate.migration_resume('short')");
             return $attempts->() >= 7;
-        }, 30), 'R11 at once, when asked to');
+        }, 40), 'R11 at once, when asked to');
 like($short->target_sql('SELECT string_agg(DISTINCT message, $$ $$) FROM livemigrate.events'), qr/tried again at once/,
     'R11 which is an event');
 $source->start;
 $short->resume([]);
-ok($short->poll(sub { $short->target_sql('SELECT count(*) FROM t') eq '11' }, 40),
+ok($short->poll(sub { $short->target_sql('SELECT count(*) FROM t') eq '11' }),
     'R11 goes on by itself');
 $short->wait_state('running');
 $short->finish('R11 after the source was away');
 
 # --- R09
 my $gone = paused('gone');
-$gone->source_sql("SELECT pg_drop_replication_slot('" . slot_of($gone) . "')");
+drop_slot($gone);
 assert_hard_stop($gone, 'R09 dropped', qr/slot "livemigrate_gone" is gone from the source/);
 
 my $again = paused('again');
-$again->source_sql("SELECT pg_drop_replication_slot('" . slot_of($again) . "')");
+drop_slot($again);
 $again->source_sql('INSERT INTO t VALUES (10)');
 $again->source_sql(
     "SELECT pg_create_logical_replication_slot('" . slot_of($again) . "', 'pgoutput')");
 assert_hard_stop($again, 'R09 made again', qr/slot|spool|source/);
 
 my $other = paused('other');
-$other->source_sql("SELECT pg_drop_replication_slot('" . slot_of($other) . "')");
+drop_slot($other);
 $other->source_sql(
     "SELECT pg_create_logical_replication_slot('" . slot_of($other) . "', 'test_decoding')");
 $other->resume;
@@ -124,12 +135,11 @@ my $lost = paused('lost');
 $source->safe_psql('postgres', "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'");
 $source->reload;
 $lost->source_sql('INSERT INTO t VALUES (10)');
-for (1 .. 4) {
-    $source->safe_psql('postgres', 'SELECT pg_switch_wal(); CREATE TABLE x (); DROP TABLE x; CHECKPOINT');
-}
-ok( $source->poll_query_until('postgres',
-        "SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = 'livemigrate_lost'"),
-    'R08 the slot has lost WAL');
+ok($lost->poll(sub {
+            $source->safe_psql('postgres', 'CREATE TABLE x (); DROP TABLE x; SELECT pg_switch_wal(); CHECKPOINT');
+            return $source->safe_psql('postgres', "SELECT wal_status FROM pg_replication_slots
+                WHERE slot_name = 'livemigrate_lost'") eq 'lost';
+        }), 'R08 the slot has lost WAL');
 assert_hard_stop($lost, 'R08', qr/has lost changes/);
 
 $pair->database('none')->assert_nothing_left('nothing left');

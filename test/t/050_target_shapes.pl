@@ -194,8 +194,8 @@ for my $plugin (qw(pgoutput wal2json)) {
         . "WHERE name = 'livemigrate_changes_in_source_order_total'";
     my $before = $one->target_sql($in_source_order);
     $one->in_one_batch($identity_passing);
-    cmp_ok($one->target_sql($in_source_order),
-        '>', $before, "$plugin: changes without a net effect are counted");
+    ok($one->poll(sub { $one->target_sql($in_source_order) > $before }),
+        "$plugin: changes without a net effect are counted");
     $one->assert_equal_tables("$plugin: GENERATED ALWAYS identities in source order",
         rows_only => 1);
 

@@ -12,7 +12,7 @@ use Test::More;
 
 my $pair = LiveMigrate::Batch->new(
     dbname      => 'unused',
-    source_conf => "wal_sender_timeout = 2s\n",
+    source_conf => "wal_sender_timeout = 10s\n",
     target_conf => "deadlock_timeout = 100ms\n");
 
 my $setup = <<'SQL';
@@ -31,6 +31,19 @@ sub five_transactions {
         . " INSERT INTO log VALUES (1, 'third'); BEGIN; UPDATE a SET v = 'fourth'"
         . " WHERE id = 60; $bad; DELETE FROM log; COMMIT; UPDATE a SET v = 'fifth' WHERE id = 60;";
 }
+
+# It would fire at the target's commit, of all five.
+my $deferred = <<'SQL';
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+    IF NEW.n = -5 THEN RAISE $_$not this one$_$; END IF; RETURN NULL; END$$;
+CREATE CONSTRAINT TRIGGER no AFTER INSERT OR UPDATE ON b DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION no();
+ALTER TABLE b ENABLE ALWAYS TRIGGER no
+SQL
+
+(my $deferred_on_one = "ALTER TABLE b RENAME TO b_1; ALTER INDEX b_pkey RENAME TO b_1_pkey;
+    CREATE TABLE b (LIKE b_1 INCLUDING ALL) PARTITION BY RANGE (id); ALTER TABLE b ATTACH PARTITION b_1 DEFAULT;
+    $deferred") =~ s/(?<=ON|LE) b (?=DEF|ENABLE)/ b_1 /g;
 
 # Label; what spoils the target; the change that fails; SQLSTATE; the table; what mends it.
 my @failures = (
@@ -72,6 +85,20 @@ my @failures = (
         'UPDATE b SET n = -5 WHERE id = 7',
         'P0001', 'public.b',
         'DROP TRIGGER no ON b' ],
+    [   'a deferred trigger of the target', $deferred,
+        'UPDATE b SET n = -5 WHERE id = 7',
+        'P0001', 'public.b',
+        'DROP TRIGGER no ON b' ],
+    [   'a deferred trigger of one partition on the target', $deferred_on_one,
+        'UPDATE b SET n = -5 WHERE id = 7',
+        'P0001', 'public.b',
+        'ALTER TABLE b DETACH PARTITION b_1; DROP TABLE b; ALTER TABLE b_1 RENAME TO b;
+            ALTER INDEX b_1_pkey RENAME TO b_pkey; DROP TRIGGER no ON b' ],
+    [   'a deferred trigger before another failure',
+        "$deferred; INSERT INTO b VALUES (300, 1)",
+        "UPDATE b SET n = -5 WHERE id = 7; COMMIT; BEGIN; INSERT INTO b VALUES (300, 7, 'x')",
+        'P0001', 'public.b',
+        'DROP TRIGGER no ON b; DELETE FROM b WHERE id = 300' ],
     [   'a column that the target lacks',
         'ALTER TABLE b DROP COLUMN v',
         'UPDATE b SET n = 0 WHERE id = 7',

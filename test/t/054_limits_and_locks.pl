@@ -13,8 +13,9 @@ use Test::More;
 
 my $pair = LiveMigrate::Batch->new(
     dbname      => 'unused',
-    source_conf => "wal_sender_timeout = 5s\n",
-    target_conf => "deadlock_timeout = 3s\n");
+    source_conf => "wal_sender_timeout = 10s\n",
+    # Longer than the test may take to close the circle: apply looks for it once.
+    target_conf => "deadlock_timeout = 10s\n");
 
 my $columns = join ', ', map {"c$_ int"} 1 .. 1598;
 my $texts   = join ', ', map {"c$_ text"} 1 .. 1599;
@@ -176,7 +177,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     $one->source_sql($setup);
     $one->target->safe_psql('postgres',
         'ALTER DATABASE ' . $one->dbname . ' SET standard_conforming_strings = off');
-    # A busy machine may take longer than the 5 s of this test to write one message down.
+    # A busy machine may take longer than the 10 s of this test to write one message down.
     $one->set_and_wait($one->source, 'wal_sender_timeout', "'10min'");
     $one->start(plugin => $plugin);
     $one->wait_stage('streaming');
@@ -187,7 +188,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     }
 
     large_values($one, $plugin) if ($ENV{PG_TEST_EXTRA} // '') =~ /\blarge_values\b/;
-    $one->set_and_wait($one->source, 'wal_sender_timeout', "'5s'");
+    $one->set_and_wait($one->source, 'wal_sender_timeout', "'10s'");
 
     for my $table (@toasted) {
         my $outside = $one->target_sql("SELECT reltoastrelid::regclass FROM pg_class WHERE relname = '$table'");
@@ -267,7 +268,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     ok( $one->poll(
             sub {
                 $one->source_sql("SELECT count(*) FROM pg_stat_replication WHERE reply_time >"
-                      . " '$begin'::timestamptz + '8s'") > 0;
+                      . " '$begin'::timestamptz + '13s'") > 0;
             }),
         "X13 $plugin: the receiver replies while apply is blocked");
     $session->query_safe('COMMIT');

@@ -234,7 +234,7 @@ sub images {
     my $pinned = join '', map {"SET $_;\n"} "DateStyle = 'ISO'", "extra_float_digits = 3",
         "search_path = public, ty", "TimeZone = 'UTC'", "xmloption = content";
     return $one->$side->safe_psql($one->dbname, $pinned . join('', map { image_sql($_) } @tables),
-        timeout => 120);
+        timeout => 300);
 }
 
 # Those that have the same binary form on every server.

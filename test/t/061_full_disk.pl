@@ -18,7 +18,7 @@ my $small = $ENV{LIVEMIGRATE_SMALL_DISK}
     or plan skip_all => 'LIVEMIGRATE_SMALL_DISK names no small file system';
 
 my $one = LiveMigrate::Test->new(
-    source_conf => "wal_sender_timeout = 2s\n",
+    source_conf => "wal_sender_timeout = 6s\n",
     target_conf => "livemigrate.spool_min_free_disk = 0\n");
 my ($source, $target) = ($one->source, $one->target);
 
@@ -53,7 +53,7 @@ for my $i (0 .. 39) {
 my $full = qr/waiting for disk space: the file system of the spool is full/;
 status_says('the status tells of the full disk', $full);
 my $pid = $one->source_sql($walsender);
-my $end = time + 5;
+my $end = time + 9;
 $one->poll(sub { time >= $end });
 is($one->source_sql($walsender), $pid, 'the connection outlives wal_sender_timeout');
 is($one->target_sql('SELECT state FROM livemigrate.migration_status()'),
@@ -65,8 +65,30 @@ status_says('a new receiver waits, too', $full);
 $one->assert_answers_barrier('the disk of the spool is full');
 
 $one->end_session($held);
-ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM item') == 40_000 }, 60),
+ok($one->poll(sub { $one->target_sql('SELECT count(*) FROM item') == 40_000 }),
     'everything arrives when apply has made room') or
     $one->diagnose('not everything arrived');
-$one->finish('R13');
+
+# What a refused write has left in the receiver's memory is not received: endpos is not reached before
+# it is on the disk.  Small transactions, of which none is written in part.
+$one->source_sql("INSERT INTO item VALUES (-1, 'applied before the disk is full')");
+ok($one->poll(sub { my @segments = glob "$small/spool/spool/*.spool"; @segments == 1 }),
+    'apply has removed what it can') or diag join "\n", glob "$small/spool/spool/*";
+my $ballast = "$small/ballast";
+ok( $one->poll(sub {
+        system("dd if=/dev/zero of='$ballast' oflag=append conv=notrunc bs=4k 2>/dev/null");
+        $one->source_sql("INSERT INTO item SELECT min(id) - 1, "
+                . "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 50)) FROM item");
+        return $one->status_row->{message} =~ $full;
+    }),
+    'the disk is full again') or $one->diagnose('the disk is not full');
+my $endpos = $one->set_endpos;
+ok( $one->poll(sub {
+        $one->source_sql("SELECT write_lsn >= '$endpos' FROM pg_stat_replication") eq 't';
+    }),
+    'all that lies before endpos has come') or $one->diagnose('the stream stands still');
+my $is_done = sub { $one->status_row->{state} eq 'done' };
+ok(!$one->poll($is_done, 4), 'endpos is not reached while rows before it cannot be written');
+unlink $ballast or die "$ballast is not removed: $!\n";
+$one->finish('R13', endpos => 0);
 done_testing();

@@ -60,8 +60,8 @@ for my $round (1 .. 3) {
     $pair->wait_for_load(20);
 }
 ok($pair->poll(sub { $pair->status_row->{message} !~ /held/ }), 'apply is not held behind it');
-is($source->safe_psql('app', "SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'compare'"),
-    '0', 'no slot is left');
+ok($pair->poll(sub { $source->safe_psql('app', "SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'compare'") eq '0' }),
+    'no slot is left');
 like($pair->target_sql(q{SELECT string_agg(DISTINCT regexp_replace(message, '[0-9A-F]+/[0-9A-F]+', 'LSN'), ',')
         FROM livemigrate.events WHERE message ~ 'for the comparison'}),
     qr/^apply was held for [\d.]+ \w+ for the comparison at LSN/, 'how long apply was held is told');
@@ -135,10 +135,10 @@ SQL
 for my $end (qw(cancel terminate)) {
     my $session = $target->background_psql('app', on_error_stop => 0);
     my $pid = $session->query('SELECT pg_backend_pid()');
-    $session->query_until(qr/begins/, "\\echo begins\n$smaller SET livemigrate.compare_holds_apply = on;"
+    $session->query_until(qr/begins/, "\\echo begins\nSET log_min_messages = notice; $smaller SET livemigrate.compare_holds_apply = on;"
             . " SET livemigrate.compare_rate_limit = '1MB'; SELECT count(*) FROM livemigrate.compare_data($chosen);\n");
     my $lock = $pair->session($target);
-    for (1 .. 6000) {
+    for (1 .. 12_000) {
         last if $lock->query_safe($compares_part) eq 't';
         usleep(10_000);
     }
@@ -148,10 +148,15 @@ for my $end (qw(cancel terminate)) {
     ok( $pair->poll(sub { $pair->target_sql("SELECT count(*) FROM livemigrate.workers
             WHERE kind = 'compare' AND what = 'comparing public.pairs'") == 1 }),
         "$end: workers show what they compare");
+    my $holder = $lock->query_safe('SELECT pg_backend_pid()');
+    ok( $pair->poll(sub { PostgreSQL::Test::Utils::slurp_file($target->logfile) =~
+            /NOTICE:  comparing waits for a lock that process $holder \(\w+, since [\d:]+\) holds on the target/ }),
+        "$end: and who compares is told whose lock is waited for");
     ok( $pair->poll(sub { $pair->target_sql("SELECT ranges = ranges_done FROM livemigrate.compare_progress
             WHERE NOT ended AND table_name = 'part'") eq 't' }), "$end: only the locked table is left");
-    is($pair->target_sql("SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_workers'
-            AND labels->>'kind' = 'compare'"), '1', "$end: the metric counts the worker that compares it");
+    # The others leave when they find nothing to do.
+    ok( $pair->poll(sub { $pair->target_sql("SELECT value FROM livemigrate.metrics WHERE name = 'livemigrate_workers'
+            AND labels->>'kind' = 'compare'") eq '1' }), "$end: the metric counts the worker that compares it");
     $pair->source_sql("INSERT INTO no_key VALUES (-1, '$end')");
     ok($pair->poll(sub { $pair->status_row->{message} =~ /apply is held for a comparison by process $pid/ }),
         "$end: apply is held on request, and the status says so");
@@ -197,7 +202,7 @@ is(resumed_at_pages(), 't true 0', 'V06 while changes are applied such a table b
 # --- a limit on the hold: an old transaction on the source keeps a common position from coming
 my $writer = $pair->session($source, "BEGIN; INSERT INTO no_key VALUES (-2, 'open')");
 ($rc, $out, $err) = $target->psql('app',
-    "SET livemigrate.compare_hold_limit = '500ms'; SELECT * FROM livemigrate.compare_data(tables => '{public.no_key}')");
+    "SET livemigrate.compare_hold_limit = '4s'; SELECT * FROM livemigrate.compare_data(tables => '{public.no_key}')");
 like($err, qr/did not come to a common position.*The source waits for: process \d+/s,
     'the hold ends by itself, and who blocked it is named');
 $pair->wait_for_load(5);

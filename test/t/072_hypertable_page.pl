@@ -27,7 +27,7 @@ while (my ($where, $sql) = splice @blocks, 0, 2) {
     $sql =~ s/'host=src dbname=app user=migrator'/$conninfo/;
     my ($rc, $out, $err) = (0, '', '');
     for my $statement (split /(?<=;)\n/, $sql) {
-        ($rc, $out, $err) = $db->$side->psql($db->dbname, $statement, timeout => 120);
+        ($rc, $out, $err) = $db->$side->psql($db->dbname, $statement, timeout => 300);
         is($rc, 0, 'runs: ' . ($statement =~ s/\s+/ /gr)) or diag $err;
     }
     $ran++;

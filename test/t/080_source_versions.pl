@@ -14,8 +14,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # A local server of the target's own version takes part always, so that the file tests something.
-my $target = target_major();
-my $pair   = LiveMigrate::Test->new(dbname => 'unused', source_conf => "max_wal_senders = 5\n",
+my $target   = target_major();
+my @versions = fetched_versions();
+my $missing  = @versions ? LiveMigrate::Test::make_locales('de_DE') : '';
+my $pair     = LiveMigrate::Test->new(dbname => 'unused', source_conf => "max_wal_senders = 5\n",
     target_conf => "livemigrate.backlog_chunk_size = 1MB\n");
 
 my $schema = <<'SQL';
@@ -112,6 +114,14 @@ my @features = (
             INSERT INTO routed SELECT g, g FROM generate_series(1, 20) g',
         "UPDATE routed SET id = id + 100 WHERE id < 9; DELETE FROM routed WHERE id = 12"
     ],
+    # From 18 on two publications of a partition have to agree on these.
+    [   12,
+        'CREATE TABLE accepted (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED) PARTITION BY RANGE (id);
+            CREATE TABLE accepted_1 PARTITION OF accepted FOR VALUES FROM (0) TO (10);
+            CREATE TABLE accepted_2 PARTITION OF accepted FOR VALUES FROM (10) TO (20);
+            INSERT INTO accepted SELECT g FROM generate_series(1, 19, 2) g',
+        'INSERT INTO accepted SELECT g FROM generate_series(2, 18, 2) g'
+    ],
     [   14,
         "CREATE TABLE many (id int PRIMARY KEY, r int4multirange, n numeric, z text COMPRESSION pglz);
             INSERT INTO many VALUES (1, '{[1,3),[5,9)}', 'Infinity', repeat('z', 9000))",
@@ -195,26 +205,34 @@ sub is_chunked {
     return $one->source->safe_psql('postgres', 'SHOW server_version_num') % 10000 >= $chunked{$major};
 }
 
-# Memberships have options from 16 on: they are kept where both sides have them.
+# Memberships have options from 16 on: they are kept where both sides have them, and a target without
+# them gives nobody more.
 sub create_roles {
     my ($one, $major) = @_;
     $one->source_sql("CREATE ROLE boss_$major; CREATE ROLE clerk_$major NOINHERIT; CREATE ROLE guest_$major;
-        GRANT boss_$major TO clerk_$major WITH ADMIN OPTION");
+        CREATE ROLE temp_$major NOINHERIT; GRANT boss_$major TO clerk_$major WITH ADMIN OPTION");
     $one->source_sql("GRANT boss_$major TO guest_$major" . ($major >= 16 ? ' WITH INHERIT FALSE, SET FALSE' : ''));
+    $one->source_sql("GRANT boss_$major TO temp_$major" . ($major >= 16 ? ' WITH INHERIT TRUE' : ''));
 }
 
 sub assert_roles {
     my ($one, $major, $label) = @_;
     my $options = $target >= 16 ? "|| ' ' || inherit_option || ' ' || set_option" : '';
-    my %expected = map { $_->[0] => $_->[ $target < 16 ? 1 : $major < 16 ? 2 : 3 ] } (
-        # On the target without options, from a source without them, with them.
-        [ clerk => 'true',  'true false true',  'true false true' ],
-        [ guest => 'false', 'false true true',  'false false false' ]);
+    my $case    = $target >= 16 ? ($major < 16 ? 3 : 4) : $major < 16 ? 1 : 2;
+    my %expected = map { $_->[0] => $_->[$case] } (
+        # On a target without options, from a source without and with them; on one with them likewise.
+        [ clerk => 'true',  'true',  'true false true',  'true false true' ],
+        [ guest => 'false', '',      'false true true',  'false false false' ],
+        [ temp  => 'false', 'false', 'false false true', 'false true true' ]);
     for my $member (sort keys %expected) {
         is($one->target_sql("SELECT admin_option::text $options FROM pg_auth_members
                 WHERE roleid = 'boss_$major'::regrole AND member = '${member}_$major'::regrole"),
             $expected{$member}, "$label: membership of $member");
     }
+    my $notes = $one->target_sql("SELECT string_agg(message, ' ') FROM livemigrate.events WHERE stage = 'roles'");
+    my $left_out = qr/with INHERIT FALSE or SET FALSE was left out, [^;]*: GRANT "boss_$major" TO "guest_$major";/;
+    my $lesser   = qr/role "temp_$major" has the rights of "boss_$major" after SET ROLE only/;
+    $case == 2 ? like($notes, $_, "$label: memberships") : unlike($notes, $_, "$label: memberships") for $left_out, $lesser;
 }
 
 # An own slot with an own publication.
@@ -232,7 +250,9 @@ sub follow_slot {
     $one->wait_stage('done');
     $one->assert_equal_tables("$label: an own slot and publication");
     $one->cleanup;
-    $one->source_sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'mine'");
+    # Its walsender may be about to leave.
+    ok($one->poll(sub { $one->source->psql($one->dbname, "SELECT pg_drop_replication_slot(slot_name)
+            FROM pg_replication_slots WHERE slot_name = 'mine'") == 0 }), "$label: nobody has the own slot any more");
 }
 
 # A downgrade takes a pg_dump of the source's version, or a schema that is on the target already.
@@ -244,7 +264,7 @@ sub start_downgrade {
         "$label: migration_start refuses it", sqlstate => qr/^0A000$/, message => qr/newer/);
     like($error->{hint}, qr/allow_downgrade/, "$label: the hint has the option");
     $one->target_sql($_) for $LiveMigrate::Ledger::schema, $setup;
-    $one->start(%arg, on_existing => 'truncate', options => { allow_downgrade => \1 });
+    $one->start(%arg, on_existing => 'truncate', options => { %{ $arg{options} }, allow_downgrade => \1 });
 }
 
 # What migration_check says of sources of other versions. Changes nothing.
@@ -281,22 +301,76 @@ sub check_version {
           :               $says->('source_minor', 'ok', qr/no known fault/);
     }
 
-    # Before 13 partitions are published one by one, from then on by their root if that has a key.
-    $says->('new_partitions', 'warning', $major < 13 ? qr/the source publishes partitions one by one$/ : qr/it has no replica identity$/);
+    # Before 13 partitions are published one by one, from then on by their root if that has a primary key.
+    $says->('new_partitions', 'warning', $major < 13 ? qr/the source publishes partitions one by one$/ : qr/it has no usable primary key/);
     $says->('split_tables', $major < 14 ? 'notice' : 'no row', $major < 14 ? qr/^a source before 14 .*: \d+ tables? that one worker/ : qr/^$/,
         split_tables_larger_than => '64 kB');
     $says->('infinite_intervals', $major >= 17 && $target < 17 ? 'warning' : 'no row',
         $major >= 17 && $target < 17 ? qr/has intervals in iv: / : qr/^$/);
+    $says->('locale', 'ok', qr/^both databases have LC_COLLATE 'C'/);
     if ($major >= 18) {
         $one->source_sql("ALTER SYSTEM SET idle_replication_slot_timeout = '1h'");
         $node->reload;
-        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'warning' }, 20), "S12 $label: slot_idle_timeout");
+        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'warning' }), "S12 $label: slot_idle_timeout");
         my $found = $row->('slot_idle_timeout');
         like($found->{message}, qr/^idle_replication_slot_timeout is 1h: a migration paused for longer/, "S12 $label: slot_idle_timeout says what");
         my ($rc) = $node->psql($one->dbname, $found->{fix});
         is($rc, 0, "S12 $label: the fix of slot_idle_timeout runs as it is");
-        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'no row' }, 20), "S12 $label: slot_idle_timeout is mended");
+        ok($one->poll(sub { $row->('slot_idle_timeout')->{severity} eq 'no row' }), "S12 $label: slot_idle_timeout is mended");
+        check_virtual_columns($one, $label, $row);
     }
+}
+
+# With a virtual generated column REPLICA IDENTITY FULL is no way; and a fix that is not complete is a comment.
+sub check_virtual_columns {
+    my ($one, $label, $row) = @_;
+    my $table = 'CREATE TABLE virtual (a int NOT NULL, twice int GENERATED ALWAYS AS (a * 2) VIRTUAL';
+    my %fix   = (
+        '); ALTER TABLE virtual REPLICA IDENTITY FULL' => qr/^-- ALTER TABLE "public"\."virtual" ADD PRIMARY KEY \(\.\.\.\);\n-- or: options/,
+        ')' => qr/^-- ALTER TABLE "public"\."virtual" ADD PRIMARY KEY \(\.\.\.\);\n-- or: options/,
+        ', PRIMARY KEY (a) DEFERRABLE)' => qr/^-- CREATE UNIQUE INDEX .* REPLICA IDENTITY USING INDEX \.\.\.;\n-- or: options/,
+        ', UNIQUE (a))' => qr/^ALTER TABLE "public"\."virtual" REPLICA IDENTITY USING INDEX "virtual_a_key";\n-- or: .* ADD PRIMARY KEY/);
+    for my $rest (sort keys %fix) {
+        $one->source_sql("$table$rest; INSERT INTO virtual VALUES (1)");
+        my $found = $row->('replica_identity');
+        is($found->{object}, q{"public"."virtual"}, "S12 $label: a virtual column, '$rest'");
+        like($found->{fix}, $fix{$rest}, "S12 $label: a virtual column, '$rest': the fix");
+        $one->source_sql('DROP TABLE virtual');
+    }
+}
+
+# T14: before 13 a source does not know the version of its collations, before 15 by those that initdb
+# has made of the system's; from 17 on a locale can be built in.
+sub check_locale {
+    my ($from, $major, $label) = @_;
+    my $words = 'CREATE TABLE words (word text PRIMARY KEY) PARTITION BY RANGE (word)';
+    my $built_in = $major > 14;
+    return skip_version("T14 $label: collations", "no definition of the locale $missing (Debian: locales)") if $missing && !$built_in;
+    my $one = $from->database("sorted_$major", $built_in ? () : (collate => 'de_DE.UTF-8'));
+    if ($built_in) {
+        $one->source_sql('DROP DATABASE IF EXISTS built_in');
+        $one->source_sql(q{CREATE DATABASE built_in TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'});
+    }
+    my %arg  = (plugin => 'pgoutput', $built_in ? (source => $one->conninfo(dbname => 'built_in')) : ());
+    my $says = sub {
+        my ($check_id) = @_;
+        return join "\n", map { "$_->{severity} $_->{message} $_->{fix}" } grep { $_->{check_id} eq $check_id } $one->check_rows(%arg);
+    };
+    if ($built_in) {
+        $one->source->safe_psql('built_in', $words);
+        like($says->('locale'), qr/^notice the source database has the built-in 'C\.UTF-8', the target/, "T14 $label: a locale that is built in");
+        like($says->('locale'), $target < 17 ? qr/-- the target has no built-in locales.* TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE '[^']*';/
+              : qr/ LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C\.UTF-8';/, "T14 $label: the fix");
+        is($says->('collation_order'), '', "T14 $label: its order is that of C");
+        return;
+    }
+    $one->source_sql($words);
+    like($says->('locale'), qr/^notice the source does not tell the version of its collations, which is [\d.]+ on the target/, "T14 $label: locale");
+    like($says->('collation_order'), qr/^warning is partitioned by ranges of text, and the target may order/, "T14 $label: collation_order");
+    return if $major < 13;
+    $one->source_sql(q{CREATE COLLATION german (provider = libc, locale = 'de_DE.utf8')});
+    like($says->('locale'), qr/^ok both databases have LC_COLLATE 'de_DE\.UTF-8'/, "T14 $label: locale, with the version known");
+    is($says->('collation_order'), '', "T14 $label: collation_order, with the version known");
 }
 
 # The checks of hypertables ask the source. Of the extension they want to see that it is there.
@@ -321,12 +395,14 @@ sub migrate_from {
     my $label    = "source $major";
     my @features = grep { $_->[0] <= $major && $_->[0] <= $target } @features;
     my $setup    = join ";\n", $schema, map { $_->[1] } @features;
-    my %arg      = (plugin => 'pgoutput', split_tables_larger_than => '1 MB');
+    my %arg      = (plugin => 'pgoutput', split_tables_larger_than => '1 MB',
+        options => { insert_only_tables => ['public.accepted_1'] });
     $one->create_ledger;
     $one->source_sql($setup);
     create_roles($one, $major);
     check_version($one, $major, $label);
     check_hypertables($one, $major, $label) if $major < 11 || $major > 17;
+    check_locale($one, $major, $label) if grep { $_ == $major } 12, 14, 18;
     $one->start_load(rate => 40);
     $one->wait_for_load(3);
     if ($major > $target) {
@@ -371,7 +447,28 @@ sub migrate_from {
     follow_slot($one->database("slot_$major"), $label) if $major == 14;
 }
 
-my @versions = fetched_versions();
+# A downgrade as it is meant: the schema comes with the newer version's own programs.
+sub restore_newer {
+    my ($major) = @_;
+    my $label = "restored from $major";
+    my $one   = $pair->other_source(install_path($major), "restored_from_$major");
+    $one->source_sql($_) for $LiveMigrate::Ledger::schema, $schema;
+    $pair->target->append_conf('postgresql.conf',
+        qq(livemigrate.client_bin_dir = '$ENV{"LIVEMIGRATE_CLIENT_$major"}'\n));
+    $pair->target->reload;
+    $one->start(plugin => 'pgoutput', options => { allow_downgrade => \1 });
+    $one->wait_stage('streaming');
+    $one->source_sql($changes);
+    $one->set_endpos;
+    $one->wait_stage('done');
+    $one->assert_equal_tables("S12 $label: equal tables");
+    is($one->target_sql('SELECT * FROM livemigrate.compare_schema()'), '', "S12 $label: compare_schema finds no difference");
+    $one->cleanup;
+    $one->source->stop;
+    $pair->target->adjust_conf('postgresql.conf', 'livemigrate.client_bin_dir', undef);
+    $pair->target->reload;
+}
+
 for my $major (10 .. 18) {
     my ($fetched) = grep { $_ == $major } @versions;
     if ($fetched) {
@@ -387,6 +484,12 @@ for my $major (10 .. 18) {
 
 if (@versions) {
     skip_version('sources of other versions through wal2json', 'what was fetched has no such plugin');
-    skip_version('a downgrade whose schema is restored', 'what was fetched has no pg_dump');
+    my ($newer) = grep { $_ > $target && $ENV{"LIVEMIGRATE_CLIENT_$_"} } @versions;
+    if ($newer) {
+        restore_newer($newer);
+    } else {
+        skip_version('a downgrade whose schema is restored',
+            'what was fetched has no pg_dump: LIVEMIGRATE_CLIENT_<version> names a directory that has');
+    }
 }
 done_testing();

@@ -44,7 +44,7 @@ my $status = $pair->status_row;
 like($status->{message}, qr/REPLICA IDENTITY FULL/, 'a table whose changes cannot follow is refused');
 is($status->{rows_done}, '0', 'before anything is copied');
 $pair->target_sql($status->{hint});
-$pair->wait_stage('streaming', 120);
+$pair->wait_stage('streaming');
 is( $pair->target_sql(
         "SELECT string_agg(format('%s %s', logicalrelid, partmethod), ', ' ORDER BY logicalrelid::text)
             FROM pg_dist_partition"),
@@ -77,7 +77,7 @@ BEGIN; INSERT INTO journal SELECT g % 40, 'bulk' FROM generate_series(1, 3000) g
 DELETE FROM journal WHERE tenant_id = 0; COMMIT;
 SQL
 sub count_of { my ($one, $side) = @_; my $sql = "${side}_sql"; return $one->$sql('SELECT count(*) FROM journal') }
-$pair->poll(sub { count_of($pair, 'target') == count_of($pair, 'source') }, 60);
+$pair->poll(sub { count_of($pair, 'target') == count_of($pair, 'source') });
 $pair->source_sql("TRUNCATE journal; INSERT INTO journal VALUES (1, 'after'), (2, 'after'), (2, 'after');
     TRUNCATE setting");
 
@@ -134,11 +134,11 @@ SELECT update_distributed_table_colocation('"public"."mark"', colocate_with => '
 SELECT livemigrate.migration_resume('keys');
 SQL
 $keys->target_sql($status->{hint});
-$keys->wait_stage('streaming', 120);
+$keys->wait_stage('streaming');
 $keys->source_sql("UPDATE account SET mail = 'new' WHERE id = 7; DELETE FROM account WHERE id = 8;
     INSERT INTO account VALUES (101, 1, 'more'); UPDATE note SET body = 'm' WHERE visit % 3 = 0");
 $keys->set_endpos;
-$keys->wait_stage('done', 120);
+$keys->wait_stage('done');
 is($keys->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '',
     'compare_data finds no difference');
 is($keys->target_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'

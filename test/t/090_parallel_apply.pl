@@ -128,7 +128,7 @@ for my $plugin (qw(pgoutput wal2json)) {
     large($one, 'TRUNCATE by_text');
     churn($one, 50);
     $one->resume;
-    $one->wait_stage('streaming', 120);
+    $one->wait_stage('streaming');
 
     is( $one->target_sql(
             "SELECT string_agg(concat_ws(' ', table_name, dealing, dealing_key), ', ' ORDER BY"
@@ -165,7 +165,7 @@ for my $plugin (qw(pgoutput wal2json)) {
                     "SELECT applied_lsn >= '$written' FROM livemigrate.migration_status('"
                         . $one->name . "')");
                 return $rc == 0 && $out eq 't';
-            }, 60),
+            }),
             "$plugin: after a worker's SIG$signal changes arrive") or $one->diagnose('stuck');
     }
     $one->stop_background($load);

@@ -1,15 +1,17 @@
-# The stages data and indexes side by side: indexes of complete tables while others are copied, one
-# table that cannot be copied (C14) and one index that cannot be built (C23) among others, and the
-# loss of every connection and server while tables are copied (C04, R06, R16, R21).
+# The stages data and indexes side by side: indexes of complete tables while others are copied, in
+# which order and with which memory they are built, one table that cannot be copied (C14) and one
+# index that cannot be built (C23) among others, and the loss of every connection and server while
+# tables are copied (C04, R06, R16, R21).
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $pair = LiveMigrate::Test->new(target_conf => "max_prepared_transactions = 5\n");
+my $pair = LiveMigrate::Test->new(target_conf => "max_prepared_transactions = 5\nlivemigrate.index_memory = 200MB\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 # A lock that outlives its session and the server, so that one table stays uncopied.
@@ -66,7 +68,10 @@ $one->source_sql($shapes . <<'SQL');
 CREATE TABLE altered (id int PRIMARY KEY, a int, b int); CREATE INDEX altered_expression ON altered ((a % 3));
 CREATE STATISTICS altered_statistics ON a, b FROM altered; ALTER STATISTICS altered_statistics SET STATISTICS 7;
 INSERT INTO altered SELECT g, g, g % 7 FROM generate_series(1, 10) g;
-CREATE TABLE indexed (id int PRIMARY KEY, a int); CREATE INDEX indexed_expression ON indexed ((a % 3));
+CREATE FUNCTION tells(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN
+    RAISE LOG 'an index is built by % more', pg_catalog.current_setting('max_parallel_maintenance_workers'); RETURN i;
+END$$;
+CREATE TABLE indexed (id int PRIMARY KEY, a int); CREATE INDEX indexed_expression ON indexed ((tells(a) % 3));
 ALTER INDEX indexed_expression ALTER COLUMN 1 SET STATISTICS 7;
 INSERT INTO indexed SELECT g, g FROM generate_series(1, 10) g;
 SQL
@@ -85,6 +90,11 @@ ok( $one->poll(
     'ahead: what complete tables and partitions need is built, and nothing else')
     or diag $one->target_sql('SELECT * FROM livemigrate.index_progress');
 is($one->status_row->{stage}, 'data', 'ahead: in stage data');
+my $jobs = $one->target_sql('SELECT index_jobs FROM livemigrate.migration');
+my $processes = int(`getconf _NPROCESSORS_ONLN` / $jobs);
+my ($more) = slurp_file($target->logfile) =~ /an index is built by (\d+) more/;
+is($more, $processes > 1 ? $processes - 1 : 0,
+    'ahead: parallel workers as the processors are shared out');
 is( $one->target_sql(
         "SELECT reltuples FROM pg_class WHERE relname = 'small' AND EXISTS (SELECT FROM pg_stats
             WHERE tablename = 'small_expression') AND EXISTS (SELECT FROM pg_stats_ext
@@ -106,16 +116,55 @@ is($one->target_sql("SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'm')
     '0', 'ahead: all is analyzed');
 $one->finish('ahead');
 
-# --- nothing is built before a pause behind the data
+# --- nothing is built before a pause behind the data; then the indexes of the largest table first, as
+# many at a time as there are workers, each with its share of the memory.  These stand still where
+# they read the first row.
 $one = $pair->database('pausing');
-$one->source_sql($shapes);
-$one->start(pause_after => ['data']);
+$one->source_sql($shapes . <<'SQL');
+CREATE FUNCTION waits(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN
+    IF i = 1 THEN
+        RAISE LOG 'an index is built with % by % more', pg_catalog.current_setting('maintenance_work_mem'),
+            pg_catalog.current_setting('max_parallel_maintenance_workers');
+        PERFORM pg_catalog.pg_advisory_lock_shared(7); PERFORM pg_catalog.pg_advisory_unlock_shared(7);
+    END IF;
+    RETURN i;
+END$$;
+CREATE TABLE a_medium (id int PRIMARY KEY, filler text);
+INSERT INTO a_medium SELECT g, repeat('x', 200) FROM generate_series(1, 10000) g;
+CREATE INDEX ON a_medium (filler);
+CREATE INDEX waits_first ON big (waits(id)); CREATE INDEX waits_second ON big (waits(id), small);
+CREATE INDEX waits_third ON big (id, waits(id));
+SQL
+$pair->set_and_wait($target, 'livemigrate.index_parallelism', 7);
+$one->start(index_jobs => 2, pause_after => ['data']);
 $one->wait_stage('data');
 $one->wait_state('paused');
 is($one->target_sql("SELECT count(*) FROM pg_index WHERE indrelid::regclass::text
     IN ('small', 'big')"), '0', 'pausing: no index yet');
+my $held     = $one->session($target, 'SELECT pg_advisory_lock(7)');
+my $position = -s $target->logfile;
 $one->resume([]);
+ok( $one->poll(
+        sub {
+            $one->target_sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND backend_type = 'livemigrate index worker' AND wait_event = 'advisory'") eq '2';
+        }),
+    'order: two indexes of a table are built at a time');
+is( $one->target_sql(
+        "SELECT string_agg(object_name || ' ' || state, ', ' ORDER BY object_name)
+            FROM livemigrate.index_progress WHERE kind = 'index' AND state <> 'pending'"),
+    'big_pkey done, waits_first running, waits_second running',
+    'order: those of the largest table come first');
+my @shares = slurp_file($target->logfile, $position) =~ /an index is built with (\w+ by \d+) more/g;
+is("@shares", '100MB by 3 100MB by 3',
+    'order: each worker has its share of livemigrate.index_memory and livemigrate.index_parallelism');
+$one->end_session($held);
 $one->wait_stage('streaming');
+is( $one->target_sql(
+        "SELECT string_agg(DISTINCT table_name, ', ') FROM livemigrate.index_progress
+            WHERE kind = 'index' AND started_at < (SELECT max(started_at) FROM livemigrate.index_progress
+                WHERE table_name = 'a_medium' AND kind = 'index')"),
+    'a_medium, big', 'order: and the next largest behind it');
 $one->finish('pausing');
 
 # --- C14: rows that one table does not take; the others are completed, then it stops, and a resume
@@ -187,8 +236,7 @@ sub held_again {
                     AND cardinality(pg_blocking_pids(pid)) > 0"
             );
             return $rc == 0 && $out eq '1';
-        },
-        60);
+        });
     ok($held, "survival, $what: goes on by itself") or $one->diagnose($what);
     is(complete($one), $before, "survival, $what: complete tables stay as they are");
 }
@@ -196,7 +244,7 @@ held_again('at first');
 $one->source_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name = 'livemigrate'");
 ok($one->poll(sub { $one->target_sql("SELECT count(*) FROM livemigrate.events
-        WHERE message ~ 'new snapshot was taken'") > 0 }, 60),
+        WHERE message ~ 'new snapshot was taken'") > 0 }),
     'survival: a new snapshot was taken');
 held_again('source sessions terminated');
 $one->stop_background(delete $one->{load});

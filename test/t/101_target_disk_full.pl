@@ -93,14 +93,11 @@ for my $case ([ whole => '1 GB' ], [ parts => '4 MB' ]) {
     refuse_events($one);
     my $last =
         $one->target_sql('SELECT message FROM livemigrate.events ORDER BY at DESC, id DESC LIMIT 1');
-    my ($rc, $told) = $target->psql($name, <<"SQL", on_error_stop => 0);
-LISTEN livemigrate;
-SELECT livemigrate.migration_resume('$name');
-CALL livemigrate.migration_wait('data', interval '3 minutes', migration => '$name');
-SELECT 1;
-SQL
+    my $listener = $one->session($target, "LISTEN livemigrate; SELECT livemigrate.migration_resume('$name')");
     has_stopped($one, "$name, resumed too early");
-    like($told, qr/"state" : "failed", "message" : "state is now failed"/, 'listeners are told');
+    ok($one->poll(sub { $listener->query('SELECT 1') =~ /"state" : "failed", "message" : "state is now failed"/ }),
+        'listeners are told');
+    $one->end_session($listener);
     is($one->target_sql(q(SELECT message FROM livemigrate.events ORDER BY at DESC, id DESC LIMIT 1)),
         $last, 'without an event, for which there is no room');
     like(slurp_file($target->logfile), qr/event of migration \d+ was not kept: No space/,

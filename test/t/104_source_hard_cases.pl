@@ -71,7 +71,7 @@ for my $skew ($library ? (3600, -3600) : ()) {
     is( $one->target_sql("SELECT count(*) FROM livemigrate.metrics
             WHERE name ~ '(lag|eta|rate|per_second)' AND value < 0"),
         0, 'R20 no figure is negative');
-    ok( $one->poll(sub { $one->target_sql("SELECT count(*) FROM t WHERE v = 'round 20'") == 500 }, 30),
+    ok( $one->poll(sub { $one->target_sql("SELECT count(*) FROM t WHERE v = 'round 20'") == 500 }),
         'R20 changes go on to arrive');
     $one->finish("R20 $hours");
     $one->source->stop;
@@ -130,7 +130,7 @@ $standby->append_conf('postgresql.conf', "port = $port\n");
     local $standby->{_port} = $port;
     $standby->start;
     $standby->safe_psql('failover', 'INSERT INTO t VALUES (3)');
-    $failover->wait_state('failed', 120);
+    $failover->wait_state('failed');
     my $status = $failover->status_row;
     like($status->{last_error}, qr/slot/, 'R07 the missing slot is named');
     isnt($status->{hint}, undef, 'R07 with what can be done');

@@ -130,6 +130,7 @@ $pair->source_sql('CREATE TABLE numbers (id int PRIMARY KEY);'
       . ' DO $$ BEGIN FOR i IN 1 .. 210000 LOOP BEGIN INSERT INTO numbers VALUES (i);'
       . ' EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$');
 my $old = finds('S14 old transactions', 'transaction_age', 'warning', qr/slot holds vacuum back/);
+$reader->query_safe('COMMIT');
 $pair->end_session($reader);
 # That autovacuum has mended it in between is no failure: the fix still has to run.
 {
@@ -224,13 +225,20 @@ for my $role (sort keys %provider) {
 {
     my @given = (source => $waiting->conninfo, on => $waiting->source);
     my $long;
-    ok($pair->poll(sub { $long = row_of('long_transactions', @given); $long->{severity} eq 'warning' }, 90),
+    ok($pair->poll(sub { $long = row_of('long_transactions', @given); $long->{severity} eq 'warning' }),
         'C06 a long transaction: found') or diag explain $long;
     my ($pid) = $long->{message} =~ /^a transaction of role "\w+" in database "waiting", process (\d+), is open for [\d:]+: the slot is created/;
+    $waiting->source_sql('CREATE ROLE shown_nothing LOGIN REPLICATION');
+    my @hidden = (@given, source => $waiting->conninfo(user => 'shown_nothing'));
+    my $row = row_of('long_transactions', @hidden);
+    like("$row->{severity} $row->{message}", qr/^notice since when 1 writing transaction is open is not shown to role shown_nothing:/,
+        'C06 a role that is shown nothing of others does not call it ok');
+    $waiting->source_sql($row->{fix});
+    is(row_of('long_transactions', @hidden)->{severity}, 'warning', 'C06 and the fix shows it');
     is($long->{fix}, 'SELECT pg_terminate_backend(' . ($pid // 'nobody') . ');', 'C06 a long transaction: which');
     my ($rc, $out, $err) = $waiting->source->psql('waiting', $long->{fix});
     is($rc, 0, 'C06 a long transaction: the fix runs as it is') or diag $err;
-    ok($pair->poll(sub { row_of('long_transactions', @given)->{severity} eq 'ok' }, 10), 'C06 a long transaction: mended');
+    ok($pair->poll(sub { row_of('long_transactions', @given)->{severity} eq 'ok' }), 'C06 a long transaction: mended');
 }
 
 assert_fixes($pair, 'every fix can be pasted');

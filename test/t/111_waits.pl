@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $pair = LiveMigrate::Test->new(source_conf => "max_prepared_transactions = 5\n");
@@ -29,32 +30,74 @@ sub says {
     return $one->status_row;
 }
 
-# The hint holds one statement that ends what is waited for.
+# The hint holds one statement that ends what is waited for, and where it has to be run.
 sub run_hint {
     my ($one, $label, $node, $row) = @_;
-    my ($sql) = $row->{hint} =~ /((?:SELECT pg_terminate_backend|COMMIT PREPARED)[^;]*;)/;
-    my ($rc, $out, $err) = $node->psql($one->dbname, $sql // 'no statement');
+    my ($sql)   = $row->{hint} =~ /((?:SELECT pg_terminate_backend|COMMIT PREPARED)[^;]*;)/;
+    my ($where) = $row->{hint} =~ /, in database "(\w+)", as role "\w+" or a superuser: COMMIT/;
+    my ($rc, $out, $err) = $node->psql($where // $one->dbname, $sql // 'no statement');
     is($rc, 0, "$label: the hint's statement runs as it is") or diag $row->{hint}, $err;
 }
 
 my $pid_since = qr/process \d+ \(\w+, since \d\d:\d\d:\d\d\)/;
 
-# --- the slot waits for a transaction, then for a prepared one
+# --- the slot waits for a transaction, then for a prepared one of another database; by a role that is
+# not shown since when other roles' transactions are open
 my $slot = database('slot');
-$slot->source_sql("BEGIN; INSERT INTO t VALUES (20); PREPARE TRANSACTION 'it''s'");
+$slot->source_sql('CREATE ROLE mover LOGIN REPLICATION; GRANT CREATE ON DATABASE slot TO mover; ALTER TABLE t OWNER TO mover');
+$source->safe_psql('postgres', "BEGIN; CREATE TABLE elsewhere (); PREPARE TRANSACTION 'it''s'");
 my $open = $slot->session($source, 'BEGIN; INSERT INTO t VALUES (21)');
-$slot->start(pause_after => ['slot']);
+$slot->start(
+    plugin      => 'pgoutput',
+    roles       => \'false',
+    source      => $slot->conninfo(user => 'mover'),
+    pause_after => ['slot']);
 my $row = says($slot, 'a transaction blocks the slot',
-    qr/creating the replication slot: waiting for transactions on the source: $pid_since/,
+    qr/creating the replication slot: waiting for transactions on the source: process \d+ \(\w+\), prepared/,
     qr/as soon as they have ended\. On the source: SELECT pg_terminate_backend\(\d+\);/);
 $slot->assert_answers_barrier('the slot waits for a transaction');
 run_hint($slot, 'a transaction blocks the slot', $source, $row);
 $row = says($slot, 'a prepared transaction blocks the slot',
-    qr/: prepared transaction 'it''s' \(\w+, since \d\d:\d\d:\d\d\)$/, qr/COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED/);
+    qr/: prepared transaction 'it''s' \(\w+, since \d\d:\d\d:\d\d\)$/,
+    qr/On the source, in database "postgres", as .*: COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';/);
 run_hint($slot, 'a prepared transaction blocks the slot', $source, $row);
 $slot->wait_stage('slot');
 says($slot, 'paused', qr/^paused after stage slot/, qr/migration_resume\(/);
 $slot->end_session($open);
+
+# --- the same with a limit, which stops the migration; long enough to make a slot on a busy machine
+my $limited = database('limited');
+$limited->source_sql("BEGIN; INSERT INTO t VALUES (20); PREPARE TRANSACTION 'kept'");
+$limited->start(pause_after => ['slot'], options => { slot_timeout => '4 seconds' });
+$limited->wait_state('failed');
+$row = $limited->status_row;
+like($row->{message}, qr/^transactions on the source keep the replication slot from being made for longer than option "slot_timeout" allows$/,
+    'a limit for the slot');
+like($limited->target_sql('SELECT last_error_detail FROM livemigrate.migration WHERE name = $$limited$$'),
+    qr/^Open are: prepared transaction 'kept' \(\w+, since \d\d:\d\d:\d\d\)\.$/, 'a limit for the slot: who is waited for');
+run_hint($limited, 'a limit for the slot', $source, $row);
+$limited->resume;
+$limited->wait_stage('slot');
+ok($limited->poll(sub { $limited->source_sql(q{SELECT count(*) FROM pg_replication_slots
+        WHERE slot_name LIKE 'livemigrate_limited%'}) eq '1' }), 'a limit for the slot: there is one');
+
+# It holds for a new snapshot, too.
+$limited->wait_state('paused');
+$limited->source_sql("BEGIN; INSERT INTO t VALUES (21); PREPARE TRANSACTION 'kept'");
+$limited->source_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'livemigrate' AND backend_type = 'client backend' AND datname = current_database()");
+$limited->resume(['data']);
+$limited->wait_state('failed');
+$row = $limited->status_row;
+like($row->{message}, qr/^transactions on the source keep a new snapshot from being made for longer than option "slot_timeout" allows$/,
+    'a limit for a new snapshot');
+run_hint($limited, 'a limit for a new snapshot', $source, $row);
+$limited->resume;
+$limited->wait_stage('data');
+is($limited->target_sql("SELECT count(*) FROM livemigrate.events WHERE migration = 'limited'
+        AND message ~ 'a new snapshot was taken'"), '1', 'a limit for a new snapshot: then it is taken');
+$limited->abort;
+$limited->cleanup;
 
 # --- a lock on the source, which its publication waits for
 my $locked = database('locked');
@@ -74,13 +117,17 @@ $locked->source_sql('INSERT INTO t VALUES (30)');
 $row = says($locked, 'a lock on the target',
     qr/apply worker, process \d+, waits for a lock that $pid_since holds on the target/,
     qr/^SELECT pg_terminate_backend\(\d+\); -- on the target/);
+$locked->target_sql('CREATE ROLE monitor LOGIN; ' . slurp_file("$FindBin::RealBin/../../contrib/monitoring/grants.sql"));
+my ($rc, $seen) = $target->psql('locked', 'SELECT message FROM livemigrate.migration_status()', extra_params => [ '-U', 'monitor' ]);
+like($seen, qr/apply worker, process \d+, waits for a lock that process \d+ \(\w+\) holds on the target/,
+    'a lock on the target: the role that monitors sees it, but not since when');
 
 # --- endpos is set, and apply is not there yet
 $locked->set_endpos;
 says($locked, 'endpos is not reached', qr/endpos/, qr/./);
 run_hint($locked, 'a lock on the target', $target, $row);
 $locked->end_session($lock);
-$locked->wait_stage('cutover');
+$locked->wait_stage('done');
 $locked->cleanup;
 $slot->abort;
 

@@ -52,7 +52,7 @@ sub grant_target {
 sub as_operator {
     my ($one, $sql) = @_;
     my ($rc, $out, $err) = $target->psql($one->dbname, $sql,
-        timeout => 120, extra_params => [ '-U', 'operator', '-v', 'VERBOSITY=verbose' ]);
+        timeout => 300, extra_params => [ '-U', 'operator', '-v', 'VERBOSITY=verbose' ]);
     return ($rc, $out, $err);
 }
 
@@ -130,9 +130,26 @@ sub assert_no_superuser {
     my ($label) = @_;
     is($pair->target_sql('SELECT rolsuper FROM pg_roles WHERE rolname = $$tenant$$'), 'f', "SEC-12 $label");
 }
-$pair->start(source => by_migrator($pair), owner => \'true', privileges => \'true');
-$pair->wait_stage('streaming');
+$pair->start(source => by_migrator($pair), owner => \'true', privileges => \'true', pause_after => ['schema']);
+$pair->wait_stage('schema');
+$pair->wait_state('paused');
+# So do defaults of columns that only the target has, be the rows written by COPY or, as an extension is
+# said to watch the table, by INSERT.
+for my $table (qw(trap full_trap)) {
+    $pair->target_sql("ALTER TABLE $table ADD COLUMN x text; ALTER TABLE $table ALTER x SET DEFAULT public.evil('x')");
+}
+$pair->target_sql('CREATE TRIGGER seen AFTER INSERT ON full_trap FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
+    ALTER TRIGGER seen ON full_trap DEPENDS ON EXTENSION plpgsql');
+$pair->resume(['data']);
+$pair->wait_stage('data');
+$pair->wait_state('paused');
 assert_no_superuser('after the copy');
+for my $table (qw(trap full_trap)) {
+    is($pair->target_sql("SELECT count(*), count(x) FROM $table"), '2|2', "N03 $table: the target's default");
+}
+$pair->target_sql('ALTER TABLE trap DROP COLUMN x; ALTER TABLE full_trap DROP COLUMN x; DROP TRIGGER seen ON full_trap');
+$pair->resume([]);
+$pair->wait_stage('streaming');
 is( $pair->target_sql("SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class
         WHERE relname IN ('trap', 'full_trap', 'fired')"),
     'tenant', 'SEC-12 the tables are the tenant\'s');
@@ -353,10 +370,18 @@ sub check {
 }
 is(check($pair->conninfo, 'password_in_call')->{severity}, 'ok', 'SEC-04 no password');
 is(check(by_migrator($pair), 'password_in_call')->{severity}, 'notice', 'SEC-04 a password');
-my $logged = check(by_migrator($pair), 'password_in_call', set => ["log_statement = 'all'"]);
-is($logged->{severity}, 'warning', 'SEC-04 a password that is logged');
-is(check(by_migrator($pair), 'password_in_call', set => [ "log_statement = 'all'", $logged->{fix} =~ /^SET (.*?);/ ])
-      ->{severity}, 'notice', 'SEC-04 the fix does it');
+for my $settings ([ 'log_statement', q{'all'} ], [ 'log_min_duration_statement', 0, 'log_min_duration_sample', 60000 ],
+    [ 'log_transaction_sample_rate', 0.5, 'log_min_error_statement', 'error' ]) {
+    my @set    = map {"$settings->[2 * $_] = $settings->[2 * $_ + 1]"} 0 .. $#$settings / 2;
+    my $logged = check(by_migrator($pair), 'password_in_call', set => \@set);
+    is($logged->{severity}, 'warning', "SEC-04 a password that is logged by $settings->[0]");
+    my $after = check(by_migrator($pair), 'password_in_call', set => [ @set, $logged->{fix} =~ /\bSET (.*?);/g ]);
+    is("$after->{severity} $after->{message}",
+        'notice the connection string holds a password: it stays in the table of migrations', 'SEC-04 the fix does it');
+}
+like(check(by_migrator($pair), 'password_in_call', set => ['log_min_error_statement = error'])->{message},
+    qr/, and a call that is refused in the target's server log \(log_min_error_statement = error\)$/,
+    'SEC-04 a password that is logged with an error');
 is(check($pair->conninfo, 'encryption')->{severity}, 'ok', 'SEC-05 a socket is no network');
 SKIP: {
     my ($address) = `hostname -I 2>/dev/null` =~ /^(\d+\.\d+\.\d+\.\d+)/;

@@ -29,6 +29,14 @@ CREATE TABLE s.child (id int PRIMARY KEY, t int CONSTRAINT parent REFERENCES s.t
 CREATE INDEX t_type ON s.t (type); CREATE INDEX t_other ON s.t ("default"); CREATE INDEX t_lost ON s.t (gone, type);
 CREATE TRIGGER fires BEFORE INSERT ON s.t FOR EACH ROW EXECUTE FUNCTION s.fire();
 CREATE TRIGGER lost BEFORE INSERT ON s.t FOR EACH ROW EXECUTE FUNCTION s.fire();
+CREATE TABLE s.root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE s.part PARTITION OF s.root FOR VALUES FROM (0) TO (9); CREATE TABLE s.rest PARTITION OF s.root DEFAULT;
+CREATE TRIGGER rooted BEFORE INSERT ON s.root FOR EACH ROW EXECUTE FUNCTION s.fire();
+ALTER TABLE s.rest DISABLE TRIGGER rooted;
+SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO reader;
+CREATE FOREIGN DATA WRAPPER away; CREATE SERVER far FOREIGN DATA WRAPPER away; GRANT USAGE ON FOREIGN SERVER far TO reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO reader;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 CREATE RULE nothing AS ON DELETE TO s.child DO ALSO SELECT 1;
 CREATE VIEW s.v AS SELECT id FROM s.t; CREATE MATERIALIZED VIEW s.m AS SELECT id FROM s.t;
 CREATE STATISTICS s.stat ON type, gone FROM s.t;
@@ -72,6 +80,8 @@ my @difference = (
     [ 'function s.f()',                q{CREATE OR REPLACE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 2'}, qr/md5/, qr/md5/ ],
     [ 'trigger fires on s.t',          'ALTER TABLE s.t DISABLE TRIGGER fires',                  qr/\)$/,     qr/\(disabled\)/ ],
     [ 'trigger lost on s.t',           'DROP TRIGGER lost ON s.t',                               qr/TRIGGER/, qr/^$/ ],
+    [ 'trigger rooted on s.part',      'ALTER TABLE s.part DISABLE TRIGGER rooted',              qr/^$/,      qr/^trigger of its parent \(disabled\)$/ ],
+    [ 'trigger rooted on s.rest',      'ALTER TABLE s.rest ENABLE TRIGGER rooted',               qr/^trigger of its parent \(disabled\)$/, qr/^$/ ],
     [ 'rule nothing on s.child',       'DROP RULE nothing ON s.child',                           qr/RULE/,    qr/^$/ ],
     [ 'policy few on s.t',             'ALTER POLICY few ON s.t USING (id < 11)',                qr/< 10/,    qr/< 11/ ],
     [ 'statistics s.stat',             undef,                                                    qr/STATISTICS/, qr/^$/ ], # went with its column
@@ -85,7 +95,17 @@ my @difference = (
     [ 'privileges on table s.t of reader', 'GRANT INSERT ON s.t TO reader',                      qr/^SELECT$/, qr/INSERT, SELECT/ ],
     [ 'privileges on schema s of reader', 'REVOKE USAGE ON SCHEMA s FROM reader',                qr/USAGE/,   qr/^$/ ],
     [ 'privileges on column s.child.id of reader', 'REVOKE SELECT (id) ON s.child FROM reader',  qr/SELECT/,  qr/^$/ ],
-    [ 'privileges on function s.f() of public', 'REVOKE EXECUTE ON FUNCTION s.f() FROM PUBLIC',  qr/EXECUTE/, qr/^$/ ]);
+    [ 'privileges on function s.f() of public', 'REVOKE EXECUTE ON FUNCTION s.f() FROM PUBLIC',  qr/EXECUTE/, qr/^$/ ],
+    [ 'privileges on type s.mood of public', 'REVOKE USAGE ON TYPE s.mood FROM PUBLIC',          qr/USAGE/,   qr/^$/ ],
+    [ 'privileges on domain s.small of reader', 'GRANT USAGE ON DOMAIN s.small TO reader',       qr/^$/,      qr/USAGE/ ],
+    [ 'privileges on language plpgsql of public', 'REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC', qr/USAGE/,  qr/^$/ ],
+    [ 'privileges on foreign-data wrapper away of reader', 'GRANT USAGE ON FOREIGN DATA WRAPPER away TO reader', qr/^$/, qr/USAGE/ ],
+    [ 'privileges on foreign server far of reader', 'REVOKE USAGE ON FOREIGN SERVER far FROM reader', qr/USAGE/, qr/^$/ ],
+    [ 'privileges on large object 4711 of reader', 'GRANT UPDATE ON LARGE OBJECT 4711 TO reader', qr/^SELECT$/, qr/^SELECT, UPDATE$/ ],
+    [ 'default privileges of postgres in schema s on tables', 'ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT UPDATE ON TABLES TO reader',
+        qr/^reader: SELECT$/, qr/^reader: SELECT, UPDATE$/ ],
+    [ 'default privileges of postgres on functions', 'ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC',
+        qr/^postgres: EXECUTE$/, qr/^$/ ]);
 $pair->target_sql('DROP MATERIALIZED VIEW s.m; DROP VIEW s.v; CREATE VIEW s.v AS SELECT id FROM s.t;
     CREATE MATERIALIZED VIEW s.m AS SELECT id FROM s.t');
 for my $one (@difference) {

@@ -68,10 +68,10 @@ sub churn {
 # To done, also if apply has met a row of a prepared transaction that was not settled yet.
 sub reach_done {
     my ($one) = @_;
-    if ($one->wait_state('done|failed', 120) eq 'failed') {
+    if ($one->wait_state('done|failed') eq 'failed') {
         diag $one->status_row->{message};
         $one->resume;
-        $one->wait_stage('done', 120);
+        $one->wait_stage('done');
     }
 }
 
@@ -182,7 +182,7 @@ $target->poll_query_until('jobs', "SELECT current_setting('livemigrate.source_pa
 
 sub as_operator {
     my ($sql) = @_;
-    my ($rc, $out, $err) = $target->psql('jobs', $sql, timeout => 120, extra_params => [ '-U', 'operator' ]);
+    my ($rc, $out, $err) = $target->psql('jobs', $sql, timeout => 300, extra_params => [ '-U', 'operator' ]);
     is($rc, 0, 'as operator: ' . substr $sql, 0, 60) or diag $err;
     return $out;
 }

@@ -42,7 +42,7 @@ my $doing = q{SELECT string_agg(regexp_replace(w.what, '_\w+ on', ' on') || ' ' 
     FROM livemigrate.workers w JOIN pg_stat_activity a USING (pid) WHERE w.kind = 'index'};
 my $side_by_side = 'validation a on public.a advisory, validation b on public.b advisory, '
     . 'waiting for jobs of an earlier phase Extension';
-ok($pair->poll(sub { $pair->target_sql($doing) eq $side_by_side }, 60),
+ok($pair->poll(sub { $pair->target_sql($doing) eq $side_by_side }),
     'two tables are validated at a time, and no worker waits for the lock of a table')
     or diag $pair->target_sql($doing);
 is( $pair->target_sql("SELECT string_agg(table_name || ' ' || state || ' ' || n, ', ')

@@ -1,4 +1,5 @@
-# R10: the source's processes are stopped while tables are copied.  The system that they run on answers
+# R10: the source's processes are stopped while the slot is made, the schema is dumped, and tables are
+# copied.  The system that they run on answers
 # for them, so no keepalive and no time limit of TCP sees it.  The migration says since when no data
 # has come, serves a pause, and goes on where it was when they run again.
 use strict;
@@ -7,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my @stopped;
@@ -21,10 +23,33 @@ my $pair = LiveMigrate::Test->new;
 my ($source, $target) = ($pair->source, $pair->target);
 
 sub stop_source {
+    my (@also) = @_;
     @stopped = split /\n/, $source->safe_psql('postgres',
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'livemigrate'");
-    cmp_ok(scalar @stopped, '>=', 3, 'the sessions of snapshot, copy and figures are stopped');
-    kill 'STOP', @stopped;
+    cmp_ok(scalar @stopped, '>=', 3, 'our sessions are stopped');
+    kill 'STOP', @also, @stopped;
+    push @stopped, @also;
+    return;
+}
+
+sub says {
+    my ($message, $label) = @_;
+    ok($pair->poll(sub { $pair->status_row->{message} =~ $message }, 60), $label) or $pair->diagnose($label);
+    return;
+}
+
+# Nobody says who keeps a statement waiting, and no new session either.
+sub assert_silence_while {
+    my ($doing, $waits, $label) = @_;
+    my ($postmaster) = slurp_file($source->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+    says(qr/^$doing: $waits/, "$label: a wait");
+    stop_source($postmaster);
+    says(qr/^$doing: the source does not answer$/, "$label: the source is silent");
+    like($pair->status_row->{hint}, qr/^See what our sessions do on the source: SELECT .* WHERE application_name = 'livemigrate';$/,
+        "$label: and what to look at");
+    $pair->pause;
+    $pair->wait_state('paused', 40);
+    kill 'CONT', splice @stopped;
     return;
 }
 
@@ -32,7 +57,18 @@ sub stop_source {
 # read, not before.
 $pair->source_sql(q{CREATE TABLE t (id int PRIMARY KEY, v text);
     INSERT INTO t SELECT g, repeat(md5(g::text), 300) FROM generate_series(1, 1000) g});
-$pair->start(pause_after => ['schema'], table_jobs => 1);
+my $open = $pair->session($source, 'BEGIN; INSERT INTO t VALUES (0)');
+$pair->start(pause_after => ['slot'], table_jobs => 1);
+assert_silence_while('creating the replication slot', qr/waiting for transactions on the source: process/, 'R10 the slot');
+$pair->end_session($open);
+$pair->resume;
+$pair->wait_stage('slot');
+$pair->wait_state('paused');
+$open = $pair->lock_table($source, 'pg_event_trigger');
+$pair->resume(['schema']);
+assert_silence_while('dumping the schema', qr/waiting for locks on the source's tables: held by process/, 'R10 the schema');
+$pair->end_session($open);
+$pair->resume;
 $pair->wait_stage('schema');
 $pair->wait_state('paused');
 my $lock = $pair->lock_table($target, 'public.t', 'SHARE');
@@ -42,7 +78,7 @@ stop_source();
 $pair->end_session($lock);
 
 my $silence = qr/no data has come from the source since \d{4}-\d\d-\d\d [\d:.]+ ?\S+ \(copying public\.t\)/;
-ok($pair->poll(sub { $pair->status_row->{message} =~ $silence }, 60),
+ok($pair->poll(sub { $pair->status_row->{message} =~ $silence }),
     'R10 the status says since when no data has come')
     or $pair->diagnose('R10');
 is($pair->status_row->{state}, 'running', 'R10 and goes on waiting');
@@ -55,7 +91,7 @@ $pair->assert_answers_barrier('a copy worker reads from a source that is stopped
 
 # The coordinator's own questions have no answer either.
 $pair->pause;
-$pair->wait_state('paused', 30);
+$pair->wait_state('paused');
 is($pair->status_row->{state}, 'paused', 'R10 a pause does not wait for the source');
 kill 'CONT', splice @stopped;
 $pair->resume([]);

@@ -40,7 +40,7 @@ sub stop_source {
 sub is_silent {
     my ($doing, $label) = @_;
     my $message = qr/no data has come from the source since [-\d]+ [\d:.]+ ?\S+ \($doing\)/;
-    ok($pair->poll(sub { $pair->status_row->{message} =~ $message }, 60), $label)
+    ok($pair->poll(sub { $pair->status_row->{message} =~ $message }), $label)
         or $pair->diagnose('R10');
     is($pair->status_row->{state}, 'running', "$label: and goes on waiting");
     $pair->assert_answers_barrier("$label are asked for");

@@ -17,12 +17,17 @@ my ($source, $target) = ($pair->source, $pair->target);
 plan skip_all => 'the source sends no binary values'
   if $pair->source_sql('SHOW server_version_num') < 140000;
 
-# How the walsender was asked to send.
-sub form {
-    my ($one) = @_;
-    my $command = $one->source_sql("SELECT query FROM pg_stat_activity WHERE backend_type = 'walsender'"
-          . ' AND datname = current_database()');
-    return $command =~ /"binary" 'true'/ ? 'binary' : $command =~ /^START_REP/ ? 'text' : "?$command";
+# How the walsender was asked to send. One that was asked before may take a moment to go.
+sub is_form {
+    my ($one, $want, $label) = @_;
+    my $form;
+    ok($one->poll(sub {
+            my $command = $one->source_sql("SELECT query FROM pg_stat_activity WHERE backend_type = 'walsender'"
+                  . ' AND datname = current_database()');
+            $form = $command =~ /"binary" 'true'/ ? 'binary' : $command =~ /^START_REP/ ? 'text' : "?$command";
+            return $form eq $want;
+        }), $label)
+      or diag $form;
 }
 
 my $schema = <<'SQL';
@@ -46,7 +51,7 @@ my $row = q{'häßlich € 😀', 'glücklich', 12.3400, '{1,NULL,3}', '2026-03-
     $one->source_sql($schema . "INSERT INTO t VALUES (1, $row)");
     $one->start;
     $one->wait_stage('streaming');
-    is(form($one), 'binary', 'C16: values come in binary form');
+    is_form($one, 'binary', 'C16: values come in binary form');
     $one->source_sql("INSERT INTO t VALUES (2, $row); INSERT INTO t (id, v) VALUES (3, NULL), (4, '')");
     $one->source_sql("UPDATE t SET m = 'sad', v = v || 'é' WHERE id < 3; UPDATE t SET id = 9 WHERE id = 3");
     $one->finish('C16 a role with another client_encoding');
@@ -66,7 +71,7 @@ my $row = q{'häßlich € 😀', 'glücklich', 12.3400, '{1,NULL,3}', '2026-03-
           . ' ALTER j TYPE json, ALTER r TYPE bigint[], ALTER c TYPE varchar');
     $one->resume;
     $one->wait_stage('streaming');
-    is(form($one), 'binary', 'C16 other types: values come in binary form');
+    is_form($one, 'binary', 'C16 other types: values come in binary form');
     $one->source_sql("INSERT INTO t VALUES (2, $row), (3, $row); UPDATE t SET v = 'x' WHERE id = 1;"
           . 'DELETE FROM t WHERE id = 3');
     $one->set_endpos;
@@ -90,7 +95,7 @@ my $row = q{'häßlich € 😀', 'glücklich', 12.3400, '{1,NULL,3}', '2026-03-
           . 'INSERT INTO t SELECT g, 0 FROM generate_series(1, 50) g');
     $one->start;
     $one->wait_stage('streaming');
-    is(form($one), 'binary', 'C16 switch: binary at first');
+    is_form($one, 'binary', 'C16 switch: binary at first');
     my $pair_type = 'CREATE TYPE pair AS (a int, b text);';
     $one->target_sql("$pair_type ALTER TABLE t ADD x pair");
     $one->in_one_batch("UPDATE t SET v = 'binary';"
@@ -98,7 +103,7 @@ my $row = q{'häßlich € 😀', 'glücklich', 12.3400, '{1,NULL,3}', '2026-03-
           . "$pair_type BEGIN; UPDATE t SET v = 'before' WHERE id = 1; ALTER TABLE t ADD x pair;"
           . "UPDATE t SET v = 'text', x = (1, 'ä'); DELETE FROM t WHERE id IN (15, 30);"
           . "INSERT INTO t VALUES (15, 'again', (2, NULL)), (101, 'new', NULL); COMMIT");
-    is(form($one), 'text', 'C16 switch: text then');
+    is_form($one, 'text', 'C16 switch: text then');
     like(PostgreSQL::Test::Utils::slurp_file($target->logfile), qr/changes are received as text from now on/,
         'C16 switch: the log tells');
     is($one->target_sql('SELECT count(*) FROM livemigrate.conflicts'), '0', 'C16 switch: no conflict');
@@ -117,14 +122,14 @@ my $row = q{'häßlich € 😀', 'glücklich', 12.3400, '{1,NULL,3}', '2026-03-
         'INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 20000) g; DELETE FROM t WHERE id % 3 = 0');
     $one->knock;
     $one->wait_applied;
-    is(form($one), 'binary', 'C16 streamed: binary at first');
+    is_form($one, 'binary', 'C16 streamed: binary at first');
     $one->target_sql('ALTER TABLE t ADD x money');
     $session->query_safe("ALTER TABLE t ADD x money; UPDATE t SET x = '1.50' WHERE id % 5 = 0;"
           . "INSERT INTO t SELECT g, md5(g::text), '2' FROM generate_series(20001, 40000) g; COMMIT");
     $one->end_session($session);
     $one->knock;
     $one->wait_applied;
-    is(form($one), 'text', 'C16 streamed: text then');
+    is_form($one, 'text', 'C16 streamed: text then');
     $one->finish('C16 switch in a streamed transaction');
 }
 
@@ -147,7 +152,7 @@ for my $why (sort keys %text) {
     }
     $one->start(%{ $text{$why}{start} // {} });
     $one->wait_stage('streaming');
-    is(form($one), 'text', "C16 text: $why");
+    is_form($one, 'text', "C16 text: $why");
     $one->source_sql("INSERT INTO t VALUES (1, 'ä')");
     $one->finish("C16 text: $why");
 }

@@ -20,7 +20,7 @@ sub wait_pruned {
                         . LiveMigrate::Test::quote_literal($one->name) . ')') eq 't';
             }),
         "$label: applied");
-    ok($one->poll(sub { 1 == grep {/\.spool$/} $one->spool_files }, 30), "$label: pruned to one segment");
+    ok($one->poll(sub { 1 == grep {/\.spool$/} $one->spool_files }), "$label: pruned to one segment");
 }
 
 sub begin_again {

@@ -25,10 +25,13 @@ SQL
     $one->start(pause_after => ['schema'], table_jobs => $options{jobs});
     $one->wait_state('paused');
     my $table = $options{hold_table} && $one->lock_table($one->target, 't');
+    # The copy of the last one waits for who is making it, too.
+    my $last    = $one->source_sql('SELECT max(oid) FROM pg_largeobject_metadata');
+    my $objects = $one->session($one->target, "BEGIN; SELECT lo_create($last)");
     $one->resume([]);
     ok($one->poll(sub { $one->target_sql("$ranges = 'done'") > 0 }), "$label: some are copied");
-    my $objects = $one->lock_table($one->target, 'pg_catalog.pg_largeobject');
     cmp_ok($one->target_sql("$ranges <> 'done'"), '>', 0, "$label: some are not");
+    $one->wait_blocked($one->target);
     is($one->target_sql("SELECT state = 'done' FROM livemigrate.table_copy"),
         $options{hold_table} ? 'f' : 't', "$label: the table");
 

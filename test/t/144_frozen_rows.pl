@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use Test::More;
 
-my $pair = LiveMigrate::Test->new(target_conf => "wal_level = minimal\nmax_wal_senders = 0\n");
+my $pair = LiveMigrate::Test->new(target_conf => "wal_level = minimal\nmax_wal_senders = 0\nautovacuum = off\n");
 $pair->source_sql(<<'SQL');
 CREATE TABLE whole (id int PRIMARY KEY, v text);
 INSERT INTO whole SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 30000) g;

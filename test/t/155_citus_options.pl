@@ -94,7 +94,7 @@ like($pair->target_sql("SELECT severity || ' ' || message FROM livemigrate.migra
 $command{$_} =~ s/'host=old\.example[^']*'/$source/ for qw(upfront_check upfront);
 is($pair->target_sql($command{upfront_check}), 'ok|4 tables to be kept by Citus|', 'the page: the check finds nothing');
 $pair->target_sql($command{upfront});
-$pair->wait_stage('streaming', 120);
+$pair->wait_stage('streaming');
 is( $pair->target_sql("SELECT table_name, citus_table_type, distribution_column, shard_count,
         colocation_id = (SELECT colocation_id FROM citus_tables WHERE table_name = 'tenant'::regclass)
         FROM citus_tables WHERE table_name <> 'remark'::regclass ORDER BY table_name::text"),
@@ -108,7 +108,7 @@ UPDATE plan SET name = 'old' WHERE id = 1; UPDATE remark SET body = 's' WHERE id
 BEGIN; DELETE FROM tenant WHERE id = 3; ROLLBACK; DELETE FROM tenant WHERE id = 4; UPDATE task SET body = 'u' WHERE id % 3 = 0;
 SQL
 $pair->set_endpos;
-$pair->wait_stage('done', 120);
+$pair->wait_stage('done');
 sub assert_no_difference {
     my ($one) = @_;
     is($one->target_sql('SELECT relation, source_rows, target_rows FROM livemigrate.compare_data() WHERE NOT equal'),
@@ -151,13 +151,13 @@ my $state = $shapes->wait_state('retrying|failed');
 is($shapes->target_sql('SELECT count(*) FROM pg_dist_partition WHERE partmethod = $$h$$'), '0', "no node to place a table on: $state");
 $node->start;
 $shapes->resume if $state eq 'failed';
-$shapes->wait_state('paused', 60);
+$shapes->wait_state('paused');
 is( $shapes->target_sql("SELECT table_name, distribution_column, shard_count FROM citus_tables ORDER BY table_name::text"),
     join("\n", q{"A.b ""c"|Key's|2}, (map { "$_|tenant_id|3" } qw(event event_new event_old member)),
         'tag|<none>|1', 'tenant|id|3'),
     'goes on with the node');
 $shapes->resume([]);
-$shapes->wait_stage('streaming', 120);
+$shapes->wait_stage('streaming');
 $shapes->source_sql(<<'SQL');
 UPDATE event SET what = 'f' WHERE id % 5 = 0; UPDATE event SET at = date '2026-03-01' WHERE id % 50 = 1;
 DELETE FROM event WHERE id % 9 = 0; INSERT INTO event VALUES (40, '2020-01-01', 9000, 'new');
@@ -167,7 +167,7 @@ UPDATE member SET person = person + 1000 WHERE person % 4 = 0; UPDATE member SET
 DELETE FROM member WHERE person % 10 = 1; UPDATE tag SET name = 'd' WHERE name = 'a'; DELETE FROM tag WHERE name = 'b';
 SQL
 $shapes->set_endpos;
-$shapes->wait_stage('done', 120);
+$shapes->wait_stage('done');
 assert_no_difference($shapes);
 $shapes->assert_equal_rows('shapes', qw(tenant event member tag), '"A.b ""c"');
 $shapes->cleanup;
@@ -243,11 +243,11 @@ ALTER DATABASE "limits" SET citus.enable_unsafe_triggers = on;
 SELECT livemigrate.migration_resume('limits');
 SQL
 $limits->target_sql($_) for split /\n/, $status->{hint};
-$limits->wait_stage('streaming', 120);
+$limits->wait_stage('streaming');
 $limits->source_sql("UPDATE account SET mail = 'c' WHERE id = 1; INSERT INTO visit VALUES (1, NULL, 7);
     UPDATE allowed SET tenant = 7 WHERE tenant = 2; DELETE FROM allowed WHERE tenant = 3");
 $limits->set_endpos;
-$limits->wait_stage('done', 120);
+$limits->wait_stage('done');
 is($limits->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '', 'limits: no difference');
 is($limits->target_sql("SELECT tgname FROM pg_trigger WHERE tgrelid = 'account'::regclass AND NOT tgisinternal AND tgname !~ 'truncate'"),
     'touches', 'the trigger is there');

@@ -163,11 +163,11 @@ $forced->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
 $forced->start;
 $forced->wait_stage('streaming');
 like(($target->psql('postgres', 'DROP DATABASE forced'))[2], qr/being accessed by other users/, 'R17 DROP DATABASE');
-my ($rc, $out, $err) = $target->psql('postgres', 'DROP DATABASE forced WITH (FORCE)', timeout => 60);
+my ($rc, $out, $err) = $target->psql('postgres', 'DROP DATABASE forced WITH (FORCE)', timeout => 180);
 is($rc, 0, 'R17 DROP DATABASE WITH (FORCE) comes to an end') or diag $err;
 like($err, qr/a migration in the database is not cleaned up/, 'R17 with a warning');
 ok($pair->poll(sub { slurp_file($target->logfile) =~ /coordinator of migration \d+ leaves: its database was dropped/ }),
     'R17 its coordinator, which the postmaster starts again, leaves for good');
-ok(!-e $target->data_dir . '/livemigrate', 'R17 and no file is left');
+ok($pair->poll(sub { !-e $target->data_dir . '/livemigrate' }), 'R17 and no file is left');
 
 done_testing();

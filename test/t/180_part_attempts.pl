@@ -9,7 +9,7 @@ use lib "$FindBin::RealBin/../perl";
 use LiveMigrate::Test;
 use Test::More;
 
-my $pair = LiveMigrate::Test->new(target_conf => "livemigrate.copy_attempts = 3\n");
+my $pair = LiveMigrate::Test->new(target_conf => "livemigrate.copy_attempts = 4\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
 # `bad` is the largest, so copied first, and a trigger on the target does as told at one of its rows.
@@ -58,11 +58,12 @@ sub goes_on {
     $one->abort;
 }
 
-# --- an error that passes by itself, but does not: the others are copied meanwhile
+# --- an error that passes by itself, but does not: the others are copied meanwhile. Before the fourth
+# attempt there are some four seconds to look at it.
 my $always = paused_before_data('always',
     "PERFORM nextval('aside.calls'); RAISE serialization_failure USING MESSAGE = 'not now';");
 $always->resume(['data']);
-ok( $always->poll(sub { $always->target_sql("SELECT state = 'retrying' AND attempts = 2 AND
+ok( $always->poll(sub { $always->target_sql("SELECT state = 'retrying' AND attempts = 3 AND
         message ~ 'table \"public\"\\.\"bad\" could not be copied: not now'
         FROM livemigrate.migration_status()") eq 't' }),
     'when only the part is left, the status has its error and the attempts');
@@ -70,16 +71,18 @@ is($always->target_sql($complete), 'good_1 good_2 good_3', 'all others were copi
 $always->wait_state('failed');
 my $status = $always->status_row;
 like($status->{message},
-    qr/^table "public"\."bad" could not be copied in 3 attempts: not now$/,
+    qr/^table "public"\."bad" could not be copied in 4 attempts: not now$/,
     'the error names the table and the last error');
 like($status->{hint}, qr/migration_resume/, 'and what to do');
-is(progress($always, 'attempts'), '3', 'table_progress tells the attempts');
-is($always->target_sql("SELECT last_value FROM aside.calls"), '3', 'there were no more');
+is(progress($always, 'attempts'), '4', 'table_progress tells the attempts');
+is($always->target_sql("SELECT last_value FROM aside.calls"), '4', 'there were no more');
 my $warnings = "SELECT count(*) FROM livemigrate.events
-    WHERE severity = 'warning' AND message ~ 'bad.*not now' AND detail ~ 'Attempt . of 3; the next'";
-is($always->target_sql($warnings), '2', 'the events tell of those before the last');
+    WHERE severity = 'warning' AND message ~ 'bad.*not now' AND detail ~ 'Attempt . of 4; the next'";
+is($always->target_sql($warnings), '3', 'the events tell of those before the last');
 is(progress($always, 'parts - parts_done'), '1', 'only one part is missing');
 goes_on($always, 'after the permanent error');
+$target->append_conf('postgresql.conf', "livemigrate.copy_attempts = 3\n");
+$target->restart;
 
 # --- one that passes
 my $passing = paused_before_data('passing', <<'SQL');
@@ -130,7 +133,7 @@ sub wait_held {
                     WHERE datname = 'held' AND backend_type ~ 'copy' AND wait_event = 'PgSleep'");
                 return $rc == 0 && $out eq '1';
             }),
-        'the part is at its gate') or $held->diagnose('held'), BAIL_OUT('held');
+        'the part is at its gate') or $held->diagnose('held'), die "the part is not at its gate\n";
 }
 wait_held();
 $held->pause;
@@ -141,10 +144,11 @@ for my $what (qw(sessions sessions restart sessions restart)) {
     if ($what eq 'restart') {
         $target->restart;
     } else {
+        my $worker = $held->worker_pid('copy');
         $held->source_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE application_name = 'livemigrate' AND datname = 'held'");
         ok( $held->poll(sub { $held->target_sql("SELECT count(*) FROM pg_stat_activity
-                WHERE datname = 'held' AND backend_type ~ 'copy'") eq '0' }), 'the copy ends');
+                WHERE datname = 'held' AND backend_type ~ 'copy' AND pid = $worker") eq '0' }), 'the copy ends');
     }
     $held->wait_for_connections($target);
 }

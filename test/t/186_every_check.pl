@@ -48,7 +48,7 @@ sub is_green {
     my ($on, $check_id, %opt) = @_;
     my $label = $opt{label} // $check_id;
     my $row;
-    ok($on->poll(sub { $row = row_of($on, $check_id, %opt); !$row }, 20), "$label: green") or diag explain $row;
+    ok($on->poll(sub { $row = row_of($on, $check_id, %opt); !$row }), "$label: green") or diag explain $row;
     return;
 }
 
@@ -103,7 +103,10 @@ sub started {
 {
     my $tables = $pair->database('tables');
     $tables->source_sql(<<'SQL');
-CREATE TABLE root (k int) PARTITION BY LIST (k);
+CREATE TABLE root (k int) PARTITION BY LIST (k); ALTER TABLE root REPLICA IDENTITY FULL;
+CREATE TABLE whole (k int PRIMARY KEY) PARTITION BY LIST (k);
+CREATE TABLE half PARTITION OF whole FOR VALUES IN (1) PARTITION BY LIST (k);
+CREATE TABLE part PARTITION OF half FOR VALUES IN (1); ALTER TABLE part REPLICA IDENTITY NOTHING;
 CREATE UNLOGGED TABLE u (id int PRIMARY KEY);
 CREATE TABLE d (id int PRIMARY KEY DEFERRABLE); ALTER TABLE d REPLICA IDENTITY FULL;
 CREATE TABLE o (id int PRIMARY KEY, o oid);
@@ -111,7 +114,18 @@ SELECT lo_create(4711);
 CREATE EXTENSION hstore;
 SQL
     $tables->source_sql("UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'hstore'");
-    my $row = mends($tables, 'new_partitions', 'warning', qr/^partitions of "public"\."root" .* no replica identity$/);
+    my %root = (object => qr/"root"/);
+    my $row  = finds($tables, 'new_partitions', 'warning', qr/^partitions of "public"\."root" .* no usable primary key/, %root);
+    like($row->{fix}, qr/^-- create the partitions that will be needed/, 'new_partitions: before');
+    my ($add) = $row->{fix} =~ /^-- or: (ALTER TABLE "public"\."root" ADD PRIMARY KEY )\(\.\.\.\);/m;
+    runs($source, 'tables', 'new_partitions', ($add // 'no choice') . '(k)');
+    is_green($tables, 'new_partitions', %root);
+    finds($tables, 'new_partitions', 'warning', qr/as it is among insert_only_tables$/, %root,
+        options => { insert_only_tables => ['public.root'] });
+    like(started($tables, exclude_tables => ['public.part']), qr/"public"\."$_" [^\n]* partition "public"\."part" has no usable replica identity$/m,
+        "new_partitions: $_ by a partition that is left out")
+      for qw(whole half);
+    $row = mends($tables, 'new_partitions', 'warning', qr/partition "public"\."part" has no usable/, object => qr/"whole"/);
     like($row->{fix}, qr/^-- or: create the partitions that will be needed/m, 'new_partitions: or before');
     mends($tables, 'unlogged_tables', 'notice', qr/is unlogged: its rows are copied/);
     like(finds($tables, 'deferrable_keys', 'warning', qr/has a deferrable key/)->{fix},
@@ -122,12 +136,56 @@ SQL
     is_green($tables, $_) for qw(deferrable_keys extension_versions);
 
     $tables->target_sql('CREATE TABLE o (id int PRIMARY KEY, o oid); CREATE TABLE u (id int PRIMARY KEY);'
-          . 'CREATE TABLE root (k int) PARTITION BY LIST (k); INSERT INTO o VALUES (1)');
+          . 'CREATE TABLE root (k int PRIMARY KEY) PARTITION BY LIST (k);'
+          . 'CREATE TABLE whole (k int PRIMARY KEY) PARTITION BY LIST (k);'
+          . 'CREATE TABLE half PARTITION OF whole FOR VALUES IN (1) PARTITION BY LIST (k);'
+          . 'CREATE TABLE part PARTITION OF half FOR VALUES IN (1); INSERT INTO o VALUES (1)');
     my $error = $tables->target_error($tables->start_sql(on_existing => 'skip_schema'));
     like($error->{message}, qr/have rows already: "public"\."o"/, 'target_rows: found');
     runs($target, 'tables', 'target_rows', $error->{hint});
     unlike(started($tables, on_existing => 'skip_schema'), qr/ERROR/, 'target_rows: green');
     keep_rows({ check_id => 'target_rows', severity => 'error', fix => $error->{hint}, message => '' });
+
+    # Foreign keys lead to what has rows: from a partitioned table that is migrated, too, over another, and
+    # from one that is the target's own.
+    $tables->source_sql('DROP TABLE o, u, root');
+    $tables->target_sql('DROP TABLE o, u, root');
+    my $children = <<'SQL';
+CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE q (id int PRIMARY KEY REFERENCES q);
+CREATE TABLE "c,1" (id int PRIMARY KEY, p int REFERENCES p) PARTITION BY RANGE (id);
+CREATE TABLE c_1 PARTITION OF "c,1" DEFAULT; CREATE TABLE g (id int PRIMARY KEY, c int REFERENCES "c,1");
+CREATE TABLE s (id int PRIMARY KEY); CREATE TABLE r (id int PRIMARY KEY REFERENCES s);
+SQL
+    $tables->source_sql($children);
+    $tables->target_sql("$children CREATE TABLE own (s int REFERENCES r);
+        INSERT INTO p VALUES (1); INSERT INTO q VALUES (1); INSERT INTO s VALUES (1); INSERT INTO r VALUES (1)");
+    $error = $tables->target_error($tables->start_sql(on_existing => 'skip_schema'));
+    runs($target, 'tables', 'target_rows with foreign keys', $error->{hint});
+    like($error->{hint}, qr/^TRUNCATE .*^-- "public"\."own" may .*^DELETE FROM "public"\."r";\n.*^DELETE FROM "public"\."s";/ms,
+        'target_rows with foreign keys: rows are deleted where one leads from the target\'s own table, in order');
+    unlike(started($tables, on_existing => 'skip_schema'), qr/ERROR/, 'target_rows with foreign keys: green');
+    keep_rows({ check_id => 'target_rows', severity => 'error', fix => $error->{hint}, message => '' });
+}
+
+# --- more in the way than a fix names
+{
+    my $crowded = $pair->database('crowded');
+    my $tables  = join ' ', map {"CREATE TABLE t_$_ (id int PRIMARY KEY);"} 1 .. 101;
+    $crowded->source_sql($tables);
+    $crowded->target_sql($tables);
+    my $row = finds($crowded, 'target_empty', 'error', qr/^the target database has 101 objects/);
+    like($row->{fix}, qr/;\n-- then 1 more, which another migration_check names\n-- or: on_existing/,
+        'target_empty: how many objects are left');
+    runs($target, 'crowded', 'target_empty', $row->{fix});
+    mends($crowded, 'target_empty', 'error', qr/has 1 object /, on => $target, label => 'target_empty, the last object');
+    $crowded->source_sql('CREATE TABLE t (id int PRIMARY KEY); DROP TABLE ' . join ', ', map {"t_$_"} 1 .. 101);
+    $crowded->target_sql($tables);
+    $row = finds($crowded, 'target_empty', 'error', qr/has 101 other tables/);
+    my ($drop) = $row->{fix} =~ /^-- or: (DROP TABLE .*; -- then 1 more, which .*)$/m;
+    runs($target, 'crowded', 'target_empty, other tables', $drop // 'no choice');
+    ($drop) = finds($crowded, 'target_empty', 'error', qr/has 1 other table:/)->{fix} =~ /^-- or: (DROP TABLE .*;)/m;
+    runs($target, 'crowded', 'target_empty, the last other table', $drop // 'no choice');
+    is_green($crowded, 'target_empty');
 }
 
 # --- the plugin
@@ -385,6 +443,8 @@ my $restricted = $source->safe_psql('app', "SELECT count(*) FROM pg_settings WHE
 $pair->set_and_wait($source, 'output_plugin_libraries', 'test_decoding') if $restricted;
 for my $role (@roles) {
     $pair->source_sql("CREATE ROLE $role");
+    # There are few connections, and those of the last check end a moment later.
+    $pair->poll(sub { $pair->source_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'livemigrate'") eq '0' });
     my @found = grep { $_->{severity} ne 'ok' && $_->{object} ne 'target' && $_->{check_id} !~ /^target_|preload/ }
       rows($pair, @weak), row_of($bytes, 'encoding');
     my %fix = map { $_->{check_id} => $_->{fix} } @found;

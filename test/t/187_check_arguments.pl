@@ -233,13 +233,52 @@ my @as = (set => 'SET ROLE operator;');
         $target->restart;
     }
 
-    # TimescaleDB before 2.11
-    $operator->target_sql(q{CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'timescaledb', extversion = '2.10.3' WHERE extname = 'hstore'});
-    like(finds($operator, 'an old TimescaleDB', 'hypertables', 'warning', qr/^TimescaleDB 2\.10\.3 cannot update or delete rows of compressed chunks/)->{fix},
+    # An extension of that name: what is asked of TimescaleDB itself is its version.
+    my $is = sub { $operator->target_sql("UPDATE pg_extension SET extversion = '$_[0]' WHERE extname = 'timescaledb'") };
+    $operator->target_sql(q{CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'timescaledb', extversion = '2.11.2' WHERE extname = 'hstore'});
+    like(finds($operator, 'an old TimescaleDB', 'hypertables', 'error', qr/^TimescaleDB 2\.11\.2 is too old: its jobs cannot be stopped/)->{fix},
         qr/^ALTER EXTENSION timescaledb UPDATE;/, 'an old TimescaleDB: the fix');
-    $operator->target_sql(q{UPDATE pg_extension SET extversion = '2.11.0' WHERE extname = 'timescaledb'});
+    $is->('2.12.0');
     is_green($operator, 'a newer TimescaleDB', 'hypertables');
+
+    # The columns that place rows, and how long chunks are.
+    $operator->source_sql(<<'SQL');
+CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN words AS text[]; CREATE DOMAIN docs AS json[];
+CREATE TABLE h (at timestamptz, d date, n int2, big int8, code varchar(9), m mood, w words, docs docs, j json,
+    p point, twice int GENERATED ALWAYS AS (n * 2) STORED);
+ALTER TABLE h ALTER at SET NOT NULL, ALTER d SET NOT NULL, ALTER n SET NOT NULL, ALTER big SET NOT NULL;
+SQL
+    my $entry = sub { my ($time, %more) = @_; return (options => { hypertables => [ { table => 'h', time_column => $time, %more } ] }) };
+    my $by = sub { $entry->('at', partition_column => $_[0], partitions => 2) };
+    for my $case (
+        [ qr/^chunk_interval '86400000000' of table "public"\."h" is a number, while column "at" is of type timestamptz$/,
+            $entry->('at', chunk_interval => 86400000000) ],
+        [ qr/is a number, while column "d" is of type date$/, $entry->('d', chunk_interval => '7') ],
+        [ qr/^chunk_interval '7 dyas' .* is no interval: invalid input syntax for type interval: "7 dyas"$/,
+            $entry->('at', chunk_interval => '7 dyas') ],
+        [ qr/'-1 day' .* is not positive$/, $entry->('at', chunk_interval => '-1 day') ],
+        [ qr/'36 hours' .* is no whole number of days, as column "d" of type date needs$/, $entry->('d', chunk_interval => '36 hours') ],
+        [ qr/'7 days' .* is no number from 1 to 32767, as the integer time of column "n" needs$/, $entry->('n', chunk_interval => '7 days') ],
+        [ qr/'40000' .* is no number from 1 to 32767/, $entry->('n', chunk_interval => 40000) ],
+        [ qr/'0' .* is no number from 1 to \d{19},/,   $entry->('big', chunk_interval => 0) ],
+        [ qr/'1\.5' .* is no number/, $entry->('big', chunk_interval => 1.5) ],
+        [ qr/^column "n" .* for which TimescaleDB before 2\.13 has no default length of chunks$/, $entry->('n') ],
+        [ qr/^partition_column of table "public"\."h" is its time_column$/, $by->('at') ],
+        [ qr/^table "public"\."h" has no column "nosuch"/, $by->('nosuch') ],
+        [ qr/^column "twice" .* it is generated$/, $by->('twice') ],
+        map { [ qr/^column "$_" .* its type has no hash function$/, $by->($_) ] } qw(j p docs)) {
+        my ($message, @options) = @$case;
+        like(finds($operator, "a hypertable's $message", 'hypertables', 'error', $message, @options)->{fix},
+            qr/^-- (?:write an? |add chunk_interval|name )/, '... with a fix');
+    }
+    is_green($operator, "a hypertable's $_->[1]", 'hypertables', @{ $_->[0] })
+      for map { [ [ $entry->(@$_) ], join ' ', @$_ ] } [ at => chunk_interval => '1 year 6 hours' ], [ d => chunk_interval => '1 mon 24:00' ],
+      [ n => chunk_interval => 32767 ], [ big => chunk_interval => '86400' ];
+    is_green($operator, "a hypertable by $_", 'hypertables', $by->($_)) for qw(n code m w);
+    $is->('2.13.0');
+    is_green($operator, 'a default length for integers', 'hypertables', $entry->('n'));
     $operator->target_sql(q{UPDATE pg_extension SET extname = 'hstore' WHERE extname = 'timescaledb'; DROP EXTENSION hstore});
+    $operator->source_sql('DROP TABLE h; DROP DOMAIN words, docs; DROP TYPE mood');
 }
 
 # --- the caller's rights on the target, one after the other; with all of them the migration runs
@@ -271,6 +310,59 @@ SQL
     is($operator->target_sql(q{SELECT string_agg(relname || ' ' || relowner::regrole, ', ' ORDER BY relname)
         FROM pg_class WHERE relname IN ('owned', 'moods')}), 'moods "Own er", owned "Own er"', 'the caller may do all of it');
     $operator->finish('by a role with these rights');
+}
+
+# --- single-shard tables of Citus. It is not asked for more than its catalog, so that one with its name,
+# and a table of that name, do.
+{
+    my $shards = $pair->database('shards');
+    $shards->source_sql(<<'SQL');
+CREATE SCHEMA "Tenant 1"; CREATE TABLE "Tenant 1".item (id int PRIMARY KEY); INSERT INTO "Tenant 1".item VALUES (1);
+CREATE TABLE plain (id int PRIMARY KEY); CREATE TABLE everywhere (id int PRIMARY KEY);
+SQL
+    $shards->target_sql($_) for "SET allow_system_table_mods = on;
+        CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partkey text, colocationid int, repmodel \"char\");
+        CREATE FUNCTION pg_catalog.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT \$2';
+        CREATE FUNCTION pg_catalog.undistribute_table(regclass) RETURNS void LANGUAGE sql
+            AS 'DELETE FROM pg_catalog.pg_dist_partition WHERE logicalrelid = \$1';
+        CREATE TABLE pg_catalog.pg_dist_schema (schemaid oid, colocationid int);
+        CREATE FUNCTION pg_catalog.citus_schema_undistribute(regnamespace) RETURNS void LANGUAGE sql
+            AS 'DELETE FROM pg_catalog.pg_dist_schema WHERE schemaid = \$1'",
+      q(CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'citus' WHERE extname = 'hstore'),
+      'ALTER DATABASE shards SET citus.enable_schema_based_sharding = on';
+    is_green($shards, 'schema-based sharding, and no schema is made', 'citus', include_tables => ['public.*'],
+        options => { reference_tables => ['plain'] });
+    my @reference = (options => { reference_tables => ['plain'] });
+    $shards->target_sql(q(CREATE SCHEMA "Tenant 1"));
+    is_green($shards, 'schema-based sharding, and the schemas are there', 'citus', @reference);
+    $shards->target_sql(q(INSERT INTO pg_dist_schema VALUES ('"Tenant 1"'::regnamespace, 7)));
+    mends($shards, 'a distributed schema', 'citus', 'error', qr/^schema "Tenant 1" of the target is distributed/, $target, @reference);
+    $shards->target_sql(q(DROP SCHEMA "Tenant 1"));
+    mends($shards, 'schema-based sharding', 'citus', 'error', qr/^citus\.enable_schema_based_sharding is on/, $target, @reference);
+
+    $shards->start(pause_after => ['schema']);
+    $shards->wait_state('paused');
+    $shards->target_sql(q(INSERT INTO pg_dist_partition VALUES ('"Tenant 1".item', NULL, 7, 's'), ('plain', NULL, 0, 's'),
+        ('everywhere', NULL, 8, 't')));
+    $shards->resume([]);
+    $shards->wait_state('failed');
+    my $status = $shards->status_row;
+    my $single = qr/table "Tenant 1"\."item" is a single-shard table of Citus's/;
+    is($status->{stage}, 'data', 'a single-shard table is found before the copy');
+    like($status->{hint}, qr/^SELECT undistribute_table\('"Tenant 1"\."item"'\);\n-- or, [^\n]*\nSELECT livemigrate\.migration_resume\('shards'\);$/,
+        '... with the fix, and nothing else');
+    $shards->abort;
+    $shards->cleanup;
+    $shards->target_sql("DELETE FROM pg_dist_partition WHERE logicalrelid <> 'everywhere'::regclass");
+    $shards->start(pause_after => ['schema'], on_existing => 'truncate');
+    $shards->wait_state('paused');
+    $shards->target_sql(q(INSERT INTO pg_dist_partition VALUES ('"Tenant 1".item', NULL, 7, 's'), ('plain', NULL, 0, 's')));
+    $shards->resume([]);
+    $shards->wait_state('failed');
+    like($shards->status_row->{message}, qr/^$single/, 'with tables that were there, too');
+    $shards->abort;
+    mends($shards, 'a single-shard table', 'citus', 'error', qr/^$single/, $target, on_existing => 'truncate');
+    $shards->target_sql(q(UPDATE pg_extension SET extname = 'hstore' WHERE extname = 'citus'; DROP EXTENSION hstore));
 }
 
 assert_fixes($pair, 'every fix can be pasted');

@@ -50,7 +50,7 @@ sub write_file {
 
 sub until_true {
     my ($code, $seconds) = @_;
-    my $end = time + ($seconds // 60);
+    my $end = time + ($seconds // 180);
     my $done;
     usleep(100_000) until $done = $code->() or time > $end;
     return $done;
@@ -73,7 +73,7 @@ sub run_session {
         my $fits = until_true(sub {
                 $got = psql($side{$prompt}, $statement, '-v', 'ON_ERROR_STOP=0');
                 return $shape->($got) eq $shape->($promised) || $got !~ /^ERROR/m && $statement !~ /\bFROM\b/;
-            }, 40);
+            }, 90);
         my ($title) = $statement =~ /^([^\n]{0,70})/;
         is($shape->($got), $shape->($promised), "$label: $title") or diag "came:\n$got";
     }

@@ -13,7 +13,7 @@ my ($source, $target) = ($pair->source, $pair->target);
 
 sub says {
     my ($one, $label, $message) = @_;
-    ok($one->poll(sub { $one->status_row->{message} =~ $message }, 60), $label)
+    ok($one->poll(sub { $one->status_row->{message} =~ $message }), $label)
       or diag $one->status_row->{message};
 }
 
@@ -81,7 +81,7 @@ $half->target_sql("ALTER TABLE livemigrate.table_copy ADD CONSTRAINT broken CHEC
 $half->start(pause_after => ['schema']);
 $half->wait_state('failed');
 like($half->status_row->{message}, qr/violates check constraint "broken"/, 'the stage fails');
-ok($half->poll(sub { our_sessions($half) == 0 }, 20), 'no session is left with locks and a snapshot')
+ok($half->poll(sub { our_sessions($half) == 0 }), 'no session is left with locks and a snapshot')
   or diag our_sessions($half);
 $half->target_sql('ALTER TABLE livemigrate.table_copy DROP CONSTRAINT broken');
 
@@ -98,7 +98,7 @@ my $coordinator = $half->worker_pid('coordinator');
 $half->target_sql("UPDATE livemigrate.copy_part SET state = 'copying', worker = 7, attempts = attempts + 1
     WHERE state = 'pending'");
 $half->resume;
-$half->wait_stage('data', 60);
+$half->wait_stage('data');
 is($half->worker_pid('coordinator'), $coordinator, 'the same coordinator has gone on');
 $half->wait_stage('streaming');
 $half->finish('after a lost claim');
@@ -123,7 +123,7 @@ $coordinator = $dump->worker_pid('coordinator');
 my $pid = pg_dump_pid($coordinator);
 kill 'STOP', $pid;
 $dump->pause;
-$dump->wait_state('paused', 60);
+$dump->wait_state('paused');
 ok(!kill(0, $pid), 'a pg_dump that does not answer is killed');
 $dump->resume;
 says($dump, 'the next one waits', qr/^dumping the schema: waiting for locks/);
@@ -131,7 +131,7 @@ $coordinator = $dump->worker_pid('coordinator');
 $pid = pg_dump_pid($coordinator);
 ok($pid && kill(0, $pid), 'it runs');
 kill 'KILL', $coordinator;
-ok($dump->poll(sub { !kill 0, $pid }, 20), 'it ends with its coordinator');
+ok($dump->poll(sub { !kill 0, $pid }), 'it ends with its coordinator');
 $dump->wait_for_connections($target);
 $dump->end_session($truncate);
 $dump->wait_stage('streaming');
@@ -154,7 +154,7 @@ SQL
 $lock = $again->lock_table($target, 'aside.gate');
 $again->resume(['data']);
 ok($again->poll(sub { $again->target_sql("SELECT count(*) FILTER (WHERE state = 'done') > 1
-        AND count(*) FILTER (WHERE state <> 'done') = 1 FROM livemigrate.copy_part") eq 't' }, 60), 'all parts but one are copied');
+        AND count(*) FILTER (WHERE state <> 'done') = 1 FROM livemigrate.copy_part") eq 't' }), 'all parts but one are copied');
 $again->source_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'livemigrate'
     AND backend_type = 'client backend' AND datname = current_database()");
 ok($again->poll(sub { $again->target_sql("SELECT count(*) FROM livemigrate.events
@@ -181,7 +181,7 @@ $cut->set_endpos;
 says($cut, 'the holder of a sequence\'s lock is named',
     qr/^setting sequences: waiting for locks on the source: held by process $first /);
 $cut->pause;
-$cut->wait_state('paused', 60);
+$cut->wait_state('paused');
 my $table  = $cut->lock_table($source, 'p1');
 my $second = $table->query('SELECT pg_backend_pid()');
 $rename->query_safe('ROLLBACK');
@@ -189,7 +189,7 @@ $cut->end_session($rename);
 $cut->resume;
 says($cut, 'and that of a table', qr/^checking partitions: waiting for locks on the source: held by process $second /);
 $cut->pause;
-$cut->wait_state('paused', 60);
+$cut->wait_state('paused');
 $cut->end_session($table);
 $cut->resume;
 $cut->finish('after waits at the cutover', endpos => 0);

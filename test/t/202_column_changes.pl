@@ -19,7 +19,7 @@ sub follow_hint {
     my ($sql) = $one->status_row->{hint} =~ /^On the target run: (.*)$/s;
     ok($sql, "$label: the hint has SQL") or diag($one->status_row->{hint});
     $one->target_sql($sql // 'SELECT 1');
-    $one->poll(sub { $one->status_row->{state} eq 'running' });
+    $one->poll(sub { $one->status_row->{state} ne 'failed' });
 }
 
 sub follow {

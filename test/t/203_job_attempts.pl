@@ -44,7 +44,7 @@ SQL
 # --- an index that ends its worker
 functions_do("PERFORM nextval('aside.calls'); PERFORM pg_terminate_backend(pg_backend_pid());");
 $one->resume([]);
-$one->wait_state('failed', 90);
+$one->wait_state('failed');
 my $status = $one->status_row;
 like($status->{message},
     qr/^index "t_f" on "public"\."t" could not be completed in 2 attempts: the index worker ended unexpectedly$/,
@@ -79,7 +79,7 @@ $one->poll(
     sub {
         my ($rc, $state) = $target->psql('jobs', 'SELECT state FROM livemigrate.migrations');
         return $rc == 0 && $state eq 'done';
-    }, 90) or $one->diagnose('the refresh');
+    }) or $one->diagnose('the refresh');
 is($one->target_sql('SELECT state FROM livemigrate.migrations'), 'done', 'the migration comes to its end');
 like($one->target_sql("SELECT string_agg(message, E'\\n') FROM livemigrate.events WHERE severity = 'warning'"),
     qr/^materialized view "public"\."bad" could not be refreshed in 2 attempts: the server crashed meanwhile; to try again: REFRESH MATERIALIZED VIEW "public"\."bad";/m,

@@ -18,7 +18,7 @@ sub slots {
 
 sub says {
     my ($one, $label, $message) = @_;
-    ok($one->poll(sub { $one->status_row->{message} =~ $message }, 60), $label)
+    ok($one->poll(sub { $one->status_row->{message} =~ $message }), $label)
       or diag $one->status_row->{message};
 }
 

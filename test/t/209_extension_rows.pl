@@ -1,5 +1,6 @@
 # N07: an extension whose tables have rows of its own and of its user, as CREATE EXTENSION makes it on the
 # target: its own rows come with it, the user's from the source, and so do the sequences that are the user's.
+# And tables that an extension may watch over: their rows come by statements, in the copy, too.
 #
 # Needs a directory of extensions that can be written to, which server_tests.sh makes when root runs it.
 use strict;
@@ -25,6 +26,9 @@ SELECT pg_extension_config_dump('settings', 'WHERE NOT ours');
 SELECT pg_extension_config_dump('jobs', ''); SELECT pg_extension_config_dump('jobs_id_seq', '');
 SELECT pg_extension_config_dump('ticket', '');
 SQL
+$file{'test_watch.control'} = "default_version = '1.0'\nrelocatable = false\nschema = watch\n";
+$file{'test_watch--1.0.sql'} =
+    "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';";
 for my $name (sort keys %file) {
     open my $made, '>', "$directory/$name" or die "$name: $!\n";
     print $made $file{$name};
@@ -62,6 +66,68 @@ SQL
         "N07 $plugin: the user's sequences go on, the extension's does not");
     $one->cleanup;
 }
+
+# The target's tables are kept: what would be in the way of the user's rows may go, and only that.
+{
+    my $kept = $pair->database('kept');
+    $_->("CREATE EXTENSION test_rows; INSERT INTO rows.settings VALUES ('a', '1'); INSERT INTO rows.jobs (what) VALUES ('job')")
+        for sub { $kept->source_sql($_[0]) }, sub { $kept->target_sql($_[0]) };
+    my $error = $kept->target_error($kept->start_sql(on_existing => 'skip_schema'));
+    like($error->{message}, qr/rows already: "rows"\."jobs", "rows"\."settings"/, 'N07 rows are in the way');
+    $kept->target_sql($error->{hint});
+    is($kept->target_sql('SELECT (SELECT count(*) FROM rows.jobs), (SELECT string_agg(name, $$,$$) FROM rows.settings)'),
+        '0|made by', "N07 the fix leaves the extension's own");
+    $kept->start(on_existing => 'skip_schema');
+    $kept->wait_stage('streaming');
+    is($kept->target_sql('SELECT (SELECT count(*) FROM rows.jobs), (SELECT count(*) FROM rows.settings)'), '1|2',
+        "N07 and the user's come");
+    $kept->set_endpos;
+    $kept->wait_stage('done');
+    $kept->cleanup;
+}
+
+# Statements of more than one, as triggers count them, are more than COPY, which is one.
+my $one = $pair->database('watched');
+$one->source_sql(join '', map {"CREATE TABLE $_ (id int PRIMARY KEY, v text);
+    INSERT INTO $_ SELECT g, 'v' FROM generate_series(1, 25000) g;"} qw(plain watched depending other_method));
+$one->source_sql("CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE parted_1 PARTITION OF parted DEFAULT; INSERT INTO parted SELECT generate_series(1, 25000)");
+$one->start(pause_after => ['schema']);
+$one->wait_state('paused');
+$one->target_sql(<<'SQL');
+CREATE EXTENSION test_watch;
+CREATE ACCESS METHOD other_heap TYPE TABLE HANDLER heap_tableam_handler;
+DROP TABLE other_method, parted; CREATE TABLE other_method (id int NOT NULL, v text) USING other_heap;
+CREATE TABLE parted (id int NOT NULL) PARTITION BY RANGE (id);
+CREATE TABLE parted_a PARTITION OF parted FOR VALUES FROM (1) TO (20000) USING other_heap;
+CREATE TABLE parted_b PARTITION OF parted DEFAULT;
+CREATE TABLE counted (what text);
+CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN INSERT INTO public.counted VALUES (TG_TABLE_NAME); RETURN NULL; END$$;
+CREATE TRIGGER look AFTER INSERT ON watched FOR EACH ROW EXECUTE FUNCTION watch.look();
+CREATE FUNCTION own_look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER look AFTER INSERT ON depending FOR EACH ROW EXECUTE FUNCTION own_look();
+ALTER TRIGGER look ON depending DEPENDS ON EXTENSION test_watch;
+DO $$DECLARE t text; BEGIN FOREACH t IN ARRAY '{plain, watched, depending, other_method, parted}'::text[] LOOP
+    EXECUTE format('CREATE TRIGGER counts AFTER INSERT ON %I EXECUTE FUNCTION count_statement();
+        ALTER TABLE %I ENABLE ALWAYS TRIGGER counts', t, t); END LOOP; END$$;
+SQL
+$one->resume(['data']);
+$one->wait_stage('data');
+$one->wait_state('paused');
+is($one->target_sql("SELECT string_agg(what || ' ' || n, ', ' ORDER BY what) FROM (SELECT what, count(*) AS n
+        FROM counted GROUP BY 1) t"), 'depending 2, other_method 2, parted 2, plain 1, watched 2',
+    'rows of tables that an extension may watch over come by statements');
+$one->target_sql('DROP TRIGGER counts ON plain; DROP TRIGGER counts ON watched; DROP TRIGGER counts ON depending;
+    DROP TRIGGER counts ON other_method; DROP TRIGGER counts ON parted');
+$one->resume([]);
+$one->wait_stage('streaming');
+$one->source_sql("UPDATE $_ SET id = -id WHERE id % 1000 = 0; DELETE FROM $_ WHERE id = 1; INSERT INTO $_ VALUES (-1)")
+    for qw(plain watched depending other_method parted);
+$one->set_endpos;
+$one->wait_stage('done');
+is($one->target_sql('SELECT count(*) FROM livemigrate.compare_data() WHERE equal'), '5', '... and all of them');
+$one->cleanup;
 $pair->assert_nothing_left('nothing left');
 
 done_testing();

@@ -64,6 +64,13 @@ TEST(BacklogPlanTest, TheLastChunkEndsWhereTheSourceIs) {
     EXPECT_EQ(plan.NextChunk(State(16 * kMegabyte - 1)), std::nullopt);
 }
 
+TEST(BacklogPlanTest, ManySmallChangesAreNotLittle) {
+    BacklogPlan plan(64 * kMegabyte);
+    plan.NextChunk(State(1000 * kMegabyte));
+    plan.Brought({.changes = 8192, .bytes = kMegabyte});
+    EXPECT_EQ(Megabytes(plan.NextChunk(State(1000 * kMegabyte))), 32U);
+}
+
 TEST(BacklogPlanTest, StreamsAfterAChunkThatBroughtNothing) {
     BacklogPlan plan(64 * kMegabyte);
     plan.NextChunk(State(1000 * kMegabyte));

@@ -19,6 +19,8 @@ TEST(CallHint, TheMigrationIsTheFirstArgumentOfMostCalls) {
                     "SELECT livemigrate.migration_cleanup();"),
               "SELECT * FROM livemigrate.compare_data('shop') WHERE NOT equal; "
               "SELECT livemigrate.migration_cleanup('shop');");
+    EXPECT_EQ(Named("SELECT * FROM livemigrate.dashboard();"),
+              "SELECT * FROM livemigrate.dashboard('shop');");
 }
 
 TEST(CallHint, InOthersItIsGivenByName) {
@@ -26,6 +28,8 @@ TEST(CallHint, InOthersItIsGivenByName) {
               "SELECT livemigrate.set_endpos(migration => 'shop');");
     EXPECT_EQ(Named("CALL livemigrate.migration_wait('schema');"),
               "CALL livemigrate.migration_wait('schema', migration => 'shop');");
+    EXPECT_EQ(Named("SELECT livemigrate.skip_transaction('0/1A2B');"),
+              "SELECT livemigrate.skip_transaction('0/1A2B', migration => 'shop');");
     EXPECT_EQ(Named("SELECT livemigrate.migration_resume(pause_after => '{data}');"),
               "SELECT livemigrate.migration_resume(pause_after => '{data}', migration => 'shop');");
 }

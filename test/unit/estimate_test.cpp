@@ -21,6 +21,15 @@ Row(const EstimateInput &input, const std::string &item) {
     return {};
 }
 
+// Of a worker that does 10 MB a second.
+BuildWork
+Builds() {
+    BuildWork work;
+    work.bytes_done = static_cast<uint64_t>(100 * kMegabyte);
+    work.seconds_done = 10;
+    return work;
+}
+
 EstimateInput
 Database() {
     EstimateInput input;
@@ -84,6 +93,47 @@ TEST(EstimateTest, CountsWhatIsNeeded) {
     EXPECT_EQ(Row(input, "target_workers").value, 9);
     EXPECT_GT(Row(input, "target_disk").value, 1300 * kMegabyte);
     EXPECT_NEAR(Row(input, "downtime").value, 1.2, 0.01);
+}
+
+TEST(SecondsToBuildTest, NothingIsKnownBeforeSomethingIsDone) {
+    BuildWork work;
+    work.bytes_waiting = work.largest_waiting = 1000;
+    work.running.push_back({1000, 5});
+    EXPECT_EQ(SecondsToBuild(work, 4), std::nullopt);
+}
+
+TEST(SecondsToBuildTest, NothingLeft) {
+    EXPECT_EQ(SecondsToBuild(Builds(), 4), 0);
+}
+
+TEST(SecondsToBuildTest, WorkersShareWhatWaits) {
+    BuildWork work = Builds();
+    work.bytes_waiting = static_cast<uint64_t>(200 * kMegabyte);
+    work.largest_waiting = static_cast<uint64_t>(10 * kMegabyte);
+    EXPECT_NEAR(*SecondsToBuild(work, 1), 20, 0.01);
+    EXPECT_LT(*SecondsToBuild(work, 4), 10);
+}
+
+TEST(SecondsToBuildTest, TheLargestIsBuiltByOne) {
+    BuildWork work = Builds();
+    work.bytes_waiting = work.largest_waiting = static_cast<uint64_t>(200 * kMegabyte);
+    EXPECT_NEAR(*SecondsToBuild(work, 4), 20, 0.01);
+}
+
+TEST(SecondsToBuildTest, WhatRunsIsPartlyDone) {
+    BuildWork work = Builds();
+    work.running.push_back({static_cast<uint64_t>(100 * kMegabyte), 4});
+    EXPECT_NEAR(*SecondsToBuild(work, 1), 6, 0.01);
+}
+
+TEST(SecondsToBuildTest, WhatRunsTooLongIsNotDoneAndSlowsAllDown) {
+    BuildWork work = Builds();
+    work.running.push_back({static_cast<uint64_t>(100 * kMegabyte), 10});
+    const double soon = *SecondsToBuild(work, 1);
+    EXPECT_GT(soon, 0);
+    work.running[0].seconds = 1000;
+    work.bytes_waiting = static_cast<uint64_t>(100 * kMegabyte);
+    EXPECT_GT(*SecondsToBuild(work, 1), 10 * soon);
 }
 
 } // namespace

@@ -13,7 +13,7 @@ constexpr uint64_t kPage = 8192;
 
 TableSize
 Heap(uint64_t id, uint64_t bytes) {
-    return {id, bytes / kPage, bytes, true};
+    return {id, bytes / kPage, bytes, Splitting::kIfUneven};
 }
 
 std::vector<CopyPart>
@@ -70,7 +70,7 @@ TEST(SplitPlanner, LargerTablesAreCutIntoPartsOfAboutTheThreshold) {
 }
 
 TEST(SplitPlanner, ConditionsJoinWithoutAGapAndTheLastIsOpenEnded) {
-    const auto parts = Plan({{1, 10, 3000, true}}, 1000);
+    const auto parts = Plan({{1, 10, 3000, Splitting::kAlways}}, 1000);
     ASSERT_EQ(parts.size(), 3U);
     EXPECT_EQ(PartCondition(parts[0]), "ctid >= '(0,0)'::tid AND ctid < '(3,0)'::tid");
     EXPECT_EQ(PartCondition(parts[1]), "ctid >= '(3,0)'::tid AND ctid < '(6,0)'::tid");
@@ -79,10 +79,10 @@ TEST(SplitPlanner, ConditionsJoinWithoutAGapAndTheLastIsOpenEnded) {
 
 // C07: relpages said two pages, or none, and the table has long grown to thousands.
 TEST(SplitPlanner, StalePageCountsLoseNoRow) {
-    const auto stale = PartsOf(Plan({{1, 2, 5 * kGb, true}}), 1, 5 * kGb);
+    const auto stale = PartsOf(Plan({{1, 2, 5 * kGb, Splitting::kAlways}}), 1, 5 * kGb);
     ASSERT_EQ(stale.size(), 2U) << "at most one part a page";
     EXPECT_EQ(PartCondition(stale[1]), "ctid >= '(1,0)'::tid");
-    const auto never_analyzed = PartsOf(Plan({{1, 0, 5 * kGb, true}}), 1, 5 * kGb);
+    const auto never_analyzed = PartsOf(Plan({{1, 0, 5 * kGb, Splitting::kAlways}}), 1, 5 * kGb);
     ASSERT_EQ(never_analyzed.size(), 1U);
     EXPECT_EQ(PartCondition(never_analyzed[0]), "");
 }
@@ -90,10 +90,10 @@ TEST(SplitPlanner, StalePageCountsLoseNoRow) {
 TEST(SplitPlanner, PagesAreBlockNumbers) {
     const uint64_t pages = std::numeric_limits<uint32_t>::max();
     const uint64_t bytes = pages * kPage;
-    const auto parts = PartsOf(Plan({{1, pages, bytes, true}}), 1, bytes);
+    const auto parts = PartsOf(Plan({{1, pages, bytes, Splitting::kAlways}}), 1, bytes);
     ASSERT_EQ(parts.size(), kMaxPartsPerTable);
     EXPECT_EQ(parts.back().first_page, pages * (kMaxPartsPerTable - 1) / kMaxPartsPerTable);
-    for (const CopyPart &part : PartsOf(Plan({{1, ~0ULL, ~0ULL, true}}), 1, ~0ULL)) {
+    for (const CopyPart &part : PartsOf(Plan({{1, ~0ULL, ~0ULL, Splitting::kAlways}}), 1, ~0ULL)) {
         EXPECT_LE(part.first_page, pages);
         EXPECT_LE(part.end_page.value_or(0), pages);
     }
@@ -104,8 +104,51 @@ TEST(SplitPlanner, DoesNotSplitWhereItCannotOrNeedNot) {
     EXPECT_EQ(Plan({table}, kGb, 1).size(), 1U) << "one job";
     EXPECT_EQ(Plan({table}, kGb, 0).size(), 1U);
     EXPECT_EQ(Plan({table}, 0).size(), 1U) << "splitting switched off";
-    table.splittable = false;
+    table.splitting = Splitting::kNever;
     EXPECT_EQ(Plan({table}).size(), 1U);
+}
+
+// How many parts each table has, by id.
+std::map<uint64_t, uint32_t>
+PartCounts(const std::vector<CopyPart> &parts) {
+    std::map<uint64_t, uint32_t> counts;
+    for (const CopyPart &part : parts) {
+        counts[part.table_id] = part.parts;
+    }
+    return counts;
+}
+
+using Counts = std::map<uint64_t, uint32_t>;
+
+TEST(SplitPlanner, TablesThatAreEvenlySharedOutStayWhole) {
+    EXPECT_EQ(PartCounts(Plan({Heap(1, 3 * kGb), Heap(2, 2 * kGb), Heap(3, kGb / 2)}, kGb, 2)),
+              (Counts{{1, 1}, {2, 1}, {3, 1}}));
+    EXPECT_EQ(PartCounts(Plan({Heap(1, 3 * kGb), Heap(2, 2 * kGb)}, kGb, 2)),
+              (Counts{{1, 3}, {2, 2}}))
+        << "a fifth more than its share";
+    EXPECT_EQ(PartCounts(Plan({Heap(1, 3 * kGb), Heap(2, 3 * kGb), Heap(3, 3 * kGb)}, kGb, 2)),
+              (Counts{{1, 1}, {2, 1}, {3, 3}}));
+}
+
+TEST(SplitPlanner, WholeTablesFillTheTimeOfOneThatCannotBeSplit) {
+    TableSize never = Heap(1, 9 * kGb);
+    never.splitting = Splitting::kNever;
+    EXPECT_EQ(
+        PartCounts(Plan({never, Heap(2, 5 * kGb), Heap(3, 4 * kGb), Heap(4, 3 * kGb)}, kGb, 2)),
+        (Counts{{1, 1}, {2, 1}, {3, 1}, {4, 3}}));
+}
+
+TEST(SplitPlanner, WhatIsTooMuchToRepeatIsSplitAllTheSame) {
+    EXPECT_EQ(PartCounts(Plan({Heap(1, 8 * kGb), Heap(2, 8 * kGb), Heap(3, 8 * kGb),
+                               Heap(4, 8 * kGb), Heap(5, 10 * kGb), Heap(6, 10 * kGb)})),
+              (Counts{{1, 1}, {2, 1}, {3, 1}, {4, 1}, {5, 10}, {6, 10}}));
+}
+
+TEST(SplitPlanner, SplitsWhatMustBe) {
+    TableSize always = Heap(1, 2 * kGb);
+    always.splitting = Splitting::kAlways;
+    EXPECT_EQ(PartCounts(Plan({always, Heap(2, 2 * kGb), Heap(3, 2 * kGb)}, kGb, 2)),
+              (Counts{{1, 2}, {2, 1}, {3, 1}}));
 }
 
 std::vector<uint64_t>
@@ -137,9 +180,9 @@ TEST(SplitPlanner, TiesGoByTableId) {
 // that is cut into parts.
 TEST(SplitPlanner, StartsAWholeLargeTableBeforeEverythingElse) {
     TableSize whole = Heap(8, 500 * kGb);
-    whole.splittable = false;
+    whole.splitting = Splitting::kNever;
     TableSize smaller_whole = Heap(9, 2 * kGb);
-    smaller_whole.splittable = false;
+    smaller_whole.splitting = Splitting::kNever;
     const auto parts = Plan({Heap(1, 900 * kGb), smaller_whole, Heap(2, kGb), whole});
     EXPECT_EQ(TableOrder(parts), (std::vector<uint64_t>{8, 9, 1, 2}));
 }

@@ -231,6 +231,26 @@ TEST_F(SpoolFaults, FailedSyncIsFinal) {
     EXPECT_EQ(writer.last_end_lsn(), Lsn{110}); // so the source sends 200 again
 }
 
+// Nor is it damage to who was told before how far the spool reaches.
+TEST_F(SpoolFaults, FailedSyncIsNoDamageToTheReader) {
+    SpoolWriter writer(Options());
+    AppendTransaction(writer, 100, 110);
+    writer.Sync();
+    AppendTransaction(writer, 200, 210);
+    writer.Flush();
+    const SpoolPosition told = writer.written();
+    g_faults.sync_error = EIO;
+    EXPECT_EQ(Sqlstate([&] { writer.Sync(); }), "58030");
+    SpoolReader reader(directory_, identity_);
+    SpoolRecord record;
+    EXPECT_EQ(Sqlstate([&] {
+                  while (reader.Next(told, record)) {
+                      EXPECT_LT(record.lsn, Lsn{200});
+                  }
+              }),
+              "40001");
+}
+
 // The syncs of a rotation: the old file's, which is final, then the new file's and the directory's.
 TEST_F(SpoolFaults, FailedCreationOfASegmentIsTriedAgain) {
     segment_size_ = 200;
