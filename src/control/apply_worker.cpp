@@ -86,7 +86,6 @@ class SharedApplyObserver final : public stage::ApplyObserver {
         state_.changes_skipped.fetch_add(counts.skipped);
         state_.changes_in_source_order.fetch_add(counts.in_source_order);
         PublishApplyProgress(state_);
-        pg::WakeProcess(state_.receiver_pid.load());
     }
     void
     Skipped(Lsn commit_lsn, uint64_t changes) override {
@@ -120,11 +119,7 @@ class SharedApplyObserver final : public stage::ApplyObserver {
     void
     Drained(Lsn received) override {
         own_.drained_lsn.store(received.value);
-        const uint64_t before = state_.drained_lsn.load();
         PublishApplyProgress(state_);
-        if (state_.drained_lsn.load() != before) {
-            pg::WakeProcess(state_.receiver_pid.load());
-        }
     }
     void
     ArrivedAt(Lsn commit_lsn) override {

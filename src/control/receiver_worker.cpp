@@ -117,7 +117,6 @@ RunReceiver(SharedState &state, WorkerSlot &slot, Oid database, const Migration 
             ReadOrigins(migration.origin_name, migration.settings.apply_jobs, true).least;
         transaction.Commit();
     }
-    state.receiver_pid.store(MyProcPid);
     SharedReceiveObserver observer(state, slot, migration);
     SetDoing(slot, "connecting to the source");
     stage::Receive(settings, observer);

@@ -25,6 +25,13 @@ struct BacklogState {
     Lsn confirmed;      // the slot's: nothing before it is given out again
 };
 
+// What is asked for: the transactions that commit before `end`, or fewer of them, from the one on
+// with which there are `most_changes`.
+struct Chunk {
+    Lsn end;
+    uint64_t most_changes = 0;
+};
+
 // What a chunk brought.
 struct ChunkSize {
     uint64_t changes = 0;
@@ -36,18 +43,21 @@ class BacklogPlan {
     // `chunk_size`: bytes of WAL; 0: everything is streamed.
     explicit BacklogPlan(uint64_t chunk_size);
 
-    // Where the next chunk ends; nullopt when it is time to stream.
-    std::optional<Lsn> NextChunk(const BacklogState &state);
+    // The next chunk; nullopt when it is time to stream.
+    std::optional<Chunk> NextChunk(const BacklogState &state);
 
-    // After a chunk that brought nothing streaming is better: there is nothing to send, or a large
-    // transaction that can be had while it is in progress.
-    void Brought(const ChunkSize &size);
+    // What the last one brought, and where it ended. After a chunk that brought nothing streaming
+    // is better: there is nothing to send, or a large transaction that can be had while it is in
+    // progress.
+    void Brought(const ChunkSize &size, Lsn reached);
 
   private:
     uint64_t chunk_size_;
-    uint64_t size_ = 0;   // of the last chunk: they grow, so that apply has something to do soon
-    bool sparse_ = false; // it brought little: to get to what apply can do takes a long one
-    uint64_t wal_ = 0;    // that the last chunk stood for
+    // At most in the next chunk, twice as many behind one that had that many: so that apply has
+    // something to do soon, and always something while the next is waited for.
+    uint64_t changes_;
+    std::optional<Lsn> begin_; // of the last chunk
+    bool sparse_ = false;      // it brought little: to get to what apply can do takes a long one
     uint64_t bytes_per_wal_;
     bool brought_nothing_ = false;
 };

@@ -114,4 +114,17 @@ File::SyncData() const {
     }
 }
 
+void
+File::StartWriteback([[maybe_unused]] uint64_t offset, [[maybe_unused]] uint64_t size) const {
+#ifdef SYNC_FILE_RANGE_WRITE
+    const auto start = [&] {
+        return ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                                 SYNC_FILE_RANGE_WRITE);
+    };
+    if (Retry(start) < 0 && errno != ENOSYS) {
+        ThrowErrno(errno, "begin to write back file", path_);
+    }
+#endif
+}
+
 } // namespace livemigrate

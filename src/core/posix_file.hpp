@@ -54,6 +54,10 @@ class File {
     void Sync() const;     // fsync
     void SyncData() const; // fdatasync: data, and the size if it changed
 
+    // Has the system begin to write the range to the disk, without waiting for it. Nothing where
+    // the system has no such call.
+    void StartWriteback(uint64_t offset, uint64_t size) const;
+
   private:
     int descriptor_ = -1;
     std::string path_;

@@ -65,7 +65,7 @@ struct ApplyWorkerState {
 
 inline constexpr size_t kMaxApplyWorkers = 32;
 inline constexpr size_t kMaxWorkers = 96;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303035; // "LMSHM005"
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303036; // "LMSHM006"
 
 // How much of copy and indexes there is and is done.
 struct WorkFigures {
@@ -94,7 +94,6 @@ struct SharedState {
     std::atomic<uint32_t> snapshot_is_stale;
 
     // Receiver.
-    std::atomic<int32_t> receiver_pid;
     std::atomic<uint64_t> received_lsn;    // everything that commits up to here has been received
     std::atomic<uint64_t> written_segment; // spool is written up to here; two words, see
     std::atomic<uint64_t> written_offset;  // PublishSpoolPosition

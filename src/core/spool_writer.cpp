@@ -14,6 +14,8 @@ namespace livemigrate {
 namespace {
 
 constexpr size_t kBufferSize = BufferSize(256 << 10);
+// What is written to the disk at once, before a sync asks for it.
+constexpr uint64_t kWritebackBytes = 1 << 20;
 
 [[noreturn]] void
 ThrowProtocolViolation(const char *what, Lsn lsn) {
@@ -388,6 +390,19 @@ SpoolWriter::WriteThrough(std::string_view first, std::string_view second) {
         throw;
     }
     file_offset_ += first.size() + second.size();
+    StartWriteback();
+}
+
+// What is on its way to the disk already does not keep the next sync waiting.
+void
+SpoolWriter::StartWriteback() {
+    writeback_offset_ = std::max(writeback_offset_, synced_offset_);
+    if (file_offset_ - writeback_offset_ < kWritebackBytes) {
+        return;
+    }
+    SyncOrGiveUp(
+        [&] { file_.StartWriteback(writeback_offset_, file_offset_ - writeback_offset_); });
+    writeback_offset_ = file_offset_;
 }
 
 Lsn
@@ -401,19 +416,25 @@ SpoolWriter::Sync() {
     return synced_end_lsn_;
 }
 
-// After a failed fsync the kernel may call the pages clean though they are not on the disk, and the
-// next fsync would succeed. So they are taken out of the file: the source sends them again.
 void
 SpoolWriter::SyncFile() {
     CheckUsable();
+    SyncOrGiveUp([&] { file_.SyncData(); });
+    synced_offset_ = file_offset_;
+}
+
+// After a failed fsync the kernel may call the pages clean though they are not on the disk, and the
+// next fsync would succeed. So they are taken out of the file: the source sends them again.
+template <typename F>
+void
+SpoolWriter::SyncOrGiveUp(const F &sync) {
     try {
-        file_.SyncData();
+        sync();
     } catch (const Error &) {
         unusable_ = true;
         TruncateQuietly(synced_offset_);
         throw;
     }
-    synced_offset_ = file_offset_;
 }
 
 void
@@ -489,6 +510,7 @@ SpoolWriter::CreateSegment(uint64_t segment) {
     blocks_ = options_.compress;
     file_offset_ = header.size();
     synced_offset_ = header.size();
+    writeback_offset_ = header.size();
 }
 
 } // namespace livemigrate

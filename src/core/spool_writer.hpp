@@ -165,7 +165,9 @@ class SpoolWriter {
     void WriteThrough(std::string_view first, std::string_view second);
     void Rotate();
     void CreateSegment(uint64_t segment);
+    void StartWriteback();
     void SyncFile();
+    template <typename F> void SyncOrGiveUp(const F &sync);
     void CheckUsable() const;
     void TruncateQuietly(uint64_t size) const;
 
@@ -179,6 +181,7 @@ class SpoolWriter {
     uint32_t seed_ = 0;
     uint64_t file_offset_ = 0;
     uint64_t synced_offset_ = 0;
+    uint64_t writeback_offset_ = 0; // below it the system is at it, or done
     std::unique_ptr<char[]> buffer_;
     size_t buffered_ = 0;
     bool blocks_ = false; // records are gathered unsealed, for a block

@@ -65,6 +65,17 @@ ReplicationOriginSetup(RepOriginId origin) {
 #endif
 }
 
+// For as long as the process lives, unless it is freed. 17 has a resource owner in the place of the
+// memory context.
+inline WaitEventSet *
+NewWaitEventSet(int most_events) {
+#if PG_VERSION_NUM >= 170000
+    return CreateWaitEventSet(nullptr, most_events);
+#else
+    return CreateWaitEventSet(TopMemoryContext, most_events);
+#endif
+}
+
 // The local transaction id moved into a struct of its own in 17.
 inline LocalTransactionId
 TransactionOf(const PGPROC *process) {

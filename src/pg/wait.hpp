@@ -29,6 +29,24 @@ WaitResult Wait(const WaitRequest &request);
 // The same for C-like callers inside PostgreSQL callbacks: errors are ereported.
 WaitResult WaitRaw(const WaitRequest &request);
 
+// Waits for what comes in on one socket, again and again: what Wait() has to register and forget each
+// time, in five system calls, stays registered.
+class InputWait {
+  public:
+    // The socket must stay open for as long. Throws Error when there is no descriptor left.
+    explicit InputWait(pgsocket socket);
+    ~InputWait();
+    InputWait(const InputWait &) = delete;
+    InputWait &operator=(const InputWait &) = delete;
+
+    // As the functions above; without a timeout they wait without end.
+    WaitResult Wait(std::optional<std::chrono::milliseconds> timeout);
+    WaitResult WaitRaw(std::optional<std::chrono::milliseconds> timeout);
+
+  private:
+    WaitEventSet *events_;
+};
+
 // Sleeps on the latch; returns early when the latch is set.
 void SleepOnLatch(std::chrono::milliseconds duration);
 

@@ -340,13 +340,15 @@ SilenceMark::~SilenceMark() {
 }
 
 Connection::Connection(Connection &&other) noexcept
-    : connection_(std::exchange(other.connection_, nullptr)), silent_since_(other.silent_since_) {}
+    : connection_(std::exchange(other.connection_, nullptr)),
+      input_wait_(std::move(other.input_wait_)), silent_since_(other.silent_since_) {}
 
 Connection &
 Connection::operator=(Connection &&other) noexcept {
     if (this != &other) {
-        CloseConnection(connection_);
+        Close();
         connection_ = std::exchange(other.connection_, nullptr);
+        input_wait_ = std::move(other.input_wait_);
         silent_since_ = other.silent_since_;
     }
     return *this;
@@ -358,6 +360,7 @@ Connection::~Connection() {
 
 void
 Connection::Close() {
+    input_wait_.reset();
     CloseConnection(std::exchange(connection_, nullptr));
 }
 
@@ -392,9 +395,7 @@ ResultPtr
 Connection::NextResult(const WaitObserver &observer) {
     const SilenceMark mark(PQisBusy(connection_) != 0 ? silent_since_ : nullptr);
     while (PQisBusy(connection_) != 0) {
-        const pg::WaitResult event = pg::Wait({.socket = PQsocket(connection_),
-                                               .for_read = true,
-                                               .timeout = std::chrono::seconds(1)});
+        const pg::WaitResult event = input_wait().Wait(std::chrono::seconds(1));
         if (event.readable && PQconsumeInput(connection_) == 0) {
             ThrowConnectionError("lost the connection to the source");
         }
@@ -508,10 +509,18 @@ Connection::EndWithClient() {
 
 void
 Connection::WaitForInput(std::chrono::milliseconds timeout) {
-    pg::Wait({.socket = PQsocket(connection_), .for_read = true, .timeout = timeout});
+    input_wait().Wait(timeout);
     if (PQconsumeInput(connection_) == 0) {
         ThrowConnectionError("lost the connection to the source");
     }
+}
+
+pg::InputWait &
+Connection::input_wait() {
+    if (input_wait_ == nullptr) {
+        input_wait_ = std::make_unique<pg::InputWait>(PQsocket(connection_));
+    }
+    return *input_wait_;
 }
 
 bool

@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/lsn.hpp"
 #include "pg/spi.hpp"
+#include "pg/wait.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -83,6 +84,9 @@ class Connection {
     // Waits until something has come, at most so long, and reads it.
     void WaitForInput(std::chrono::milliseconds timeout = std::chrono::seconds(1));
 
+    // For whoever reads from the connection by itself; valid until it is closed or moved.
+    pg::InputWait &input_wait();
+
     // True while the server has not closed the connection; reads what it sent, without waiting.
     bool IsAlive();
 
@@ -112,6 +116,7 @@ class Connection {
     ResultPtr LastResult(const WaitObserver &observer = {});
 
     PGconn *connection_ = nullptr;
+    std::unique_ptr<pg::InputWait> input_wait_; // from its first use on
     std::atomic<int64_t> *silent_since_ = nullptr;
 };
 

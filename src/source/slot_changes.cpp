@@ -59,11 +59,12 @@ SlotChanges::Confirm(Lsn position) {
 }
 
 void
-SlotChanges::Read(Lsn end) {
+SlotChanges::Read(const Chunk &chunk) {
     // The binary function takes plugins that write text as well, and converts nothing.
     std::string sql =
         "COPY (SELECT lsn, data FROM pg_catalog.pg_logical_slot_peek_binary_changes(" +
-        QuoteLiteral(options_.slot) + ", " + QuoteLiteral(end.ToString()) + ", NULL";
+        QuoteLiteral(options_.slot) + ", " + QuoteLiteral(chunk.end.ToString()) + ", " +
+        std::to_string(chunk.most_changes);
     for (const auto &[name, value] : PluginOptions(options_, connection_.server_version())) {
         sql += ", " + QuoteLiteral(name) + ", " + QuoteLiteral(value);
     }

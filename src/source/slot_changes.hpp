@@ -40,9 +40,9 @@ class SlotChanges {
     // connection string leads to another server by now.
     void Confirm(Lsn position);
 
-    // Asks for the transactions that commit before `end`, and perhaps the next one. Throws what the
-    // source or its output plugin says.
-    void Read(Lsn end);
+    // Asks for the transactions that commit before the chunk's end, and perhaps the next one.
+    // Throws what the source or its output plugin says.
+    void Read(const Chunk &chunk);
 
     // The next change that has arrived, without waiting; nullopt when there is none.
     std::optional<SlotChange> TryNext();

@@ -37,6 +37,7 @@ constexpr uint64_t kWorthFreezing = 1 << 20;
 // pointer; a process runs one COPY at a time.
 struct CopyStream {
     PGconn *connection;
+    pg::InputWait *input_wait; // of the connection
     char *row;    // from PQgetCopyData; null when used up
     int length;   // of row
     int position; // used of row
@@ -83,10 +84,7 @@ NextRow(CopyStream *stream) {
 void
 WaitForData(const CopyStream &stream) {
     SetSilence(stream.progress, GetCurrentTimestamp());
-    pg::WaitRequest request;
-    request.socket = PQsocket(stream.connection);
-    request.for_read = true;
-    while (!pg::WaitRaw(request).readable) {
+    while (!stream.input_wait->WaitRaw({}).readable) {
     }
     SetSilence(stream.progress, 0);
 }
@@ -357,7 +355,8 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const bool binary = CanCopyBinary(columns, relid, source.server_version());
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
-    CopyStream stream = {source.raw(), nullptr, 0, 0, 0, 0, 0, progress, false};
+    CopyStream stream = {
+        source.raw(), &source.input_wait(), nullptr, 0, 0, 0, 0, 0, progress, false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);

@@ -42,8 +42,7 @@ constexpr milliseconds kBurstPause{10};
 constexpr size_t kBurstBytes = 256 * 1024;
 // This far behind the source there is a backlog, however little came at once.
 constexpr uint64_t kBacklogBytes = 1 << 20;
-// Between two looks at the spool's room, and at whether there is room again. Apply sets the latch
-// when it commits, and removes segments a little later.
+// Between two looks at the spool's room, and at whether there is room again.
 constexpr milliseconds kRoomInterval{200};
 constexpr milliseconds kHoldPause{100};
 // Between two attempts to write to a full disk.
@@ -481,13 +480,14 @@ class Receiver : private BacklogSink {
             pg::CheckInterrupts();
             return;
         }
+        // Apply does not wake us when it has committed: that would be for every transaction.
+        const Lsn applied = Status().applied;
+        const bool moving = applied != last_status_.applied || applied < received_;
         const bool unsynced = writer_->last_end_lsn() > flushed_;
-        const bool moving = Status().applied != last_status_.applied;
         const milliseconds timeout = moving     ? kFeedbackInterval
                                      : unsynced ? kSyncInterval
                                                 : kStatusInterval;
-        pg::Wait(
-            {.socket = PQsocket(stream_.connection().raw()), .for_read = true, .timeout = timeout});
+        stream_.connection().input_wait().Wait(timeout);
     }
 
     bool
@@ -502,7 +502,7 @@ class Receiver : private BacklogSink {
         return source.value > received_.value + kBacklogBytes;
     }
 
-    // The socket fills on purpose. Apply sets the latch at each commit, which must not end this.
+    // The socket fills on purpose, whoever sets the latch meanwhile.
     static void
     PauseBetweenBursts() {
         const Clock::time_point end = Clock::now() + kBurstPause;

@@ -49,11 +49,11 @@ AskSource(const F &ask) {
 }
 
 ChunkSize
-ReadChunk(source::Connection &connection, source::SlotChanges &changes, Lsn end,
+ReadChunk(source::Connection &connection, source::SlotChanges &changes, const Chunk &chunk,
           BacklogSink &sink) {
     ChunkSize brought;
     size_t unshown = 0;
-    AskSource([&] { changes.Read(end); });
+    AskSource([&] { changes.Read(chunk); });
     while (!changes.at_end()) {
         if (const auto change = AskSource([&] { return changes.TryNext(); })) {
             sink.Take(change->lsn, change->payload);
@@ -114,19 +114,23 @@ ReadChunks(source::Connection &connection, source::SlotChanges &changes, const s
     BacklogPlan plan(pg::BacklogChunkSize());
     for (;;) {
         const BacklogState state = Look(changes, slot, sink);
-        const std::optional<Lsn> end = plan.NextChunk(state);
-        if (!end || !sink.HasRoomFor(end->value - state.received.value)) {
+        const std::optional<Chunk> chunk = plan.NextChunk(state);
+        if (!chunk || !sink.HasRoomFor(chunk->end.value - state.received.value)) {
             return;
         }
         const Lsn confirmed = sink.confirmed();
         if (state.confirmed < confirmed) {
             Confirm(changes, confirmed);
         }
-        plan.Brought(ReadChunk(connection, changes, *end, sink));
+        const ChunkSize brought = ReadChunk(connection, changes, *chunk, sink);
         // Still where it was: so the chunk began there.
         const BacklogState read = AskSource([&] { return changes.Where(); });
         CheckSlotIsNotAhead(slot, read.confirmed, state.received);
-        const Lsn safe = sink.Complete(*end);
+        // With the last change that was asked for its transaction has ended, and nothing behind it
+        // has come.
+        const Lsn reached = brought.changes < chunk->most_changes ? chunk->end : sink.received();
+        plan.Brought(brought, reached);
+        const Lsn safe = sink.Complete(reached);
         if (read.confirmed < safe) {
             Confirm(changes, safe);
         }

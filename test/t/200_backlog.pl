@@ -242,6 +242,28 @@ for my $setting ('livemigrate.spool_size_limit = 2MB', 'livemigrate.backlog_chun
     $target->reload;
 }
 
+# Many short changes: a chunk ends behind the transaction with which there are enough, so that apply need not
+# wait for all of its WAL, and the next one begins there.
+{
+    my $one = paused_while_streaming('many');
+    $one->source_sql('INSERT INTO public.item SELECT g, $$short$$ FROM generate_series('
+          . "$_ * 10000 + 1, $_ * 10000 + 10000) g") for 10 .. 29;
+    $one->source_sql("UPDATE public.item SET v = 'other' WHERE id % 1000 = $_") for 1 .. 50;
+    $pair->target_sql('ALTER SYSTEM SET livemigrate.backlog_chunk_size = $$8MB$$');
+    $target->reload;
+    remember_log();
+    resume_and_finish($one, 'many short changes');
+    my @asked = slurp_file($source->logfile, $log_position) =~
+      /STATEMENT:  COPY \(SELECT lsn, data FROM pg_catalog\.pg_logical_slot_peek_binary_changes\('[^']*', '[^']*', (\d+)/g;
+    is($asked[0], 32768, 'many short changes: the first chunk has a bound');
+    ok((grep { $_ == 65536 } @asked), 'many short changes: it was reached, so the next has twice as many');
+    my (undef, $first_end, $second_begin) = begins_and_ends();
+    is($one->source_sql("SELECT '$second_begin'::pg_lsn < '$first_end'::pg_lsn"), 't',
+        'many short changes: the next chunk begins before the end that the first was asked for');
+    $pair->target_sql('ALTER SYSTEM RESET livemigrate.backlog_chunk_size');
+    $target->reload;
+}
+
 # A second session moves the slot; without one, the feedback of streaming does.
 {
     my $one = paused_while_streaming('sender');
