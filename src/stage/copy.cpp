@@ -38,9 +38,9 @@ constexpr uint64_t kWorthFreezing = 1 << 20;
 struct CopyStream {
     PGconn *connection;
     pg::InputWait *input_wait; // of the connection
-    char *row;    // from PQgetCopyData; null when used up
-    int length;   // of row
-    int position; // used of row
+    char *row;                 // from PQgetCopyData; null when used up
+    int length;                // of row
+    int position;              // used of row
     int longest;
     uint64 bytes;
     uint64 rows; // received; the end of a binary COPY counts as one
@@ -355,8 +355,8 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const bool binary = CanCopyBinary(columns, relid, source.server_version());
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
-    CopyStream stream = {
-        source.raw(), &source.input_wait(), nullptr, 0, 0, 0, 0, 0, progress, false};
+    CopyStream stream = {source.raw(), &source.input_wait(), nullptr, 0, 0, 0, 0, 0, progress,
+                         false};
     CopiedPart copied;
     {
         const ActiveStream active(stream);
