@@ -29,8 +29,8 @@ WaitResult Wait(const WaitRequest &request);
 // The same for C-like callers inside PostgreSQL callbacks: errors are ereported.
 WaitResult WaitRaw(const WaitRequest &request);
 
-// Waits for what comes in on one socket, again and again: what Wait() has to register and forget each
-// time, in five system calls, stays registered.
+// Waits for what comes in on one socket, again and again: what Wait() has to register and forget
+// each time, in five system calls, stays registered.
 class InputWait {
   public:
     // The socket must stay open for as long. Throws Error when there is no descriptor left.
