@@ -175,8 +175,10 @@ $recut->resume(['data']);
 wait_held($recut);
 is($recut->target_sql($complete), 'good_1 good_2 good_3', 'cut otherwise: the others are copied');
 is(progress($recut, 'parts'), '1', '... and the part is all of its table');
-$recut->source_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE application_name = 'livemigrate' AND datname = 'recut'");
+# C04: only the session that holds it is ended, the first. The copy's own has the snapshot still, and is of no use any more.
+is($recut->source_sql("SELECT pg_terminate_backend(pid), state FROM pg_stat_activity WHERE application_name = 'livemigrate'
+    AND datname = 'recut' AND backend_xmin IS NOT NULL AND backend_type = 'client backend' ORDER BY backend_start LIMIT 1"),
+    't|idle in transaction', '... the snapshot is lost');
 ok($recut->poll(sub { $recut->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ 'a new snapshot was taken'") == 1 }),
     '... another snapshot');
 $recut->target_sql('INSERT INTO aside.gate VALUES (true)');
