@@ -62,6 +62,7 @@ CREATE TABLE migration (
   source_system_identifier text,
   source_timeline int,
   source_timeline_began pg_lsn,      -- as the receiver has seen it; NULL on the first
+  source_recovery_mark text,         -- another, or NULL: it may have recovered from a crash since
   source_version int,
   source_encoding text,
   source_database text,

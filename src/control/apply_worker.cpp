@@ -351,16 +351,16 @@ RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state
         SetDoing(slot, "waiting for the source, asked for its partitions");
     };
     stage::ApplySettings settings = SettingsOf(migration, database, slot.member.load());
-    std::set<uint32_t> accepted;
+    source::OriginsKnown known{.accepted = {}, .recovery_mark = migration.source_recovery_mark};
     {
         pg::Transaction transaction;
-        accepted = AcceptedPartitions(migration.id);
+        known.accepted = AcceptedPartitions(migration.id);
         transaction.Commit();
     }
     settings.ask_about_root = [&](const auto &root, const auto &oids, const auto &names) {
         source::Connection source =
             source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
-        return source::DescribeRoot(source, root, oids, names, accepted, waits_for_source);
+        return source::DescribeRoot(source, root, oids, names, known, waits_for_source);
     };
     pg::SetConfig("session_replication_role", "replica");
     pg::SetConfig("synchronous_commit", "off");

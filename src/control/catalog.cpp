@@ -176,7 +176,7 @@ LoadMigration(int32_t id, bool lock) {
                     "slot_created, publications_created, origin_name, snapshot_lsn, "
                     "snapshot_name, endpos, spool_token, dsm_handle, schema_restored, "
                     "publications_as_of, source_timeline, source_timeline_began, slot_sent, "
-                    "publications_sent "
+                    "publications_sent, source_recovery_mark "
                     "FROM livemigrate.migration WHERE id = $1::int") +
             (lock ? " FOR UPDATE" : ""),
         {std::to_string(id)});
@@ -215,6 +215,7 @@ LoadMigration(int32_t id, bool lock) {
     migration.source_timeline_began = Position(row, 25);
     migration.slot_sent = Flag(row, 26);
     migration.publications_sent = Flag(row, 27);
+    migration.source_recovery_mark = Text(row, 28);
     migration.publications = LoadArray(id, "publications");
     LoadSettings(id, migration.settings);
     return migration;
@@ -405,12 +406,12 @@ SetSourceIdentity(const Migration &migration) {
     Update(migration.id,
            "source_system_identifier = $2, source_version = $3::int, source_encoding = $4, "
            "plugin = $5, wal2json_numeric_option = $6::boolean, source_database = $7, "
-           "source_timeline = $8::int",
+           "source_timeline = $8::int, source_recovery_mark = $9",
            {migration.source_system_identifier, std::to_string(migration.source_version),
             migration.source_encoding,
             migration.plugin ? SqlValue(std::string(PluginName(*migration.plugin))) : std::nullopt,
             BoolText(migration.wal2json_numeric_option), migration.source_database,
-            std::to_string(migration.source_timeline)});
+            std::to_string(migration.source_timeline), OrNull(migration.source_recovery_mark)});
 }
 
 bool

@@ -38,8 +38,9 @@ struct Migration {
     std::optional<Plugin> plugin;
     bool wal2json_numeric_option = false;
     std::string source_system_identifier;
-    uint32_t source_timeline = 0; // on which it was last
-    Lsn source_timeline_began;    // invalid: not known, or the first
+    uint32_t source_timeline = 0;     // on which it was last
+    Lsn source_timeline_began;        // invalid: not known, or the first
+    std::string source_recovery_mark; // source::kRecoveryMark, before the slot was made
     int source_version = 0;
     std::string source_encoding;
     std::string source_database;

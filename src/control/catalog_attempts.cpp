@@ -347,15 +347,22 @@ SetAttemptsAside(int32_t migration) {
         {std::to_string(migration)});
 }
 
+// Where a table is cut otherwise than before, a part that failed is in some of its new ones: what
+// the worst of them has is then that of each. table_copy has the number of the old ones still.
 void
 TakeOverAttempts(int32_t migration) {
     Query("UPDATE livemigrate.copy_part p SET attempts = v.attempts, "
           "next_attempt_at = v.next_attempt_at, error_sqlstate = v.error_sqlstate, "
           "error = v.error, error_detail = v.error_detail, error_hint = v.error_hint, "
           "state = CASE WHEN v.next_attempt_at = 'infinity' THEN 'failed' ELSE 'pending' END "
-          "FROM livemigrate.copy_part v WHERE v.migration = $1::int AND v.state = 'void' "
-          "AND p.migration = $1::int AND p.state = 'pending' AND p.table_id = v.table_id "
-          "AND p.part = v.part",
+          "FROM (SELECT *, pg_catalog.row_number() OVER (PARTITION BY table_id ORDER BY "
+          "next_attempt_at IS NOT DISTINCT FROM 'infinity' DESC, attempts DESC, part) = 1 AS worst "
+          "FROM livemigrate.copy_part WHERE migration = $1::int AND state = 'void') v "
+          "JOIN livemigrate.table_copy t ON t.migration = $1::int AND t.id = v.table_id "
+          "WHERE p.migration = $1::int AND p.state = 'pending' AND p.table_id = v.table_id "
+          "AND CASE WHEN t.parts = (SELECT pg_catalog.count(*) FROM livemigrate.copy_part n "
+          "WHERE n.migration = $1::int AND n.table_id = v.table_id AND n.state <> 'void') "
+          "THEN p.part = v.part ELSE v.worst END",
           {std::to_string(migration)});
     Query("DELETE FROM livemigrate.copy_part WHERE migration = $1::int AND state = 'void'",
           {std::to_string(migration)});

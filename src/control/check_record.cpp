@@ -63,6 +63,7 @@ RecordPreflight(Migration &migration, const stage::PreflightResult &result) {
     migration.wal2json_numeric_option = result.wal2json_numeric_option;
     migration.source_system_identifier = result.source.system_identifier;
     migration.source_timeline = result.source.timeline;
+    migration.source_recovery_mark = result.source.recovery_mark;
     migration.source_version = result.source.version_num;
     migration.source_encoding = result.source.encoding;
     migration.source_database = result.source.database;

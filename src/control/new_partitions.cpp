@@ -89,10 +89,10 @@ struct Newcomers {
 
 Newcomers
 Find(const Migration &migration, source::Connection &source, const source::WaitObserver &observer) {
-    std::set<uint32_t> accepted;
+    source::OriginsKnown known{.accepted = {}, .recovery_mark = migration.source_recovery_mark};
     {
         pg::Transaction transaction;
-        accepted = AcceptedPartitions(migration.id);
+        known.accepted = AcceptedPartitions(migration.id);
         transaction.Commit();
     }
     Newcomers all{.migration = migration,
@@ -101,7 +101,7 @@ Find(const Migration &migration, source::Connection &source, const source::WaitO
                   .tables = source::ListTables(source, source::TableSizes::kAsCounted),
                   .partitions = source::ListPartitions(source, observer),
                   .columns = source::ListColumns(source, observer),
-                  .origins = source::ListOrigins(source, accepted, observer)};
+                  .origins = source::ListOrigins(source, known, observer)};
     pg::Transaction transaction;
     all.known = LoadTables(migration.id);
     all.known_columns = LoadColumns(migration.id);

@@ -13,6 +13,10 @@
 #include <optional>
 #include <set>
 
+extern "C" {
+#include "catalog/pg_inherits.h"
+}
+
 namespace livemigrate::pg {
 
 namespace {
@@ -209,6 +213,10 @@ DeleteRows(Oid table, const std::string &condition) {
     const bool fires_itself = Call([&] {
         Relation relation = table_open(table, RowExclusiveLock);
         const bool found = FiresInReplicaRole(relation);
+        if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) {
+            // From here on nobody makes a trigger of theirs fire. It is DELETE's lock.
+            list_free(find_all_inheritors(table, RowExclusiveLock, nullptr));
+        }
         table_close(relation, NoLock);
         return found;
     });

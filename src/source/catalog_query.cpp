@@ -5,6 +5,7 @@
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 #include "source/locked_relations.hpp"
+#include "source/recovery_mark.hpp"
 
 namespace livemigrate::source {
 
@@ -40,7 +41,8 @@ SELECT pg_catalog.current_setting('server_version_num'),
        pg_catalog.current_setting('max_locks_per_transaction'),
        pg_catalog.current_setting('max_slot_wal_keep_size', true),
        pg_catalog.current_setting('idle_replication_slot_timeout', true),
-       pg_catalog.current_setting('old_snapshot_threshold', true)
+       pg_catalog.current_setting('old_snapshot_threshold', true),
+       %mark%
 FROM pg_catalog.pg_database d, pg_catalog.pg_roles r
 WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user
 )sql";
@@ -247,7 +249,9 @@ ReadTable(const pg::SqlRow &row) {
 
 SourceInfo
 DescribeSource(Connection &connection) {
-    const pg::SqlResult result = connection.Query(kDescribeSource);
+    std::string sql = kDescribeSource;
+    ReplaceAll(sql, "%mark%", kRecoveryMark);
+    const pg::SqlResult result = connection.Query(sql);
     SourceInfo info;
     RowReader read(result.rows.at(0));
     read(info.version_num);
@@ -275,6 +279,7 @@ DescribeSource(Connection &connection) {
     read(info.max_slot_wal_keep_size);
     read(info.idle_replication_slot_timeout);
     read(info.old_snapshot_threshold);
+    read(info.recovery_mark);
     return info;
 }
 

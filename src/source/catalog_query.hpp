@@ -25,6 +25,7 @@ struct SourceInfo {
     std::string system_identifier;
     uint32_t timeline = 0;
     bool in_recovery = false;
+    std::string recovery_mark; // see kRecoveryMark
 
     std::string role;
     bool is_superuser = false;

@@ -5,6 +5,7 @@
 #include "core/sql_text.hpp"
 #include "pg/partition_tree.hpp"
 #include "pg/sql_row.hpp"
+#include "source/recovery_mark.hpp"
 
 namespace livemigrate::source {
 
@@ -33,16 +34,30 @@ WHERE t.relid <> t.root
 
 // Attaching writes all columns of a table anew, since they are inherited then, but no system
 // column: where one is of the same command as ctid, nothing was attached. (So a table all of whose
-// columns have a default of their own counts as attached.) Recovery from a crash forgets which
-// command of the transaction it was: then nothing is later than the other.
-constexpr char kPartitionOrigins[] =
-    "SELECT c.oid, i.cmin::text::bigint > s.cmin::text::bigint FROM pg_catalog.pg_class c "
-    "JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = -1 "
-    "JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND i.xmin = s.xmin "
-    "WHERE c.relispartition AND (i.cmin::text::bigint <= s.cmin::text::bigint OR EXISTS ("
-    "SELECT FROM pg_catalog.pg_attribute a "
-    "WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-    "AND a.xmin = s.xmin AND a.cmin = s.cmin))";
+// columns have a default of their own counts as attached.) Recovery from a crash may make 0 of the
+// number of any of these commands, and a change that was rolled back leaves its own number in what
+// it would have written. Without that nothing is forgotten. Else a number other than 0 is true; and
+// so is it that a partition was made as one if that was the transaction's command 1: what fills a
+// table comes after that.
+constexpr char kPartitionOrigins[] = R"sql(
+SELECT o.oid, o.is_created
+FROM (SELECT c.oid, (
+                 SELECT pg_catalog.bool_or(a.xmax::text = '0' AND a.cmin = s.cmin
+                                           AND (r.remembers OR s.cmin::text <> '0'
+                                                OR i.xmax::text = '0' AND i.cmin::text = '1'))
+                 FROM pg_catalog.pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                   AND a.xmin = s.xmin) AS is_created,
+             r.remembers AND NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.xmax::text <> '0') AS is_clear
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = -1
+      JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND i.xmin = s.xmin,
+           (SELECT COALESCE(%mark% = %known%, false) AS remembers) r
+      WHERE c.relispartition) o
+WHERE o.is_created OR NOT o.is_clear
+)sql";
 
 // A key's collation, which may be another than the column's, is not in the condition: order depends
 // on it, and equality where it is nondeterministic. An expression may be a cast that runs anybody's
@@ -114,11 +129,11 @@ PartitionConditions(Connection &source, const std::vector<uint32_t> &oids,
 
 RootOnSource
 DescribeRoot(Connection &source, const RootOnSource::Name &root, const std::set<uint32_t> &oids,
-             const std::vector<RootOnSource::Name> &names, const std::set<uint32_t> &accepted,
+             const std::vector<RootOnSource::Name> &names, const OriginsKnown &known,
              const WaitObserver &observer) {
     RootOnSource described;
     const std::map<uint32_t, SourcePartition> partitions = ListPartitions(source, observer);
-    const PartitionOrigins origins = ListOrigins(source, accepted, observer);
+    const PartitionOrigins origins = ListOrigins(source, known, observer);
     for (const auto &[oid, partition] : partitions) {
         if (partition.is_leaf && partition.root_schema == root.first &&
             partition.root_name == root.second) {
@@ -158,9 +173,12 @@ DescribeRoot(Connection &source, const RootOnSource::Name &root, const std::set<
 }
 
 PartitionOrigins
-ListOrigins(Connection &source, const std::set<uint32_t> &accepted, const WaitObserver &observer) {
-    PartitionOrigins origins{.created = {}, .unclear = {}, .accepted = accepted};
-    for (const pg::SqlRow &row : source.Query(kPartitionOrigins, observer).rows) {
+ListOrigins(Connection &source, const OriginsKnown &known, const WaitObserver &observer) {
+    PartitionOrigins origins{.created = {}, .unclear = {}, .accepted = known.accepted};
+    std::string sql = kPartitionOrigins;
+    ReplaceAll(sql, "%mark%", kRecoveryMark);
+    ReplaceAll(sql, "%known%", QuoteLiteral(known.recovery_mark));
+    for (const pg::SqlRow &row : source.Query(sql, observer).rows) {
         (pg::Flag(row, 1) ? origins.created : origins.unclear).insert(pg::Number<uint32_t>(row, 0));
     }
     return origins;

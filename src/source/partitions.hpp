@@ -48,19 +48,25 @@ std::map<uint32_t, std::string> PartitionConditions(Connection &source,
                                                     const std::vector<uint32_t> &oids,
                                                     const WaitObserver &observer = {});
 
-// `oids` are of tables that are known: what they had is, too. `accepted`: see PartitionOrigins.
+// What a migration knows of where partitions came from.
+struct OriginsKnown {
+    std::set<uint32_t> accepted; // see PartitionOrigins
+    std::string recovery_mark; // kRecoveryMark, of before any of them was made; empty if not known
+};
+
+// `oids` are of tables that are known: what they had is, too.
 RootOnSource DescribeRoot(Connection &source, const RootOnSource::Name &root,
                           const std::set<uint32_t> &oids,
-                          const std::vector<RootOnSource::Name> &names,
-                          const std::set<uint32_t> &accepted, const WaitObserver &observer = {});
+                          const std::vector<RootOnSource::Name> &names, const OriginsKnown &known,
+                          const WaitObserver &observer = {});
 
 // Of partitions and partitioned tables below a root; those that are in no set were attached.
 struct PartitionOrigins {
     std::set<uint32_t> created;
-    std::set<uint32_t> unclear;  // a crash of the source has made it forget
+    std::set<uint32_t> unclear;  // the source may have forgotten it
     std::set<uint32_t> accepted; // the operator knows that no rows of theirs are missing
 };
-PartitionOrigins ListOrigins(Connection &source, const std::set<uint32_t> &accepted,
+PartitionOrigins ListOrigins(Connection &source, const OriginsKnown &known,
                              const WaitObserver &observer = {});
 
 PartitionOrigin OriginOf(const std::map<uint32_t, SourcePartition> &partitions,

@@ -24,9 +24,9 @@ UnclearPartition(const source::RootOnSource::Name &partition,
                  "whether partition " + QualifiedName(partition.first, partition.second) +
                      ", which the source has since the migration began, was attached to " +
                      QualifiedName(root.first, root.second) + " cannot be told")
-        .Detail("The source has recovered from a crash since. If one transaction made it, inserted "
-                "rows and attached it, or a table above it, these rows are not in the change "
-                "stream.")
+        .Detail("The source may have recovered from a crash since, or a change of it was rolled "
+                "back. If one transaction made it, inserted rows and attached it, or a table above "
+                "it, these rows are not in the change stream.")
         .Hint("If it was created as a partition, or had no rows when it was attached, run: SELECT "
               "livemigrate.migration_resume(); otherwise start over: SELECT "
               "livemigrate.migration_abort();");

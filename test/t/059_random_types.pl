@@ -183,11 +183,11 @@ sub change_sql {
     return "UPDATE $table->{name} SET id = $ids->[-1] WHERE id = $id;\n";
 }
 
-# Transactions of a few changes, parts of them rolled back.
+# A transaction of a few changes, or as many as given, parts of them rolled back.
 sub transaction_sql {
-    my (@tables) = @_;
+    my ($changes, @tables) = @_;
     my $sql = "BEGIN;\n";
-    for (1 .. 1 + rand 8) {
+    for (1 .. $changes // 1 + rand 8) {
         my $table = pick(@tables);
         if (one_in(6)) {
             my ($ids, $next) = ([ @{ $table->{ids} } ], $table->{next});
@@ -256,9 +256,22 @@ SELECT query ~ '"binary" ''true''' FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'walsender' AND query ~ '^START_REPLICATION'
 SQL
 
-for my $how (qw(pgoutput binary wal2json)) {
-    my $plugin = $how eq 'binary' ? 'pgoutput' : $how;
+# Until all apply workers have what the source has written.
+sub wait_for_all {
+    my ($one) = @_;
+    my $written = $one->source_sql('SELECT pg_current_wal_flush_lsn()');
+    $one->knock;
+    $one->wait_applied;
+    $one->poll(sub { $one->target_sql("SELECT applied_lsn >= '$written' FROM livemigrate.migration_status()") eq 't' })
+      or $one->diagnose('not all is applied');
+}
+
+my %start = (binary => {}, streamed => {}, workers => { options => '{"apply_jobs": 3}' });
+for my $how (qw(pgoutput binary wal2json streamed workers)) {
+    next if $how eq 'streamed' && !$sends_binary; # nor does it stream
+    my $plugin = $start{$how} ? 'pgoutput' : $how;
     my $one    = $pair->database("random_$how");
+    $one->source_sql("ALTER DATABASE random_streamed SET logical_decoding_work_mem = '64kB'") if $how eq 'streamed';
     $one->create_gate;
     $one->source_sql($types);
     my @types  = read_types($one);
@@ -276,22 +289,25 @@ for my $how (qw(pgoutput binary wal2json)) {
             my $table = $_;
             (create_sql($table), map { insert_sql($table, $_) } @{ $table->{ids} })
         } @tables);
-    $one->start(plugin => $plugin);
+    $one->start(plugin => $plugin, %{ $start{$how} // {} });
     $one->wait_stage('streaming');
     $one->poll(sub { $one->source_sql($form) ne '' });
     is($one->source_sql($form), $how eq 'binary' && $sends_binary ? 't' : 'f', "$how: form of values");
 
     my $transactions = sub {
-        "SET xmloption = content;\n" . join '', map { transaction_sql(@tables) } 1 .. $_[0];
+        my ($count, $changes) = @_;
+        "SET xmloption = content;\n" . join '', map { transaction_sql($changes, @tables) } 1 .. $count;
     };
-    $one->in_one_batch($transactions->(150));
+    $one->in_one_batch($how eq 'streamed' ? $transactions->(3, 200) : $transactions->(150));
+    wait_for_all($one);
     is(images($one, 'target', @tables), images($one, 'source', @tables), "$how: one batch");
     # Transaction by transaction, as they come; few rows are changed often.
-    $one->source_sql($transactions->(40));
-    $one->source_sql(transaction_sql($tables[0])) for 1 .. 10;
-    $one->knock;
-    $one->wait_applied;
+    $one->source_sql($how eq 'streamed' ? $transactions->(4, 100) : $transactions->(40));
+    $one->source_sql(transaction_sql(undef, $tables[0])) for 1 .. 10;
+    wait_for_all($one);
     is(images($one, 'target', @tables), images($one, 'source', @tables), "$how: as they come");
+    is($one->poll(sub { $one->source_sql("SELECT stream_txns > 2 FROM pg_stat_replication_slots WHERE slot_name ~ 'random_streamed'") eq 't' }),
+        1, 'streamed: transactions came in progress') if $how eq 'streamed';
     $one->finish("$how: random types");
 }
 

@@ -519,46 +519,4 @@ like($one->status_row->{message}, qr/^the rows of partition "public"\."era_1", w
 $one->abort;
 $one->cleanup;
 
-# --- partitions that the source's recovery from a crash has made anew: one of the target's name, and one that
-# took the place of another
-for my $plugin (qw(pgoutput wal2json)) {
-    $one = $pair->database("recovered_$plugin");
-    $one->source_sql('CREATE TABLE era (id int, at int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
-        CREATE TABLE era_1 PARTITION OF era FOR VALUES FROM (0) TO (10)');
-    $one->target_sql('CREATE TABLE era (id int, at int, PRIMARY KEY (id, at))');
-    $one->start(plugin => $plugin, on_existing => 'truncate');
-    $one->wait_stage('streaming');
-    $one->pause;
-    $one->wait_state('paused');
-    # The first change of a page since the checkpoint writes all of it, with the numbers of commands.
-    $one->source_sql('CHECKPOINT');
-    $one->source_sql('CREATE TABLE era_0 PARTITION OF era FOR VALUES FROM (-10) TO (0)');
-    $one->source_sql('CREATE TABLE era_2 PARTITION OF era FOR VALUES FROM (10) TO (20)');
-    $one->source_sql('INSERT INTO era VALUES (12, 12)');
-    $one->source_sql('ALTER TABLE era_1 RENAME TO era_was');
-    $one->source_sql('CREATE TABLE era_1 PARTITION OF era FOR VALUES FROM (20) TO (30)');
-    $one->source_sql('INSERT INTO era VALUES (22, 22)');
-    $one->crash_and_start($pair->source);
-    my @unclear = $plugin eq 'pgoutput' ? qw(era_2 era_1) : qw(era_2);
-    is($one->source_sql("SELECT count(*) FROM pg_inherits WHERE cmin::text = '0'
-            AND inhrelid IN ('era_2'::regclass, 'era_1'::regclass)"), '2', "recovered, $plugin: the source has forgotten");
-    $one->resume;
-    for my $name (@unclear) {
-        $one->wait_state('failed');
-        like($one->status_row->{message}, qr/^whether partition "public"\."$name", .* was attached to "public"\."era" cannot be told/,
-            "recovered, $plugin: $name may lack rows");
-        my ($go_on) = $one->status_row->{hint} =~ /(SELECT livemigrate\.migration_resume\(.*?\);)/;
-        $one->target_sql($go_on);
-    }
-    $one->wait_stage('streaming');
-    $one->source_sql('INSERT INTO era VALUES (13, 13), (23, 23)');
-    $one->poll(sub { $one->target_sql('SELECT count(*) FROM era') == 4 });
-    is($one->target_sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM era"), '12 13 22 23',
-        '... and its rows come when the migration is resumed');
-    is($one->target_sql('SELECT string_agg(table_name || $$ $$ || resolution, $$, $$ ORDER BY id) FROM livemigrate.conflicts
-            WHERE kind = $$partition$$'), join(', ', map {"$_ accepted"} @unclear), '... each is a conflict once');
-    $one->abort;
-    $one->cleanup;
-}
-
 done_testing();

@@ -115,4 +115,37 @@ $owned->source_sql("UPDATE closed.guarded SET v = 'd' WHERE id = 1; DELETE FROM 
     INSERT INTO closed.guarded VALUES (3, 'c')");
 $owned->finish('tables of an owner without rights on the schema', relations => 0);
 
+# --- a trigger of a single partition comes while rows are deleted through the root
+my $raced = $pair->database('raced');
+$raced->source_sql(<<'SQL');
+CREATE TABLE era (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE era_1 PARTITION OF era FOR VALUES FROM (0) TO (10);
+CREATE TABLE era_2 PARTITION OF era FOR VALUES FROM (10) TO (20);
+INSERT INTO era VALUES (1), (11);
+SQL
+$raced->target_sql(<<'SQL');
+CREATE TABLE era (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE era_all PARTITION OF era FOR VALUES FROM (0) TO (20);
+CREATE TABLE seen (who name);
+GRANT INSERT ON seen TO PUBLIC;
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN OLD; END $$;
+CREATE TRIGGER see BEFORE DELETE ON era_all FOR EACH ROW EXECUTE FUNCTION see();
+ALTER TABLE era OWNER TO keeper;
+REVOKE DELETE ON era FROM keeper;
+SQL
+$raced->start(on_existing => 'truncate');
+$raced->wait_stage('streaming');
+my $late = $raced->session($raced->target, 'BEGIN; ALTER TABLE era_all ENABLE ALWAYS TRIGGER see');
+$raced->source_sql('TRUNCATE era_1');
+$raced->wait_blocked($raced->target);
+$late->query_safe('COMMIT');
+$raced->end_session($late);
+$raced->wait_state('failed');
+like($raced->status_row->{message}, qr/permission denied for table era/, 'a trigger that comes meanwhile: rows are deleted as the owner');
+$raced->target_sql('GRANT DELETE ON era TO keeper');
+$raced->resume;
+$raced->poll(sub { $raced->target_sql('SELECT string_agg(id::text, $$ $$) FROM era') eq '11' }) or $raced->diagnose('raced');
+is($raced->target_sql('SELECT string_agg(who, $$ $$) FROM seen'), 'keeper', '... for whom it runs');
+$raced->abort;
+
 done_testing();

@@ -14,7 +14,7 @@ my ($source, $target) = ($pair->source, $pair->target);
 
 # `bad` is the largest, so copied first, and a trigger on the target does as told at one of its rows.
 sub paused_before_data {
-    my ($dbname, $body) = @_;
+    my ($dbname, $body, %start) = @_;
     my $one = $pair->database($dbname);
     $one->source_sql('CREATE TABLE bad (id int PRIMARY KEY, filler text);
         INSERT INTO bad SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 12000) g');
@@ -24,7 +24,8 @@ sub paused_before_data {
     $one->start(
         pause_after              => ['schema'],
         table_jobs               => 1,
-        split_tables_larger_than => '2 MB');
+        split_tables_larger_than => '2 MB',
+        %start);
     $one->wait_stage('schema');
     $one->wait_state('paused');
     $one->target_sql(<<"SQL");
@@ -126,21 +127,23 @@ SQL
 $held->resume(['data']);
 
 sub wait_held {
-    my ($others) = @_;
-    ok( $held->poll(
+    my ($one) = @_;
+    my $dbname = $one->dbname;
+    ok( $one->poll(
             sub {
-                my ($rc, $out) = $target->psql('held', "SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = 'held' AND backend_type ~ 'copy' AND wait_event = 'PgSleep'");
+                my ($rc, $out) = $target->psql($dbname, "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = '$dbname' AND backend_type ~ 'copy' AND wait_event = 'PgSleep'");
                 return $rc == 0 && $out eq '1';
             }),
-        'the part is at its gate') or $held->diagnose('held'), die "the part is not at its gate\n";
+        'the part is at its gate') or $one->diagnose($dbname), die "the part is not at its gate\n";
 }
-wait_held();
+
+wait_held($held);
 $held->pause;
 $held->wait_state('paused');
 $held->resume;
 for my $what (qw(sessions sessions restart sessions restart)) {
-    wait_held();
+    wait_held($held);
     if ($what eq 'restart') {
         $target->restart;
     } else {
@@ -152,7 +155,7 @@ for my $what (qw(sessions sessions restart sessions restart)) {
     }
     $held->wait_for_connections($target);
 }
-wait_held();
+wait_held($held);
 is(progress($held, "attempts || coalesce(error, '')"), '0', 'a pause, lost sessions and shutdowns are no attempts');
 $held->target_sql('INSERT INTO aside.gate VALUES (true)');
 $held->wait_stage('data');
@@ -160,5 +163,32 @@ $held->target_sql('DROP SCHEMA aside CASCADE');
 $held->resume([]);
 $held->wait_stage('streaming');
 $held->finish('after all of this');
+
+# --- one whose table is cut otherwise under another snapshot, now that no others are left: what was counted is counted
+my $recut = paused_before_data('recut', <<'SQL', table_jobs => 2);
+IF nextval('aside.calls') > 2 THEN
+    WHILE NOT EXISTS (SELECT FROM aside.gate WHERE open) LOOP PERFORM pg_sleep(0.02); END LOOP;
+END IF;
+RAISE serialization_failure USING MESSAGE = 'not now';
+SQL
+$recut->resume(['data']);
+wait_held($recut);
+is($recut->target_sql($complete), 'good_1 good_2 good_3', 'cut otherwise: the others are copied');
+is(progress($recut, 'parts'), '1', '... and the part is all of its table');
+# C04: only the session that holds it is ended, the first. The copy's own has the snapshot still, and is of no use any more.
+is($recut->source_sql("SELECT pg_terminate_backend(pid), state FROM pg_stat_activity WHERE application_name = 'livemigrate'
+    AND datname = 'recut' AND backend_xmin IS NOT NULL AND backend_type = 'client backend' ORDER BY backend_start LIMIT 1"),
+    't|idle in transaction', '... the snapshot is lost');
+ok($recut->poll(sub { $recut->target_sql("SELECT count(*) FROM livemigrate.events WHERE message ~ 'a new snapshot was taken'") == 1 }),
+    '... another snapshot');
+$recut->target_sql('INSERT INTO aside.gate VALUES (true)');
+$recut->wait_state('failed');
+like($recut->status_row->{message}, qr/"bad" could not be copied in 3 attempts: not now/, '... it is not repeated for ever');
+cmp_ok(progress($recut, 'parts'), '>', 1, '... in more parts than before');
+cmp_ok($recut->target_sql('SELECT last_value FROM aside.calls'), '<', 6, '... of which each had its share of the attempts');
+$recut->target_sql('DROP SCHEMA aside CASCADE');
+$recut->resume([]);
+$recut->wait_stage('streaming');
+$recut->finish('after it was cut otherwise');
 
 done_testing();

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $pair = LiveMigrate::Test->new(
-    source_conf => "autovacuum = off\n",
+    source_conf => "autovacuum = off\nmax_prepared_transactions = 5\n",
     target_conf => "livemigrate.backlog_chunk_size = 1MB\n");
 my ($source, $target) = ($pair->source, $pair->target);
 
@@ -189,6 +189,36 @@ SQL
     cmp_ok(chunks(), '<=', 1, 'one large transaction is streamed');
 }
 
+# Some megabytes of it, in transactions of half of one.
+sub insert_rows {
+    my ($one, $first) = @_;
+    for my $i (0 .. 7) {
+        my $from = $first + 250 * $i;
+        $one->source_sql("INSERT INTO public.item SELECT g, 'v' || g, $filler FROM generate_series($from, $from + 249) g");
+    }
+}
+
+# X03: a transaction that is prepared in one chunk, and committed in a later one, comes with that; one that is rolled
+# back does not.
+{
+    my $one = paused_while_streaming('prepared');
+    $one->source_sql("INSERT INTO public.item VALUES (-1, 'gone')");
+    $one->source_sql("BEGIN; INSERT INTO public.item VALUES (-2, 'kept'); DELETE FROM public.item WHERE id = -1; PREPARE TRANSACTION 'kept'");
+    $one->source_sql("BEGIN; INSERT INTO public.item VALUES (-3, 'undone'); PREPARE TRANSACTION 'undone'");
+    my $prepared = $one->source_sql('SELECT pg_current_wal_lsn()');
+    insert_rows($one, 1);
+    my $committed = $one->source_sql('SELECT pg_current_wal_lsn()');
+    $one->source_sql("COMMIT PREPARED 'kept'");
+    $one->source_sql("ROLLBACK PREPARED 'undone'");
+    my $decided = $one->source_sql('SELECT pg_current_wal_lsn()');
+    insert_rows($one, 3001);
+    remember_log();
+    resume_and_finish($one, 'X03 prepared in an earlier chunk');
+    my $positions = join ', ', map { "('$_'::pg_lsn)" } begins_and_ends();
+    is($pair->source_sql("SELECT bool_or(p BETWEEN '$prepared' AND '$committed'), bool_or(p >= '$decided') FROM (VALUES $positions) v (p)"),
+        't|t', 'X03 a chunk ended between PREPARE and COMMIT PREPARED, and one behind that');
+}
+
 # A type that is not known to be the same in binary form, in a column that has come and gone.
 {
     my $one = paused_while_streaming('switch');
@@ -227,6 +257,24 @@ SQL
     like(slurp_file($target->logfile, $from),
         qr/LOG:  a backlog is streamed instead of read in chunks\n.*DETAIL:  source: temporary file size exceeds/,
         'a source that limits temporary files: the log says why');
+    $one->source_sql("ALTER ROLE $role RESET temp_file_limit; ALTER ROLE $role RESET work_mem");
+}
+# So does one that is in the way of a later chunk only: values that the WAL has compressed come whole.
+{
+    my $one  = paused_while_streaming('refused_later');
+    my $role = $one->source_sql('SELECT quote_ident(current_user)');
+    insert_rows($one, 1);
+    $one->source_sql("INSERT INTO public.item SELECT -g, repeat('long', 200000) FROM generate_series(1, 60) g");
+    insert_rows($one, 3001);
+    $one->source_sql("ALTER ROLE $role SET temp_file_limit = '12MB'");
+    $one->source_sql("ALTER ROLE $role SET work_mem = '64kB'");
+    my $from = -s $target->logfile;
+    remember_log();
+    resume_and_finish($one, 'a source that limits temporary files later');
+    cmp_ok(chunks(), '>=', 2, 'a source that limits temporary files later: some chunks came');
+    my @refused = slurp_file($target->logfile, $from) =~
+      /LOG:  a backlog is streamed instead of read in chunks\n.*DETAIL:  source: temporary file size exceeds/g;
+    is(scalar @refused, 1, 'a source that limits temporary files later: it is asked once');
     $one->source_sql("ALTER ROLE $role RESET temp_file_limit; ALTER ROLE $role RESET work_mem");
 }
 for my $setting ('livemigrate.spool_size_limit = 2MB', 'livemigrate.backlog_chunk_size = 0') {
