@@ -152,12 +152,20 @@ is($shapes->target_sql('SELECT count(*) FROM pg_dist_partition WHERE partmethod 
 $node->start;
 $shapes->resume if $state eq 'failed';
 $shapes->wait_state('paused');
-is( $shapes->target_sql("SELECT table_name, distribution_column, shard_count FROM citus_tables ORDER BY table_name::text"),
+# Not by citus_tables, which asks the nodes for sizes, in this session by a connection from before.
+is( $shapes->target_sql("SELECT logicalrelid, COALESCE(column_to_column_name(logicalrelid, partkey), '<none>'),
+        (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = p.logicalrelid)
+        FROM pg_dist_partition p ORDER BY logicalrelid::text"),
     join("\n", q{"A.b ""c"|Key's|2}, (map { "$_|tenant_id|3" } qw(event event_new event_old member)),
         'tag|<none>|1', 'tenant|id|3'),
     'goes on with the node');
 $shapes->resume([]);
 $shapes->wait_stage('streaming');
+# Jobs of a phase run side by side: either would make an index of its own on a partition.
+is($shapes->target_sql("SELECT count(*), bool_and(r.phase > p.phase) FROM livemigrate.schema_job r, livemigrate.schema_job p
+        WHERE r.object_name IN ('event_pkey', 'event_tenant_id_what_idx') AND r.sql !~ 'ATTACH' AND p.sql !~ 'ATTACH'
+            AND p.object_name IN (replace(r.object_name, 'event', 'event_old'), replace(r.object_name, 'event', 'event_new'))"),
+    '4|t', 'a partitioned table takes over the indexes of its partitions');
 $shapes->source_sql(<<'SQL');
 UPDATE event SET what = 'f' WHERE id % 5 = 0; UPDATE event SET at = date '2026-03-01' WHERE id % 50 = 1;
 DELETE FROM event WHERE id % 9 = 0; INSERT INTO event VALUES (40, '2020-01-01', 9000, 'new');
