@@ -310,7 +310,7 @@ RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
     {
         pg::Transaction transaction;
-        pg::LiftDecompressionLimit();
+        pg::AdaptTimescaledb();
         transaction.Commit();
     }
     SetDoing(context.slot, "connecting to the source");

@@ -170,12 +170,16 @@ NodesAreJoined() {
                "local";
 }
 
-// That the query is planned makes TimescaleDB load the library that defines the parameter.
+// That the query is planned makes TimescaleDB load the library that defines the parameters.
 void
-LiftDecompressionLimit() {
-    Query("SELECT pg_catalog.set_config($1, '0', false) "
-          "WHERE pg_catalog.current_setting($1, true) IS NOT NULL",
-          {"timescaledb.max_tuples_decompressed_per_dml_transaction"});
+AdaptTimescaledb() {
+    for (const auto &[parameter, value] :
+         {std::pair("timescaledb.max_tuples_decompressed_per_dml_transaction", "0"),
+          std::pair("timescaledb.skip_cagg_invalidation", "off")}) {
+        Query("SELECT pg_catalog.set_config($1, $2, false) "
+              "WHERE pg_catalog.current_setting($1, true) IS NOT NULL",
+              {parameter, value});
+    }
 }
 
 void

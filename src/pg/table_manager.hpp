@@ -45,10 +45,11 @@ bool NodesAreJoined();
 // transaction.
 void FlushCommitBeforeNodes();
 
-// Takes TimescaleDB's limit of rows that one transaction may decompress off for the session, where
-// there is one (from 2.14 on): what the source has done in one transaction is done in one here.
+// Takes TimescaleDB's limit of rows that one transaction may decompress off for the session (from
+// 2.14 on), since what the source has done in one transaction is done in one here; and lets
+// continuous aggregates be told of what is written, whatever the database is set to (from 2.28 on).
 // REQUIRES: an open transaction.
-void LiftDecompressionLimit();
+void AdaptTimescaledb();
 
 // The relation's schema and name. REQUIRES: an open transaction; it exists.
 std::pair<std::string, std::string> NameOf(Oid relid);

@@ -4,6 +4,7 @@
 
 #include "core/call_hint.hpp"
 #include "core/sql_text.hpp"
+#include "core/version.hpp"
 #include "pg/sql_row.hpp"
 #include "stage/key_problems.hpp"
 
@@ -289,8 +290,20 @@ FindClusters(Limits &limits) {
                    });
 }
 
+// From 13.2.2 and 14.0.1 on. The extension's version lacks the last number, the library's has it.
+bool
+TakesExpressions() {
+    const auto version =
+        pg::Query("SELECT pg_catalog.current_setting('citus.version', true)").Scalar();
+    return version && CompareVersions(*version, "13.2.2") >= 0 &&
+           (CompareVersions(*version, "14") < 0 || CompareVersions(*version, "14.0.1") >= 0);
+}
+
 void
 FindStatistics(Limits &limits) {
+    if (TakesExpressions()) {
+        return;
+    }
     limits.Examine("SELECT s.stxrelid, n.nspname, s.stxname FROM pg_catalog.pg_statistic_ext s "
                    "JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace "
                    "WHERE pg_catalog.to_jsonb(s)->>'stxexprs' IS NOT NULL ORDER BY 1, 2, 3",

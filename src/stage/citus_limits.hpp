@@ -1,5 +1,6 @@
 // What Citus refuses of the source's tables when it keeps them: each of these would otherwise fail
-// behind the copy, where the dump's post-data section comes. Found by trying on Citus 13.0.
+// behind the copy, where the dump's post-data section comes. Found by trying on Citus 13.0
+// and 13.2.
 #pragma once
 
 #include "source/connection.hpp"
@@ -20,7 +21,8 @@ std::vector<TableProblem> FindForeignKeyProblems(source::Connection &source,
                                                  const std::vector<PlacedTable> &tables);
 
 // Triggers, exclusion constraints that do not compare the distribution column with =, CLUSTER ON,
-// statistics of expressions, policies with subqueries. REQUIRES: an open transaction on the target.
+// statistics of expressions where Citus does not take these, policies with subqueries. REQUIRES: an
+// open transaction on the target.
 std::vector<TableProblem> FindCitusLimits(source::Connection &source,
                                           const std::vector<PlacedTable> &tables);
 

@@ -12,10 +12,11 @@ namespace livemigrate::stage {
 
 namespace {
 
-// From these versions on statement triggers may have transition tables, and foreign keys of other
-// tables may lead to a hypertable.
+// From these versions on statement triggers may have transition tables, foreign keys of other
+// tables may lead to a hypertable, and unlogged tables may be hypertables.
 constexpr char kTransitionTables[] = "2.18.0";
 constexpr char kForeignKeysTo[] = "2.16.0";
+constexpr char kUnloggedTables[] = "2.23.0";
 
 // A row for each limit: the table's OID, what of it (a table itself has no name), what is against
 // it, and the fix, which is SQL for the source, or a comment. Hypertables are `h`, all tables `t`.
@@ -26,7 +27,8 @@ constexpr char kRules[] =
     "pg_catalog.format('DROP RULE %I ON %s;', r.rulename, r.ev_class::pg_catalog.regclass) AS fix "
     "FROM pg_catalog.pg_rewrite r JOIN h ON h.oid = r.ev_class";
 
-// One that fires in replica role, too, can do without; the others have no other form.
+// From 2.27 on such are taken, but chunks that are made later fire them as if they were plainly
+// enabled. One that fires in replica role, too, can do without; the others have no other form.
 constexpr char kTriggers[] =
     "SELECT g.tgrelid, 'trigger', g.tgname, pg_catalog.concat(' cannot be on a hypertable: it ', "
     "CASE g.tgenabled WHEN 'D' THEN 'is disabled' WHEN 'A' THEN 'also fires in replica role' "
@@ -117,6 +119,8 @@ LimitsQuery(const HypertableSources &sources) {
     add(ConstraintsQuery(sources.are_made));
     if (!sources.are_made) {
         add(kInheritance);
+    }
+    if (!sources.are_made && IsBefore(kUnloggedTables)) {
         add(kUnlogged);
     }
     return "WITH " + OidList("h", sources.hypertables) + ", " + OidList("t", sources.tables) +

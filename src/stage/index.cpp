@@ -262,9 +262,17 @@ class Planner {
         const std::string text =
             is_whole ? WithoutOnly(statement, index->relation) : std::string(statement.text);
         late_analyze_.NoteIndex(index);
-        const JobPhase phase =
-            Exists(index->relation) ? JobPhase::kIndexes : JobPhase::kConstraints;
+        const JobPhase phase = Exists(index->relation)
+                                   ? IndexPhase(index->relation, OrEmpty(index->idxname))
+                                   : JobPhase::kConstraints;
         Push(MakeJob(phase, "index", index->relation, OrEmpty(index->idxname), text));
+    }
+
+    // Without ONLY it takes over what partitions have, or makes it: so behind all of theirs.
+    JobPhase
+    IndexPhase(const RangeVar *relation, const std::string &index) const {
+        return IsManaged(relation) && HasAttached(relation, index) ? JobPhase::kConstraints
+                                                                   : JobPhase::kIndexes;
     }
 
     // The statement, with what it takes on the table's partitions.
@@ -354,11 +362,11 @@ class Planner {
                 return;
             }
             // Of a partitioned table: instant, with nothing below it yet. Must come before the
-            // partitions' indexes are attached, which are in a later phase.
-            Push(MakeJob(JobPhase::kIndexes, "constraint", alter->relation, name, text));
-            return;
+            // partitions' indexes are attached, which is behind it in the dump.
+            [[fallthrough]];
         case CONSTR_EXCLUSION:
-            Push(MakeJob(JobPhase::kIndexes, "constraint", alter->relation, name, text));
+            Push(MakeJob(IndexPhase(alter->relation, name), "constraint", alter->relation, name,
+                         text));
             return;
         case CONSTR_FOREIGN:
             AddForeignKey(alter, constraint, text);

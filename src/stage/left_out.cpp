@@ -28,6 +28,9 @@ GatherRelations(Node *node, void *context) {
     if (IsA(node, RangeVar) && reinterpret_cast<RangeVar *>(node)->schemaname != nullptr) {
         found->relations = lappend(found->relations, node);
     }
+    if (IsA(node, ReturnStmt)) { // a function's body, which the server's walker does not know
+        return GatherRelations(reinterpret_cast<ReturnStmt *>(node)->returnval, context);
+    }
     return pg::WalkRawTree(node, GatherRelations, context);
 }
 

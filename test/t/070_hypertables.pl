@@ -253,7 +253,9 @@ SQL
 my @limited = qw(ruled referring checked parent child unlogged);
 my %options = (options => { hypertables => [ map { { table => $_, time_column => 'at' } } @limited, 'apart' ] });
 my @found   = grep { $_->{check_id} eq 'hypertable_limits' } $db->check_rows(%options);
-is(join("\n", map {"$_->{message}|$_->{fix}"} @found) . "\n", <<'SQL', 'what TimescaleDB refuses is found beforehand');
+my $takes_unlogged = !exists $db->target_error("CREATE UNLOGGED TABLE tried (at timestamptz NOT NULL); SELECT create_hypertable('tried', 'at')")->{sqlstate};
+$db->target_sql('DROP TABLE IF EXISTS tried');
+my $expected = <<'SQL';
 constraint "Above 0" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
 ALTER TABLE public.checked DROP CONSTRAINT "Above 0", ADD CONSTRAINT "Above 0" CHECK ((a > 0)) NOT VALID; ALTER TABLE public.checked VALIDATE CONSTRAINT "Above 0";
 constraint "later" of "public"."checked" cannot be on a hypertable: it is NO INHERIT|-- on the source:
@@ -277,6 +279,8 @@ DROP TRIGGER replica ON public.ruled;
 table "public"."unlogged" cannot be a hypertable: it is unlogged|-- on the source:
 ALTER TABLE public.unlogged SET LOGGED;
 SQL
+$expected =~ s/^table "public"\."unlogged".*//ms if $takes_unlogged;
+is(join('', map {"$_->{message}|$_->{fix}\n"} @found), $expected, 'what TimescaleDB refuses is found beforehand');
 my ($apart) = grep { $_->{check_id} eq 'hypertable_keys' } $db->check_rows(%options);
 like($apart->{fix}, qr/ADD|create it on the target under its name, with "at" added: EXCLUDE/, 'an exclusion constraint is the user\'s to extend');
 is_deeply([ grep { !/^--/ } split /\n/, $apart->{fix} ], [], '... its text stays in the comment');

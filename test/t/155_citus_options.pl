@@ -152,12 +152,20 @@ is($shapes->target_sql('SELECT count(*) FROM pg_dist_partition WHERE partmethod 
 $node->start;
 $shapes->resume if $state eq 'failed';
 $shapes->wait_state('paused');
-is( $shapes->target_sql("SELECT table_name, distribution_column, shard_count FROM citus_tables ORDER BY table_name::text"),
+# Not by citus_tables, which asks the nodes for sizes, in this session by a connection from before.
+is( $shapes->target_sql("SELECT logicalrelid, COALESCE(column_to_column_name(logicalrelid, partkey), '<none>'),
+        (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = p.logicalrelid)
+        FROM pg_dist_partition p ORDER BY logicalrelid::text"),
     join("\n", q{"A.b ""c"|Key's|2}, (map { "$_|tenant_id|3" } qw(event event_new event_old member)),
         'tag|<none>|1', 'tenant|id|3'),
     'goes on with the node');
 $shapes->resume([]);
 $shapes->wait_stage('streaming');
+# Jobs of a phase run side by side: either would make an index of its own on a partition.
+is($shapes->target_sql("SELECT count(*), bool_and(r.phase > p.phase) FROM livemigrate.schema_job r, livemigrate.schema_job p
+        WHERE r.object_name IN ('event_pkey', 'event_tenant_id_what_idx') AND r.sql !~ 'ATTACH' AND p.sql !~ 'ATTACH'
+            AND p.object_name IN (replace(r.object_name, 'event', 'event_old'), replace(r.object_name, 'event', 'event_new'))"),
+    '4|t', 'a partitioned table takes over the indexes of its partitions');
 $shapes->source_sql(<<'SQL');
 UPDATE event SET what = 'f' WHERE id % 5 = 0; UPDATE event SET at = date '2026-03-01' WHERE id % 50 = 1;
 DELETE FROM event WHERE id % 9 = 0; INSERT INTO event VALUES (40, '2020-01-01', 9000, 'new');
@@ -192,6 +200,10 @@ CREATE TABLE line (tenant int, at text); ALTER TABLE line REPLICA IDENTITY FULL;
 INSERT INTO country VALUES (1); INSERT INTO account VALUES (1, 1, 1, NULL, 'a'), (2, 2, 1, NULL, 'b');
 INSERT INTO visit VALUES (1, 1, 1), (2, 2, 2); INSERT INTO allowed VALUES (1), (2), (3); INSERT INTO line VALUES (1, 'x');
 SQL
+# Releases of Citus differ in this one.
+$limits->target_sql("CREATE TABLE tried (id int); SELECT create_distributed_table('tried', 'id')");
+my $refuses_expressions = exists $limits->target_error('CREATE STATISTICS of_tried ON (id / 2) FROM tried')->{sqlstate};
+$limits->target_sql('DROP TABLE tried');
 my %wrong = (distributed_tables => [
         { table => 'account', column => 'tenant' }, { table => 'line', column => 'tenant' },
         { table => 'visit', column => 'tenant', colocate_with => 'none' } ]);
@@ -202,7 +214,6 @@ for my $line (
     'Citus refuses exclusion constraint "apart" of "public"."account", which does not compare the distribution column with =',
     'Citus refuses trigger "touches" of "public"."account" unless citus.enable_unsafe_triggers is on',
     'Citus refuses CLUSTER ON index "account_id" of "public"."account"',
-    'Citus refuses statistics "public"."by_half" of "public"."account", which are of expressions',
     'Citus refuses policy "only_allowed" of "public"."account", which has a subquery',
     'table "public"."line" has REPLICA IDENTITY FULL',
     'foreign key "account_country_fkey" of "public"."account" to "public"."country" leads to rows that Citus keeps elsewhere',
@@ -210,6 +221,9 @@ for my $line (
 ) {
     like($found, qr/^\Q$line/m, "found: $line");
 }
+my $statistics = qr/^Citus refuses statistics "public"\."by_half" of "public"\."account", which are of expressions/m;
+if ($refuses_expressions) { like($found, $statistics, 'found: statistics of expressions') }
+else { unlike($found, $statistics, 'this Citus takes statistics of expressions') }
 like($found, qr/"reference_tables": \["public\.country"\]/, 'a fix among the options');
 like($found, qr/\{"table": "public\.visit", "column": "tenant", "colocate_with": "public\.account"\}/, '... and another');
 my $error = $limits->target_error($limits->start_sql(options => \%wrong));
@@ -223,7 +237,7 @@ unlike($found, qr/keeps elsewhere/, 'put right');
 like($found, qr/"cleared" .* has the distribution column and ON DELETE SET NULL/, 'found: ON DELETE SET NULL');
 like($found, qr/"moved" .* has the distribution column and ON UPDATE CASCADE/, 'found: ON UPDATE CASCADE');
 my @at_source = $found =~ /\|-- on the source:\n(ALTER TABLE .*|DROP .*)/g;
-is(scalar @at_source, 5, 'fixes for the source');
+is(scalar @at_source, $refuses_expressions ? 5 : 4, 'fixes for the source');
 $limits->source_sql(join ' ', (map { s/ADD PRIMARY KEY \(\.\.\.\)/ADD PRIMARY KEY (tenant, at)/r } @at_source),
     'ALTER TABLE line REPLICA IDENTITY DEFAULT; DROP POLICY only_allowed ON account; ALTER TABLE account DROP CONSTRAINT apart,
         DROP CONSTRAINT account_span_excl');
@@ -251,6 +265,8 @@ $limits->wait_stage('done');
 is($limits->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '', 'limits: no difference');
 is($limits->target_sql("SELECT tgname FROM pg_trigger WHERE tgrelid = 'account'::regclass AND NOT tgisinternal AND tgname !~ 'truncate'"),
     'touches', 'the trigger is there');
+is($limits->target_sql('SELECT count(*) FROM pg_statistic_ext'), $limits->source_sql('SELECT count(*) FROM pg_statistic_ext'),
+    'statistics of expressions are there where Citus takes them');
 $limits->cleanup;
 
 # Tables that are Citus's already.

@@ -37,6 +37,8 @@ CREATE FUNCTION audited() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(
 COMMENT ON FUNCTION audited() IS 'goes with it';
 CREATE FUNCTION audited(lowest int) RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM orders WHERE id > lowest; END;
 COMMENT ON FUNCTION audited(int) IS 'stays';
+CREATE FUNCTION audited(lowest text) RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM audit WHERE id > lowest::int);
+CREATE FUNCTION returned(lowest int) RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM orders WHERE id > lowest) + 1;
 CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
 CREATE FOREIGN TABLE far_away (id int) SERVER nowhere; CREATE FOREIGN TABLE far_kept (id int) SERVER nowhere;
 CREATE VIEW of_far AS SELECT * FROM far_away;
@@ -74,6 +76,7 @@ is($pair->target_sql("SELECT (SELECT string_agg(polname, ' ' ORDER BY polname) F
         (SELECT string_agg(DISTINCT description, ' ') FROM pg_description WHERE classoid IN ('pg_policy'::regclass, 'pg_rewrite'::regclass)
             OR objoid = 'audited(int)'::regprocedure)"),
     'of_audit of_orders|0|audited(integer)|stays', 'the others are there, and comments of what is there');
+is($pair->target_sql('SELECT returned(0)'), $pair->source_sql('SELECT returned(0)'), '... a function that is one RETURN, too');
 is($pair->target_sql("SELECT polpermissive, polcmd, pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'of_audit'"),
     'f|*|false', 'in place of a restrictive policy stands one that lets nobody see a row');
 

@@ -1,4 +1,5 @@
-# A source without extensions, and a target that is the coordinator of a Citus with worker nodes.
+# A source without extensions, and a target that is the coordinator of a Citus with worker nodes: run with
+# 13.0.5 and 13.2.2 on PostgreSQL 15.
 package LiveMigrate::Citus;
 
 use strict;

@@ -1,4 +1,5 @@
-# A source without extensions, and a target with TimescaleDB.
+# A source without extensions, and a target with TimescaleDB: run with 2.19.3 on PostgreSQL 17, 2.26.0 and
+# 2.28.3 on PostgreSQL 15.
 package LiveMigrate::Hypertables;
 
 use strict;
