@@ -48,8 +48,10 @@ class Coordinator {
     // `checked_at`: see pg::WorkerArguments.
     Coordinator(SharedSegment &segment, Migration migration, int64_t checked_at);
 
-    // Until the migration is done, stopped, or paused or failed with nothing to hold.
-    void Run();
+    // Until the migration is done, or paused or failed with nothing to hold, and no worker runs.
+    // The segment is out of the migration's row then. False, with the row as it was, when it was
+    // told to leave.
+    bool Run();
 
   private:
     // coordinator.cpp: the state machine.

@@ -296,16 +296,21 @@ Coordinator::ReleaseWork(int slot, bool died) {
     return blamed;
 }
 
-// A worker that was to end, and does not. Whoever has us stop sets the message then, and of a
-// failure or a pause it is there already. Called where nothing may throw.
+// A worker that was to end, and does not. Whoever has us stop sets the message then; of a failure,
+// a pause or the end it is there already, unless the migration has been resumed since. Called where
+// nothing may throw.
 void
 Coordinator::ShowLingering(int process) {
-    if (state_.stop.load() != 0 || migration_.state == State::kFailed ||
-        migration_.state == State::kPaused) {
+    if (state_.stop.load() != 0) {
         return;
     }
     try {
-        SetMessage("waiting for process " + std::to_string(process) + " to end");
+        pg::Transaction transaction;
+        const std::optional<Migration> now = LoadMigration(migration_.id);
+        transaction.Commit();
+        if (now && IsUnderWay(now->state)) {
+            SetMessage("waiting for process " + std::to_string(process) + " to end");
+        }
     } catch (const Error &) { // it is only a message
     }
 }
