@@ -35,9 +35,10 @@ Coordinator::Coordinator(SharedSegment &segment, Migration migration, int64_t ch
       pool_(
           state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
           [this](int slot, bool died) { return ReleaseWork(slot, died); },
-          [this](int process) { ShowLingering(process); }) {}
+          [this](int process) { ShowLingering(process); }),
+      monitor_(migration_.settings.source) {}
 
-void
+bool
 Coordinator::Run() {
     {
         pg::Transaction transaction;
@@ -210,7 +211,7 @@ Coordinator::HandleFailure(const Error &error) {
     pool_.Stop(WorkerKind::kCopy);
     pool_.Stop(WorkerKind::kIndex);
     pool_.Stop(WorkerKind::kApply);
-    monitor_.reset();
+    monitor_.Close();
     const bool transient = IsTransient(error.sqlstate());
     if (transient && migration_.state == State::kPaused) {
         // The pause stays a pause: a retry would run past it.

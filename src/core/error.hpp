@@ -96,6 +96,11 @@ class Error : public std::exception {
     context() const noexcept {
         return context_;
     }
+    // In one line.
+    std::string
+    MessageWithDetail() const {
+        return message_ + (detail_.empty() ? "" : ": ") + detail_;
+    }
     // For where there is one place for both: which row, which position it is about.
     std::string
     DetailWithContext() const {
