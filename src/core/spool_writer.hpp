@@ -126,7 +126,7 @@ class SpoolWriter {
         options_.segment_size = size;
     }
 
-    // Whether a sync went wrong: nothing can be written any more.
+    // Whether a sync went wrong, or the file: nothing can be written any more.
     bool
     unusable() const {
         return unusable_;
@@ -167,6 +167,7 @@ class SpoolWriter {
     void CreateSegment(uint64_t segment);
     void SyncFile();
     void CheckUsable() const;
+    void CheckLength();
     void TruncateQuietly(uint64_t size) const;
 
     SpoolOptions options_;
