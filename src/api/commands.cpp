@@ -102,7 +102,7 @@ Pause(FunctionCallInfo fcinfo) {
         control::RequestPause(migration.id);
         return ReturnName(migration.settings.name);
     }
-    if (migration.state != State::kRunning && migration.state != State::kRetrying) {
+    if (!IsUnderWay(migration.state)) {
         ThrowWrongState(migration, "pause",
                         "SELECT stage, state, message, hint FROM livemigrate.migration_status();");
     }
@@ -158,7 +158,7 @@ Resume(FunctionCallInfo fcinfo) {
         control::SetPauseAfter(migration.id, StagesAhead(migration, *pause_after));
     }
     const bool runs = CoordinatorRuns(migration);
-    if (runs && (migration.state == State::kRunning || migration.state == State::kRetrying)) {
+    if (runs && IsUnderWay(migration.state)) {
         if (migration.pause_requested) {
             control::ClearPauseRequest(migration.id);
         } else if (migration.state == State::kRetrying) {

@@ -111,8 +111,7 @@ CleanSource(const Migration &migration) {
             control::NamedHint(migration.id,
                                "Run on the source, or call migration_cleanup() again later: ") +
             sql;
-        const std::string reason =
-            error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+        const std::string reason = error.MessageWithDetail();
         Notice("could not clean up the source: " + reason, hint);
         control::SetMessage(migration.id, "the source is not cleaned up: " + reason, hint);
         control::RecordEvent(migration.id, "warning", migration.stage,

@@ -146,8 +146,7 @@ Eta(const Status &status) {
 // After a restart of a server that does not preload the library, nothing starts by itself.
 bool
 IsOrphaned(const Status &status) {
-    if (status.figures.live ||
-        (status.state != State::kRunning && status.state != State::kRetrying)) {
+    if (status.figures.live || !IsUnderWay(status.state)) {
         return false;
     }
     const int32_t id = pg::Number<int32_t>(status.row, 0);

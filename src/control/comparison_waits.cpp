@@ -36,7 +36,7 @@ Tell(const std::string &message, const std::string &hint) {
 } // namespace
 
 ComparisonWaits::ComparisonWaits(std::string source)
-    : source_(std::move(source)), next_(Clock::now() + kLookEvery) {}
+    : monitor_(std::move(source)), next_(Clock::now() + kLookEvery) {}
 
 void
 ComparisonWaits::Look(const SharedComparison &shared) {
@@ -81,23 +81,27 @@ ComparisonWaits::LookHere(const SharedComparison &shared) {
 // A source that cannot be asked is the workers' to tell.
 void
 ComparisonWaits::LookOnSource() {
+    SourceBlockers blockers;
     try {
-        if (!monitor_) {
-            monitor_.emplace(source::Connection::Open(source_, source::ConnectionKind::kSql));
-        }
-        const SourceBlockers blockers = FindHoldersOfOurLocks(*monitor_);
-        if (blockers.who.empty()) {
-            told_on_source_.clear();
-        } else if (told_on_source_ != blockers.command) {
-            told_on_source_ = blockers.command;
-            Tell("comparing waits for a lock on the source" + blockers.who,
-                 blockers.command.substr(1));
+        const auto unanswered = monitor_.Ask(
+            kMostLookTime, [] {},
+            [&](source::Connection &source, const source::WaitObserver &observer) {
+                blockers = FindHoldersOfOurLocks(source, observer);
+            });
+        if (unanswered) {
+            return;
         }
     } catch (const Error &error) {
         if (error.sqlstate() == sqlstate::kQueryCanceled) {
             throw; // the session was to end the comparison
         }
-        monitor_.reset();
+        return;
+    }
+    if (blockers.who.empty()) {
+        told_on_source_.clear();
+    } else if (told_on_source_ != blockers.command) {
+        told_on_source_ = blockers.command;
+        Tell("comparing waits for a lock on the source" + blockers.who, blockers.command.substr(1));
     }
 }
 

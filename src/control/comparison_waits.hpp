@@ -2,7 +2,7 @@
 #pragma once
 
 #include "control/comparison_shared.hpp"
-#include "source/connection.hpp"
+#include "control/source_monitor.hpp"
 
 #include <chrono>
 #include <optional>
@@ -22,8 +22,7 @@ class ComparisonWaits {
     void LookHere(const SharedComparison &shared);
     void LookOnSource();
 
-    std::string source_;
-    std::optional<source::Connection> monitor_;
+    SourceMonitor monitor_;
     std::chrono::steady_clock::time_point next_; // not before
     std::optional<int32_t> told_here_;           // the process, 0 for a prepared transaction
     std::string told_on_source_;                 // what ends it

@@ -2,21 +2,17 @@
 
 #include "control/coordinator.hpp"
 
-#include "control/advisory_lock.hpp"
-#include "control/launcher.hpp"
 #include "control/policy_jobs.hpp"
 #include "control/version_check.hpp"
 #include "core/apply_progress.hpp"
 #include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
-#include "pg/background_worker.hpp"
 #include "pg/guard.hpp"
 #include "pg/guc.hpp"
 #include "pg/transaction.hpp"
 #include "pg/wait.hpp"
 
 #include <algorithm>
-#include <csignal>
 
 namespace livemigrate::control {
 
@@ -25,35 +21,11 @@ using std::chrono::milliseconds;
 
 namespace {
 
-// How long a new coordinator waits for one that is just leaving.
-constexpr int kTakeoverAttempts = 50;
-constexpr milliseconds kTakeoverPause{100};
-
 // Source objects of the migration that outlive an attempt are remade, so a failed stage may run
 // again at once; after this many transient failures in a row the delay is at its longest anyway.
 constexpr milliseconds kRequestInterval{500};
 
 // A worker that ends wakes the coordinator; everything else may wait this long.
-
-// False, with the reason in the server log, when the extension's tables are not those of this
-// library's version: it must not touch them.
-bool
-VersionFits(int32_t migration) {
-    try {
-        pg::Transaction transaction;
-        CheckVersion();
-        transaction.Commit();
-        return true;
-    } catch (const Error &error) {
-        if (error.sqlstate() != sqlstate::kObjectNotInPrerequisiteState) {
-            throw;
-        }
-        ereport(LOG, (errmsg("livemigrate: the coordinator of migration %d leaves: %s", migration,
-                             error.message().c_str()),
-                      errhint("%s", error.hint().c_str())));
-        return false;
-    }
-}
 
 } // namespace
 
@@ -63,9 +35,10 @@ Coordinator::Coordinator(SharedSegment &segment, Migration migration, int64_t ch
       pool_(
           state_, segment.handle(), migration_.id, migration_.settings.name, migration_.owner,
           [this](int slot, bool died) { return ReleaseWork(slot, died); },
-          [this](int process) { ShowLingering(process); }) {}
+          [this](int process) { ShowLingering(process); }),
+      monitor_(migration_.settings.source) {}
 
-void
+bool
 Coordinator::Run() {
     {
         pg::Transaction transaction;
@@ -96,8 +69,9 @@ Coordinator::Run() {
         while (RunStages()) {
         }
     } catch (const StopRequested &) {
+        state_.stop.store(1); // for whoever would count on us, if it was not that which asked
         pool_.StopAll();
-        return; // whoever asked does the rest
+        return false; // whoever asked does the rest
     }
     pool_.StopAll();
     KeepCounters();
@@ -105,6 +79,7 @@ Coordinator::Run() {
     KeepWork(migration_.id, std::pair(SumTables(migration_.id), SumJobs(migration_.id)));
     SetDsmHandle(migration_.id, std::nullopt);
     transaction.Commit();
+    return true;
 }
 
 void
@@ -236,7 +211,7 @@ Coordinator::HandleFailure(const Error &error) {
     pool_.Stop(WorkerKind::kCopy);
     pool_.Stop(WorkerKind::kIndex);
     pool_.Stop(WorkerKind::kApply);
-    monitor_.reset();
+    monitor_.Close();
     const bool transient = IsTransient(error.sqlstate());
     if (transient && migration_.state == State::kPaused) {
         // The pause stays a pause: a retry would run past it.
@@ -453,132 +428,3 @@ Coordinator::PublishEndpos() {
 }
 
 } // namespace livemigrate::control
-
-namespace {
-
-using namespace livemigrate;
-using namespace livemigrate::control;
-
-// However the coordinator ends, its workers must not go on without it.
-void
-EndWorkers(int, Datum argument) {
-    auto *state = reinterpret_cast<SharedState *>(DatumGetPointer(argument));
-    state->coordinator_pid.store(0);
-    for (WorkerSlot &slot : state->workers) {
-        const pid_t pid = slot.pid.load();
-        if (pid != 0) {
-            kill(pid, SIGTERM);
-        }
-    }
-}
-
-// One coordinator per migration. A predecessor that is about to leave is waited for.
-bool
-TakeOver(int32_t migration) {
-    for (int attempt = 0; attempt < kTakeoverAttempts; attempt++) {
-        {
-            pg::Transaction transaction;
-            const bool taken =
-                TryAcquire(migration, LockClass::kCoordinator, LockStrength::kExclusive);
-            transaction.Commit();
-            if (taken) {
-                return true;
-            }
-        }
-        pg::SleepOnLatch(kTakeoverPause);
-    }
-    return false;
-}
-
-// Workers of a predecessor have been told to end: wait until they have.
-void
-WaitForOldWorkers(int32_t migration) {
-    pg::Transaction transaction;
-    Acquire(migration, LockClass::kWorkers, LockStrength::kExclusive);
-    Release(migration, LockClass::kWorkers, LockStrength::kExclusive);
-    transaction.Commit();
-}
-
-// Nothing when it was never committed, or the extension is gone.
-std::optional<Migration>
-FindMigration(int32_t id) {
-    pg::Transaction transaction;
-    const bool installed =
-        pg::Query("SELECT pg_catalog.to_regclass('livemigrate.migration') IS NOT NULL").Scalar() ==
-        "t";
-    std::optional<Migration> migration = installed ? LoadMigration(id) : std::nullopt;
-    transaction.Commit();
-    return migration;
-}
-
-bool
-IsUnderWay(const Migration &migration) {
-    return migration.state == State::kRunning || migration.state == State::kRetrying;
-}
-
-void
-CoordinatorMain(const pg::WorkerArguments &arguments) {
-    if (TransactionIdIsValid(arguments.wait_for_xid)) {
-        pg::Transaction transaction;
-        pg::Call([&] { XactLockTableWait(arguments.wait_for_xid, nullptr, nullptr, XLTW_None); });
-        transaction.Commit();
-    }
-    // One that leaves for that is not started again by the postmaster, but by migration_resume().
-    if (!VersionFits(arguments.migration)) {
-        return;
-    }
-    std::optional<Migration> migration = FindMigration(arguments.migration);
-    if (migration && !OidIsValid(arguments.role)) {
-        // Started by the launcher, which cannot read the owner: hand over to one with its role.
-        pg::WorkerSpec spec = CoordinatorSpec(MyDatabaseId, migration->owner, migration->id);
-        if (IsUnderWay(*migration) && !pg::StartWorker(spec, nullptr)) {
-            throw Error(sqlstate::kConfigurationLimitExceeded, "no free background worker slot");
-        }
-        return;
-    }
-    if (!TakeOver(arguments.migration) || !VersionFits(arguments.migration)) {
-        return;
-    }
-    migration = FindMigration(arguments.migration);
-    if (!migration) {
-        WorkDirectory(MyDatabaseId, arguments.migration).Remove();
-        return;
-    }
-    if (!IsUnderWay(*migration)) {
-        return;
-    }
-    WaitForOldWorkers(arguments.migration);
-    SharedSegment segment = SharedSegment::Create(arguments.migration);
-    SharedState &state = segment.state();
-    state.coordinator_pid.store(MyProcPid);
-    pg::Call([&] { before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });
-    Coordinator coordinator(segment, std::move(*migration), arguments.checked_at);
-    coordinator.Run();
-    EndWorkers(0, PointerGetDatum(&state));
-    pg::Call([&] { cancel_before_shmem_exit(EndWorkers, PointerGetDatum(&state)); });
-}
-
-} // namespace
-
-extern "C" {
-PGDLLEXPORT void livemigrate_coordinator_main(Datum argument);
-}
-
-void
-livemigrate_coordinator_main(Datum) {
-    pg::Entry([] {
-        // One that cannot connect to its database ends there, and would be started again for ever.
-        const pg::WorkerArguments arguments = pg::OwnArguments();
-        if (DatabaseHasFiles(arguments.database)) {
-            CoordinatorMain(pg::EnterWorker());
-            return;
-        }
-        ereport(LOG,
-                (errmsg("livemigrate: the coordinator of migration %d leaves: its database was "
-                        "dropped",
-                        arguments.migration)));
-        WorkDirectory(arguments.database, arguments.migration).Remove();
-    });
-    // A normal end: the postmaster forgets the worker instead of starting it again.
-    proc_exit(0);
-}

@@ -7,6 +7,7 @@
 #include "control/catalog.hpp"
 #include "control/lag_history.hpp"
 #include "control/shared_memory.hpp"
+#include "control/source_monitor.hpp"
 #include "control/work_directory.hpp"
 #include "control/worker_pool.hpp"
 #include "core/rate_meter.hpp"
@@ -48,8 +49,10 @@ class Coordinator {
     // `checked_at`: see pg::WorkerArguments.
     Coordinator(SharedSegment &segment, Migration migration, int64_t checked_at);
 
-    // Until the migration is done, stopped, or paused or failed with nothing to hold.
-    void Run();
+    // Until the migration is done, or paused or failed with nothing to hold, and no worker runs.
+    // The segment is out of the migration's row then. False, with the row as it was, when it was
+    // told to leave.
+    bool Run();
 
   private:
     // coordinator.cpp: the state machine.
@@ -87,9 +90,7 @@ class Coordinator {
     void ShowPause(bool receives);
     void ShowLingering(int process);
     bool ReleaseWork(int slot, bool died);
-    void
-    AskMonitor(std::chrono::seconds limit,
-               const std::function<void(source::Connection &, const source::WaitObserver &)> &ask);
+    void AskMonitor(std::chrono::seconds limit, const SourceMonitor::Question &question);
     using FindBlocking =
         std::function<SourceBlockers(source::Connection &, const source::WaitObserver &)>;
     std::optional<SourceBlockers> AskWhoBlocks(const std::string &doing, const FindBlocking &find);
@@ -195,7 +196,7 @@ class Coordinator {
                            std::vector<std::pair<std::string, std::string>> known,
                            stage::CutoverReport &report);
     void PollSource(bool takes_requests = true);
-    void ReadSourceFigures(bool takes_requests);
+    void ReadSourceFigures(source::Connection &source, const source::WaitObserver &observer);
     std::chrono::milliseconds Lag() const;
 
     // coordinator_columns.cpp
@@ -238,7 +239,7 @@ class Coordinator {
     WorkerPool pool_;
     std::optional<WorkerPool::Trouble> part_trouble_;
     std::optional<source::Connection> snapshot_session_;
-    std::optional<source::Connection> monitor_;
+    SourceMonitor monitor_;
     std::vector<std::string> publications_made_; // by this attempt of the slot stage
     std::string shown_message_;
     std::string shown_hint_;

@@ -210,7 +210,7 @@ Coordinator::LookForChangedTables(source::Connection &source,
 void
 Coordinator::WatchColumns() {
     const Clock::time_point begin = Clock::now();
-    if (!monitor_ || begin < next_columns_check_) {
+    if (!monitor_.is_connected() || begin < next_columns_check_) {
         return;
     }
     next_columns_check_ = begin + kColumnsInterval;

@@ -4,6 +4,7 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/mixed_partitions.hpp"
 #include "control/table_selection.hpp"
 #include "core/operator_text.hpp"
 #include "core/sql_text.hpp"
@@ -11,7 +12,6 @@
 #include "pg/extension_config.hpp"
 #include "pg/guard.hpp"
 #include "pg/local_settings.hpp"
-#include "pg/partition_routing.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/transaction.hpp"
@@ -28,16 +28,11 @@ namespace livemigrate::control {
 
 namespace {
 
-// Rows of such a partition mix with its siblings' on the target, so that it could not be emptied
-// alone if a part had to be copied again: it is copied whole. REQUIRES: an open transaction.
-bool
-IsRouted(const CopyTable &table) {
-    return table.through_root() || pg::IsRouted(table.schema, table.name);
-}
-
+// One whose rows mix with others' could not be emptied alone if a part had to be copied again: it
+// is copied whole. REQUIRES: an open transaction.
 Splitting
 HowToSplit(const CopyTable &table) {
-    if (table.is_extension_config || IsRouted(table)) {
+    if (table.is_extension_config || IsMixed(table)) {
         return Splitting::kNever;
     }
     // A part of a distributed table lies in a temporary one before its rows are sent.
@@ -389,7 +384,7 @@ Coordinator::TablesIndexedAhead() {
     std::map<std::pair<std::string, std::string>, int32_t> ahead;
     pg::Transaction transaction;
     for (const CopyTable &table : LoadTables(migration_.id)) {
-        if (table.relkind == 'r' && !IsRouted(table)) {
+        if (table.relkind == 'r' && !IsMixed(table)) {
             ahead[{table.schema, table.name}] = table.id;
         }
     }

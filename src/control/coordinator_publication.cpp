@@ -228,7 +228,7 @@ Coordinator::ThrowUnpublished(const std::vector<CopyTable> &tables,
 // Now and then, so that it is not heard of at the cutover only, which checks it, too.
 void
 Coordinator::WatchPublications() {
-    if (!monitor_ || Clock::now() < next_publication_check_) {
+    if (!monitor_.is_connected() || Clock::now() < next_publication_check_) {
         return;
     }
     next_publication_check_ = Clock::now() + kPublicationInterval;

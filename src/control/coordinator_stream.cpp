@@ -31,7 +31,7 @@ namespace {
 
 constexpr milliseconds kPollInterval{1000};
 // How long one may take, and the rest after one that brought nothing.
-constexpr milliseconds kMostPollTime{5000};
+constexpr std::chrono::seconds kMostPollTime{5};
 constexpr milliseconds kPollRest{15000};
 
 // A session that has become idle reports what it counted after ten seconds at the latest
@@ -88,48 +88,42 @@ Coordinator::PollSource(bool takes_requests) {
         return;
     }
     next_poll_ = Clock::now() + kPollInterval;
-    try {
-        if (!monitor_) {
-            monitor_.emplace(
-                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
+    // A source that is stopped keeps its connections and answers nothing: pauses, aborts and what
+    // is shown must not wait for it.
+    const auto meanwhile = [&] {
+        if (state_.stop.load() != 0) {
+            throw StopRequested();
         }
-        ReadSourceFigures(takes_requests);
+        if (takes_requests) {
+            CheckRequests();
+        }
+    };
+    // Only a figure for the eye: the receiver's own connection says what is wrong.
+    bool is_known = false;
+    try {
+        is_known = !monitor_.Ask(kMostPollTime, meanwhile,
+                                 [&](source::Connection &source, const auto &observer) {
+                                     ReadSourceFigures(source, observer);
+                                 });
     } catch (const Error &) {
-        // Only a figure for the eye: the receiver's own connection says what is wrong.
-        monitor_.reset();
+    }
+    if (!is_known) {
         next_poll_ = Clock::now() + kPollRest;
-    } catch (...) {
-        monitor_.reset(); // it is in the middle of a query
-        throw;
     }
 }
 
 void
-Coordinator::ReadSourceFigures(bool takes_requests) {
-    // A source that is stopped keeps its connections and answers nothing: pauses, aborts and what
-    // is shown must not wait for it.
-    const Clock::time_point until = Clock::now() + kMostPollTime;
+Coordinator::ReadSourceFigures(source::Connection &source, const source::WaitObserver &observer) {
     // safe_wal_size came with 13.
-    const std::string safe =
-        monitor_->server_version() >= 130000 ? "s.safe_wal_size" : "NULL::bigint";
-    const pg::SqlResult now = monitor_->Query(
+    const std::string safe = source.server_version() >= 130000 ? "s.safe_wal_size" : "NULL::bigint";
+    const pg::SqlResult now = source.Query(
         "SELECT p.lsn, pg_catalog.pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, " + safe +
             ", pg_catalog.age(s.catalog_xmin) FROM (SELECT CASE WHEN "
             "pg_catalog.pg_is_in_recovery() "
             "THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END "
             "AS lsn) p LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = " +
             QuoteLiteral(migration_.slot_name),
-        [&] {
-            if (state_.stop.load() != 0) {
-                throw StopRequested();
-            }
-            if (takes_requests) {
-                CheckRequests();
-            }
-            if (Clock::now() >= until) {
-                throw Error(sqlstate::kConnectionFailure, "the source does not answer");
-            }
-        });
+        observer);
     const pg::SqlRow &row = now.rows.at(0);
     state_.source_lsn.store(pg::Position(row, 0).value);
     state_.slot_retained_bytes.store(pg::Number<int64_t>(row, 1));

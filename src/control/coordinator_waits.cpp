@@ -7,7 +7,6 @@
 
 #include "control/source_blockers.hpp"
 #include "core/operator_text.hpp"
-#include "core/retry_policy.hpp"
 #include "core/sql_text.hpp"
 #include "pg/guard.hpp"
 #include "pg/transaction.hpp"
@@ -24,9 +23,6 @@ constexpr std::chrono::microseconds kSilence{std::chrono::seconds(10)};
 // The slot is in danger when less than this part of what the source may keep for it is left, and
 // out of it when it is twice as much.
 constexpr int64_t kDangerPart = 4;
-
-// For who keeps a statement on the source waiting.
-constexpr std::chrono::seconds kMostLookTime{5};
 
 constexpr char kLookAtSessions[] =
     "SELECT pid, state, wait_event_type, wait_event, query FROM pg_catalog.pg_stat_activity WHERE "
@@ -166,52 +162,28 @@ Coordinator::AddSlotDanger(WaitText &waits) {
     waits.Add(text, hint);
 }
 
-// What is asked now and then, on the monitor's connection: a source that is gone, or does not
-// answer for so long, is asked another time. REQUIRES: there is a monitor.
+// What is asked now and then: where there is no answer, it is asked another time.
 void
-Coordinator::AskMonitor(
-    std::chrono::seconds limit,
-    const std::function<void(source::Connection &, const source::WaitObserver &)> &ask) {
-    const Clock::time_point until = Clock::now() + limit;
-    try {
-        ask(*monitor_, [&] {
-            CheckRequests();
-            if (Clock::now() >= until) {
-                throw Error(sqlstate::kConnectionFailure, "the source does not answer");
-            }
-        });
-    } catch (const Error &error) {
-        monitor_.reset();
-        if (!IsTransient(error.sqlstate())) {
-            throw;
-        }
-    } catch (...) {
-        monitor_.reset(); // it is in the middle of a query
-        throw;
-    }
+Coordinator::AskMonitor(std::chrono::seconds limit, const SourceMonitor::Question &question) {
+    monitor_.Ask(
+        limit, [&] { CheckRequests(); }, question);
 }
 
 // While a statement on the source waits: who keeps it waiting, or nothing if the source does not
-// answer that either, which the message has then.
+// say, and then the message has why.
 std::optional<SourceBlockers>
 Coordinator::AskWhoBlocks(const std::string &doing, const FindBlocking &find) {
     std::optional<SourceBlockers> blockers;
-    try {
-        if (!monitor_) {
-            monitor_.emplace(
-                source::Connection::Open(migration_.settings.source, source::ConnectionKind::kSql));
-        }
-        AskMonitor(kMostLookTime, [&](source::Connection &source, const auto &observer) {
+    const std::optional<Error> unanswered = monitor_.Ask(
+        kMostLookTime, [&] { CheckRequests(); },
+        [&](source::Connection &source, const auto &observer) {
             blockers = find(source, observer);
         });
-    } catch (const Error &error) {
-        if (!IsTransient(error.sqlstate())) {
-            throw;
-        }
-    }
-    if (!blockers) {
-        SetMessage(doing + ": the source does not answer",
-                   std::string("See what our sessions do on the source: ") + kLookAtSessions);
+    if (unanswered) {
+        SetMessage(doing + ": " + unanswered->MessageWithDetail(),
+                   unanswered->hint().empty()
+                       ? std::string("See what our sessions do on the source: ") + kLookAtSessions
+                       : unanswered->hint());
     }
     return blockers;
 }
@@ -296,16 +268,21 @@ Coordinator::ReleaseWork(int slot, bool died) {
     return blamed;
 }
 
-// A worker that was to end, and does not. Whoever has us stop sets the message then, and of a
-// failure or a pause it is there already. Called where nothing may throw.
+// A worker that was to end, and does not. Whoever has us stop sets the message then; of a failure,
+// a pause or the end it is there already, unless the migration has been resumed since. Called where
+// nothing may throw.
 void
 Coordinator::ShowLingering(int process) {
-    if (state_.stop.load() != 0 || migration_.state == State::kFailed ||
-        migration_.state == State::kPaused) {
+    if (state_.stop.load() != 0) {
         return;
     }
     try {
-        SetMessage("waiting for process " + std::to_string(process) + " to end");
+        pg::Transaction transaction;
+        const std::optional<Migration> now = LoadMigration(migration_.id);
+        transaction.Commit();
+        if (now && IsUnderWay(now->state)) {
+            SetMessage("waiting for process " + std::to_string(process) + " to end");
+        }
     } catch (const Error &) { // it is only a message
     }
 }

@@ -28,6 +28,11 @@ IsRewritten(const CopyTable &table, const source::Filenodes &files) {
 
 } // namespace
 
+bool
+IsMixed(const CopyTable &table) {
+    return table.through_root() || pg::IsRouted(table.schema, table.name);
+}
+
 TablesToRepeat
 FindTablesToRepeat(const std::vector<CopyTable> &tables, const source::Filenodes &files) {
     std::map<uint32_t, Group> groups; // by the topmost table
@@ -39,7 +44,6 @@ FindTablesToRepeat(const std::vector<CopyTable> &tables, const source::Filenodes
             continue;
         }
         const Oid filled = pg::RoutingRelation(named);
-        const bool is_mixed = table.through_root() || filled != named;
         const bool is_done = table.state == "done";
         Group &group = groups[pg::TopmostAncestor(named)];
         group.filled.insert(filled);
@@ -47,7 +51,7 @@ FindTablesToRepeat(const std::vector<CopyTable> &tables, const source::Filenodes
             group.complete.insert(table.id);
         }
         // TRUNCATE of an unlogged one is not in the stream.
-        group.is_rewritten |= is_done && is_mixed && table.persistence != 'u' &&
+        group.is_rewritten |= is_done && table.persistence != 'u' && IsMixed(table) &&
                               table.partition_condition.empty() && IsRewritten(table, files);
         group.is_unfinished |= table.copy_data && !is_done && table.state != "skipped";
         group.is_left_out |= !table.copy_data;

@@ -1,5 +1,4 @@
-// Partitions whose rows lie among one another's on the target, of which some are complete when a
-// new snapshot is taken for the others.
+// Partitions whose rows lie among one another's on the target.
 #pragma once
 
 #include "core/copy_task.hpp"
@@ -10,6 +9,9 @@
 #include <vector>
 
 namespace livemigrate::control {
+
+// Whether the table is one. REQUIRES: an open transaction.
+bool IsMixed(const CopyTable &table);
 
 // What is to be copied again under the new snapshot.
 struct TablesToRepeat {

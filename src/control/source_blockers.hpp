@@ -3,6 +3,7 @@
 
 #include "source/connection.hpp"
 
+#include <chrono>
 #include <string>
 
 namespace livemigrate::control {
@@ -17,6 +18,9 @@ inline constexpr char kJoinPreparedHolders[] =
     " JOIN pg_catalog.pg_locks x ON x.locktype = 'transactionid' AND x.granted AND x.pid IS NULL"
     " AND x.virtualtransaction = g.virtualtransaction"
     " JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid ";
+
+// For one look at who keeps a statement waiting.
+inline constexpr std::chrono::seconds kMostLookTime{5};
 
 struct SourceBlockers {
     std::string who;     // ": process 4711 (app, since 00:02:10), ..."; empty if nobody is found

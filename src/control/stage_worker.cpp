@@ -9,6 +9,7 @@
 #include "control/receiver_worker.hpp"
 #include "control/shared_memory.hpp"
 #include "control/source_blockers.hpp"
+#include "control/source_monitor.hpp"
 #include "control/table_selection.hpp"
 #include "control/version_check.hpp"
 #include "core/retry_policy.hpp"
@@ -179,14 +180,19 @@ void
 LockTables(WorkerContext &context, source::Connection &source, const std::vector<CopyTask> &tasks) {
     const std::vector<stage::SourceTableName> tables = SourceTables(tasks);
     SetDoing(context.slot, "locking tables of the source");
+    SourceMonitor monitor(context.migration.settings.source);
+    const auto check = [&] { CheckCoordinator(context.state); };
     const auto show_holders = [&] {
-        CheckCoordinator(context.state);
-        source::Connection monitor = source::Connection::Open(context.migration.settings.source,
-                                                              source::ConnectionKind::kSql);
-        const SourceBlockers holders = FindLockHolders(monitor, PQbackendPID(source.raw()));
-        SetDoing(context.slot, "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
-                                   (tables.size() == 1 ? "" : " and others") + " of the source" +
-                                   holders.who);
+        check();
+        SourceBlockers holders;
+        const std::optional<Error> unanswered =
+            monitor.Ask(kMostLookTime, check, [&](source::Connection &asked, const auto &observer) {
+                holders = FindLockHolders(asked, PQbackendPID(source.raw()), observer);
+            });
+        SetDoing(context.slot,
+                 "waiting for a lock on " + tables[0].schema + "." + tables[0].name +
+                     (tables.size() == 1 ? "" : " and others") + " of the source" +
+                     (unanswered ? ": " + unanswered->MessageWithDetail() : holders.who));
         context.slot.source_holder.store(holders.who.empty() ? 0
                                          : holders.pid != 0  ? holders.pid
                                                              : -1);

@@ -1,8 +1,11 @@
+#include "pg/prelude.hpp"
+
 #include "control/version_check.hpp"
 
 #include "core/error.hpp"
 #include "core/version.hpp"
 #include "pg/sql_row.hpp"
+#include "pg/transaction.hpp"
 
 namespace livemigrate::control {
 
@@ -26,6 +29,24 @@ CheckVersion() {
                   : "Reconnect, or restart the server if livemigrate is in "
                     "shared_preload_libraries, so that it loads the new version; then, for a "
                     "migration that was under way: SELECT livemigrate.migration_resume();");
+}
+
+bool
+VersionFits(int32_t migration) {
+    try {
+        pg::Transaction transaction;
+        CheckVersion();
+        transaction.Commit();
+        return true;
+    } catch (const Error &error) {
+        if (error.sqlstate() != sqlstate::kObjectNotInPrerequisiteState) {
+            throw;
+        }
+        ereport(LOG, (errmsg("livemigrate: the coordinator of migration %d leaves: %s", migration,
+                             error.message().c_str()),
+                      errhint("%s", error.hint().c_str())));
+        return false;
+    }
 }
 
 } // namespace livemigrate::control

@@ -24,7 +24,7 @@ constexpr int kViolationAttempts = 4;
 // A worker that was asked to stop and does not is terminated after this long.
 constexpr std::chrono::seconds kStopPatience{5};
 
-// So long it may take to end, then it is told.
+// So long it may take to end, then it is told, each time.
 constexpr std::chrono::seconds kEndPatience{1};
 
 // The postmaster wakes us when a worker has ended; this is for what it does not tell.
@@ -305,8 +305,7 @@ WorkerPool::Terminate(Worker &worker) {
 // As long as it takes: it may still write. One that is in the kernel, or stopped, answers nothing.
 void
 WorkerPool::WaitForEnd(const Worker &worker) {
-    const Clock::time_point patience = Clock::now() + kEndPatience;
-    bool told = false;
+    Clock::time_point patience = Clock::now() + kEndPatience;
     for (;;) {
         pid_t pid = 0;
         const BgwHandleStatus status =
@@ -314,9 +313,9 @@ WorkerPool::WaitForEnd(const Worker &worker) {
         if (status != BGWH_STARTED && status != BGWH_NOT_YET_STARTED) {
             return;
         }
-        if (status == BGWH_STARTED && !told && Clock::now() >= patience) {
+        if (status == BGWH_STARTED && Clock::now() >= patience) {
             lingers_(pid);
-            told = true;
+            patience = Clock::now() + kEndPatience;
         }
         pg::SleepOnLatch(kStopPause);
     }

@@ -20,7 +20,8 @@ class WorkerPool {
     // `released` is called with the slot of every worker that ended, so that what it had claimed
     // can be claimed again; `died`: nobody had asked it to, and it left no word. True when what
     // it worked on is held responsible and waits; otherwise its kind does.
-    // `lingers` is called with the process of a worker that was terminated and has not ended.
+    // `lingers` is called with the process of a worker that was terminated and has not ended, again
+    // and again.
     WorkerPool(SharedState &state, dsm_handle handle, int32_t migration, std::string name,
                uint32_t owner, std::function<bool(int slot, bool died)> released,
                std::function<void(pid_t process)> lingers);

@@ -41,6 +41,7 @@ inline constexpr std::string_view kConfigurationLimitExceeded = "53400";
 inline constexpr std::string_view kProgramLimitExceeded = "54000";
 inline constexpr std::string_view kObjectNotInPrerequisiteState = "55000";
 inline constexpr std::string_view kObjectInUse = "55006";
+inline constexpr std::string_view kLockNotAvailable = "55P03";
 inline constexpr std::string_view kQueryCanceled = "57014";
 inline constexpr std::string_view kAdminShutdown = "57P01";
 inline constexpr std::string_view kIoError = "58030";
@@ -95,6 +96,11 @@ class Error : public std::exception {
     const std::string &
     context() const noexcept {
         return context_;
+    }
+    // In one line.
+    std::string
+    MessageWithDetail() const {
+        return message_ + (detail_.empty() ? "" : ": ") + detail_;
     }
     // For where there is one place for both: which row, which position it is about.
     std::string

@@ -123,6 +123,11 @@ HasEnded(State state) {
 }
 
 bool
+IsUnderWay(State state) {
+    return state == State::kRunning || state == State::kRetrying;
+}
+
+bool
 StageReached(Stage current, bool current_stage_ended, State state, Stage wanted) {
     if (state == State::kDone) {
         return true;

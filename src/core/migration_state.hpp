@@ -55,6 +55,9 @@ bool CanTransition(State from, State to);
 // Done or aborted: no worker will touch the migration again.
 bool HasEnded(State state);
 
+// Running or retrying: a coordinator is at work, or about to be.
+bool IsUnderWay(State state);
+
 // What migration_wait(wanted) waits for. `current_stage_ended` tells that the current stage's work
 // is complete and only a pause keeps the next one from starting.
 //

@@ -22,9 +22,9 @@ struct SpoolRecord {
 };
 
 inline constexpr const char *kDamageHint =
-    "Check the storage of the target. The changes from there on cannot be applied; unless an "
-    "intact "
-    "copy of the file can be put back, the migration must be started anew.";
+    "Check the storage of the target. The changes from there on cannot be applied. If an intact "
+    "copy of the file can be put back, do that and run: SELECT livemigrate.migration_resume(); "
+    "else start over: SELECT livemigrate.migration_abort();";
 
 class SegmentReader {
   public:

@@ -139,8 +139,9 @@ SpoolDirectory::Segments() const {
             throw Error(sqlstate::kDataCorrupted,
                         "spool segment \"" + SegmentPath(missing) + "\" is missing")
                 .Detail("Segments before and after it are there.")
-                .Hint("Put the file back. Without it the changes in it are lost, and the "
-                      "migration must be started anew.");
+                .Hint("Put the file back and run: SELECT livemigrate.migration_resume(); "
+                      "without it the changes in it are lost, so start over: SELECT "
+                      "livemigrate.migration_abort();");
         }
     }
 }

@@ -131,7 +131,7 @@ SpoolReader::ThrowCutOff(uint64_t size) const {
                                                      "\" has been cut off at offset " +
                                                      std::to_string(size))
         .Detail("After a sync that failed, what is in doubt is taken out, and the source sends it "
-                "again. If nothing says that one has failed, something else has cut the file.")
+                "again; if something else has cut the file, the receiver says so.")
         .Hint(kDamageHint);
 }
 

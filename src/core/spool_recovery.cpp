@@ -15,8 +15,9 @@ namespace {
 
 // The files are sound and yet too short for what the slot has confirmed.
 constexpr char kGapHint[] =
-    "The slot was made again or moved on by somebody else, or the files were replaced by an older "
-    "copy. The changes between are lost, so start over: SELECT livemigrate.migration_abort();";
+    "The slot was made again or moved on by somebody else, or the files were cut, or replaced by "
+    "an older copy. The changes between are lost, so start over: SELECT "
+    "livemigrate.migration_abort();";
 
 [[noreturn]] void
 ThrowDamaged(const SegmentReader &reader, uint64_t offset, std::string detail) {

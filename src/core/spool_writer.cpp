@@ -383,6 +383,7 @@ SpoolWriter::SealBuffer() {
 void
 SpoolWriter::WriteThrough(std::string_view first, std::string_view second) {
     CheckUsable();
+    CheckLength();
     try {
         file_.WriteAt(file_offset_, first, second);
     } catch (const Error &) {
@@ -408,6 +409,7 @@ SpoolWriter::StartWriteback() {
 Lsn
 SpoolWriter::Sync() {
     CheckUsable();
+    CheckLength();
     Flush();
     if (file_offset_ != synced_offset_) {
         SyncFile();
@@ -445,6 +447,25 @@ SpoolWriter::CheckUsable() const {
     }
 }
 
+// A write behind what is missing would leave a hole, and without one nobody would tell: readers
+// wait for us, who may have cut it. REQUIRES: usable, so that we have not.
+void
+SpoolWriter::CheckLength() {
+    const uint64_t size = file_.Size();
+    if (size >= file_offset_) {
+        return;
+    }
+    unusable_ = true;
+    throw Error(sqlstate::kDataCorrupted, "spool segment \"" + file_.path() +
+                                              "\" has been cut off at offset " +
+                                              std::to_string(size))
+        .Detail("It was " + std::to_string(file_offset_) +
+                " bytes long, and not livemigrate has cut it.")
+        .Hint("If there is an intact copy of the file, put it back. Then run: SELECT "
+              "livemigrate.migration_resume(); what the source still has it sends again, and if "
+              "changes are lost the error says so.");
+}
+
 void
 SpoolWriter::TruncateQuietly(uint64_t size) const {
     try {
@@ -457,6 +478,7 @@ SpoolWriter::TruncateQuietly(uint64_t size) const {
 void
 SpoolWriter::Rotate() {
     Flush();
+    CheckLength();
     file_.Truncate(file_offset_); // a failed write may have left bytes that could not be cut off
     SyncFile();
     synced_end_lsn_ = last_end_lsn_;

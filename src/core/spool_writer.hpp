@@ -126,7 +126,7 @@ class SpoolWriter {
         options_.segment_size = size;
     }
 
-    // Whether a sync went wrong: nothing can be written any more.
+    // Whether a sync went wrong, or the file: nothing can be written any more.
     bool
     unusable() const {
         return unusable_;
@@ -169,6 +169,7 @@ class SpoolWriter {
     void SyncFile();
     template <typename F> void SyncOrGiveUp(const F &sync);
     void CheckUsable() const;
+    void CheckLength();
     void TruncateQuietly(uint64_t size) const;
 
     SpoolOptions options_;

@@ -354,7 +354,7 @@ TransactionReader::ThrowCannotStart(const char *message, Lsn end_lsn) const {
     throw Error(sqlstate::kDataCorrupted, message)
         .Detail("Apply starts after " + start_after_.ToString() + ", the transaction ends at " +
                 end_lsn.ToString() + ".")
-        .Hint("The migration must be started anew.");
+        .Hint("Start over: SELECT livemigrate.migration_abort();");
 }
 
 } // namespace livemigrate

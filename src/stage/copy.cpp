@@ -252,11 +252,7 @@ EmptyWholeTable(Oid relid, const std::string &table) {
 
 Oid
 TargetRelation(const CopyTask &task) {
-    const Oid relid = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(task.target_schema.c_str(), true);
-        return OidIsValid(schema) ? get_relname_relid(task.target_name.c_str(), schema)
-                                  : InvalidOid;
-    });
+    const Oid relid = pg::FindTable(task.target_schema, task.target_name);
     if (!OidIsValid(relid)) {
         throw Error(sqlstate::kUndefinedTable,
                     "table " + QualifiedName(task.target_schema, task.target_name) +

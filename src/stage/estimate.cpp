@@ -131,7 +131,7 @@ MeasureRead(source::Connection &source, const source::SourceTable &table, double
             }
         }
     } catch (const Error &error) {
-        if (error.sqlstate() != "55P03") {
+        if (error.sqlstate() != sqlstate::kLockNotAvailable) {
             throw;
         }
         passed = 0;

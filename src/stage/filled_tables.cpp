@@ -20,8 +20,6 @@ namespace livemigrate::stage {
 
 namespace {
 
-constexpr std::string_view kLockNotAvailable = "55P03";
-
 // The tables with whatever inherits from them, as partitions and chunks do, and their files. From
 // the catalog alone: a lock that somebody has on an empty table is not waited for.
 constexpr char kListFiles[] = R"sql(
@@ -201,7 +199,7 @@ LockedTable(const MaybeFilled &table) {
         detail = "Prepared transaction " + QuoteLiteral(one.gid) + " has locked it. " + detail;
         hint = CommitPrepared(one) + "\n" + Comment("or: " + RollbackPrepared(one));
     }
-    return Error(kLockNotAvailable,
+    return Error(sqlstate::kLockNotAvailable,
                  "table " + QualifiedName(table.schema, table.name) + " of the target is locked")
         .Detail(detail)
         .Hint(hint);
@@ -218,7 +216,7 @@ HasRows(const MaybeFilled &maybe, const TargetTable &table) {
         part.Commit();
         return found;
     } catch (const Error &error) {
-        if (error.sqlstate() != kLockNotAvailable) {
+        if (error.sqlstate() != sqlstate::kLockNotAvailable) {
             throw;
         }
     }

@@ -97,7 +97,8 @@ LongestRow(PreflightRun &run, const SourceTable &table, const std::string &lengt
         run.source.Query("COMMIT");
         return pg::Number<uint64_t>(found.rows.at(0), 0);
     } catch (const Error &error) {
-        if (error.sqlstate() != "55P03" && error.sqlstate() != sqlstate::kInsufficientPrivilege) {
+        if (error.sqlstate() != sqlstate::kLockNotAvailable &&
+            error.sqlstate() != sqlstate::kInsufficientPrivilege) {
             throw;
         }
         run.source.Query("ROLLBACK");

@@ -108,35 +108,20 @@ void
 TargetRelation::Resolve() {
     const std::string name = QualifiedName(target_.first, target_.second);
     routed_ = target_.first != remote_->schema || target_.second != remote_->name;
-    relid_ = pg::Call([&]() -> Oid {
-        const Oid schema = get_namespace_oid(target_.first.c_str(), true);
-        if (!OidIsValid(schema)) {
-            return InvalidOid;
-        }
-        const Oid relid = get_relname_relid(target_.second.c_str(), schema);
-        if (OidIsValid(relid)) {
-            LockRelationOid(relid, RowExclusiveLock);
-        }
-        return relid;
-    });
+    relid_ = pg::FindTable(target_.first, target_.second);
     if (!OidIsValid(relid_)) {
         throw Error(sqlstate::kUndefinedTable, "table " + name + " does not exist on the target")
             .Detail("The change stream has rows for it.")
             .Hint(MissingTableHint(target_.first, target_.second));
     }
+    pg::Call([&] { LockRelationOid(relid_, RowExclusiveLock); });
     const Oid routing = pg::RoutingRelation(relid_);
     std::string target = name;
     if (routing != relid_) {
         relid_ = routing;
-        struct Names {
-            const char *schema;
-            const char *name;
-        };
-        const Names names = pg::Call([&]() -> Names {
-            LockRelationOid(routing, RowExclusiveLock);
-            return {get_namespace_name(get_rel_namespace(routing)), get_rel_name(routing)};
-        });
-        target = QualifiedName(names.schema, names.name);
+        pg::Call([&] { LockRelationOid(routing, RowExclusiveLock); });
+        const auto [schema, table] = pg::NameOf(routing);
+        target = QualifiedName(schema, table);
         routed_ = true;
     }
     sql_name_ = target;

@@ -59,6 +59,14 @@ $pair->source_sql(q{CREATE TABLE t (id int PRIMARY KEY, v text);
     INSERT INTO t SELECT g, repeat(md5(g::text), 300) FROM generate_series(1, 1000) g});
 my $open = $pair->session($source, 'BEGIN; INSERT INTO t VALUES (0)');
 $pair->start(pause_after => ['slot'], table_jobs => 1);
+# A source that answers, but not to that, is no silent one.
+says(qr/^creating the replication slot: waiting for transactions/, 'R10 the slot waits');
+$source->safe_psql('postgres', 'ALTER DATABASE app ALLOW_CONNECTIONS false');
+$source->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'livemigrate' AND query ~ 'pg_prepared_xacts'});
+says(qr/^creating the replication slot: could not connect to the source .*not currently accepting connections/,
+    'R10 the slot: why nobody can be asked');
+$source->safe_psql('postgres', 'ALTER DATABASE app ALLOW_CONNECTIONS true');
 assert_silence_while('creating the replication slot', qr/waiting for transactions on the source: process/, 'R10 the slot');
 $pair->end_session($open);
 $pair->resume;

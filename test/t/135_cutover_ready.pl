@@ -58,6 +58,12 @@ $pair->start(pause_after => ['schema']);
 $pair->wait_stage('schema');
 $pair->assert_error('SELECT livemigrate.set_endpos(force => false)', 'E12 before the copy: refused',
     sqlstate => qr/^55000$/, message => qr/not on the target yet/, plain => 1);
+$pair->resume(['catchup']);
+$pair->wait_stage('catchup');
+$pair->wait_state('paused');
+my $time = row_of($pair, 'downtime');
+is("$time->{severity}: $time->{message}", 'notice: cannot be told before changes are applied',
+    'E15 the downtime of a migration that applies nothing');
 $pair->resume;
 $pair->wait_stage('streaming');
 
@@ -66,7 +72,7 @@ my $state_of_source = "SELECT (SELECT string_agg(slot_name, ' ' ORDER BY slot_na
     (SELECT count(*) FROM pg_class), txid_snapshot_xmax(txid_current_snapshot()),
     (SELECT last_value FROM numbered_id_seq), (SELECT count(*) FROM t)";
 my $before = $pair->source_sql($state_of_source);
-my $time   = row_of($pair, 'downtime');
+$time = row_of($pair, 'downtime');
 is($time->{severity}, 'ok', 'E15 the downtime is told');
 like($time->{message}, qr/from set_endpos\(\) to done about \d.* of lag, 1 sequence, 1 materialized view of/,
     'E15 and what it consists of');

@@ -185,6 +185,20 @@ $row = says($second, 'the copy waits for a lock on the source',
     qr/^copying: 1 of 2 tables done, 1 copy worker; copy worker, process \d+, is waiting for a lock on public\.t of the source: held by process $pid $since$/,
     qr/^The copy goes on as soon as it is released\. On the source: SELECT pg_terminate_backend\($pid\);$/);
 $second->assert_answers_barrier('a copy worker waits for a lock on the source');
+
+# It looks again and again, in one session, and says what the source says to that.
+my $asking = q{SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'livemigrate'
+    AND query ~ 'pg_blocking_pids|pg_prepared_xacts'};
+my ($asker, $asked_at) = split /\|/, $second->source_sql($asking);
+ok($second->poll(sub { $second->source_sql("SELECT query_start > '$asked_at' FROM ($asking) q WHERE pid = $asker") eq 't' }),
+    'the session that looks for the holder looks again');
+$source->safe_psql('postgres', 'ALTER DATABASE second ALLOW_CONNECTIONS false');
+$source->safe_psql('postgres', "SELECT pg_terminate_backend($asker)");
+ok($second->poll(sub { $second->target_sql("SELECT what FROM livemigrate.workers WHERE kind = 'copy'")
+        =~ /^waiting for a lock on public\.t of the source: could not connect to the source .*not currently accepting connections/ }),
+    'why it cannot look is said') or $second->diagnose('no connections');
+$source->safe_psql('postgres', 'ALTER DATABASE second ALLOW_CONNECTIONS true');
+$row = says($second, 'it looks again as soon as it can', qr/held by process $pid $since$/, qr/pg_terminate_backend\($pid\)/);
 run_hint($second, 'the copy waits for a lock on the source', $source, $row);
 $second->end_session($truncate);
 ok($second->poll(sub { $second->target_sql(q{SELECT to_regclass('index_worker_waited') IS NOT NULL}) eq 't' }),

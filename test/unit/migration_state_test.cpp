@@ -107,6 +107,12 @@ TEST(MigrationState, OnlyDoneAndAbortedHaveEnded) {
     }
 }
 
+TEST(MigrationState, RunningAndRetryingAreUnderWay) {
+    for (State state : kAllStates) {
+        EXPECT_EQ(IsUnderWay(state), state == State::kRunning || state == State::kRetrying);
+    }
+}
+
 TEST(MigrationState, AStageIsReachedWhenItHasEnded) {
     const State running = State::kRunning;
     EXPECT_FALSE(StageReached(Stage::kRoles, false, running, Stage::kSchema));

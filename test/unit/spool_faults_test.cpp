@@ -251,6 +251,27 @@ TEST_F(SpoolFaults, FailedSyncIsNoDamageToTheReader) {
               "40001");
 }
 
+// By somebody else: nothing is written behind the hole, and an idle writer sees it, too.
+TEST_F(SpoolFaults, CutFileIsToldByTheWriter) {
+    for (const bool idle : {true, false}) {
+        MakeDirectoryAnew();
+        SpoolWriter writer(Options());
+        AppendTransaction(writer, 100, 110);
+        writer.Sync();
+        const SpoolPosition kept = writer.written();
+        AppendTransaction(writer, 200, 210);
+        writer.Sync();
+        std::filesystem::resize_file(Path(1), kept.offset + 1);
+        if (!idle) {
+            AppendTransaction(writer, 300, 310);
+        }
+        EXPECT_EQ(Sqlstate([&] { idle ? (void)writer.Sync() : writer.Flush(); }), "XX001");
+        EXPECT_TRUE(writer.unusable());
+        EXPECT_EQ(std::filesystem::file_size(Path(1)), kept.offset + 1);
+        EXPECT_EQ(ScanEnd(directory_, identity_), kept);
+    }
+}
+
 // The syncs of a rotation: the old file's, which is final, then the new file's and the directory's.
 TEST_F(SpoolFaults, FailedCreationOfASegmentIsTriedAgain) {
     segment_size_ = 200;
