@@ -44,7 +44,18 @@ Coordinator::Run() {
         pg::Transaction transaction;
         SetDsmHandle(migration_.id, segment_.handle());
         CountCoordinatorStart(migration_.id); // whatever comes of it
+        // The row is locked now, and may have waited for somebody who had it pause or end.
+        const std::optional<Migration> now = LoadMigration(migration_.id);
+        const bool is_under_way = now && IsUnderWay(now->state);
+        if (is_under_way) {
+            migration_.state = now->state;
+        } else {
+            SetDsmHandle(migration_.id, std::nullopt);
+        }
         transaction.Commit();
+        if (!is_under_way) {
+            return true;
+        }
     }
     {
         pg::Transaction transaction;
@@ -112,8 +123,7 @@ Coordinator::RunStages() {
         }
         return migration_.state != State::kPaused || WaitForResume(true);
     } catch (const PauseRequested &) {
-        EnterPause(false);
-        return WaitForResume(false);
+        return !EnterPause() || WaitForResume(false);
     } catch (const Error &error) {
         if (state_.stop.load() != 0) {
             throw StopRequested(); // its statement was cancelled for that
@@ -244,8 +254,9 @@ Coordinator::HandleFailure(const Error &error) {
             CheckRequests();
         }
     } catch (const PauseRequested &) {
-        EnterPause(false);
-        return WaitForResume(false);
+        if (EnterPause()) {
+            return WaitForResume(false);
+        }
     }
     Reload();
     pg::Transaction transaction;
@@ -254,20 +265,24 @@ Coordinator::HandleFailure(const Error &error) {
     return true;
 }
 
-void
-Coordinator::EnterPause(bool keep_receiver) {
-    if (!keep_receiver) {
-        pool_.StopAll();
-        receiver_wanted_ = false;
-    }
-    pg::Transaction transaction;
-    TransitionTo(migration_, State::kPaused);
-    ClearPauseRequest(migration_.id);
-    control::SetMessage(migration_.id,
-                        "paused in stage " + std::string(StageName(migration_.stage)),
-                        "SELECT livemigrate.migration_resume();");
-    transaction.Commit();
+// False if the request was taken back while the workers ended.
+bool
+Coordinator::EnterPause() {
+    pool_.StopAll();
+    receiver_wanted_ = false;
     shown_message_.clear();
+    pg::Transaction transaction;
+    const std::optional<Migration> now = LoadMigration(migration_.id, true);
+    const bool is_wanted = now && now->pause_requested;
+    if (is_wanted) {
+        TransitionTo(migration_, State::kPaused);
+        ClearPauseRequest(migration_.id);
+        control::SetMessage(migration_.id,
+                            "paused in stage " + std::string(StageName(migration_.stage)),
+                            "SELECT livemigrate.migration_resume();");
+    }
+    transaction.Commit();
+    return is_wanted;
 }
 
 // A paused or failed migration keeps this process only for what would be lost with it: the

@@ -62,7 +62,7 @@ class Coordinator {
     bool EndStage();
     bool HandleFailure(const Error &error);
     bool KeepFailure(const Error &error, bool is_new, std::chrono::milliseconds delay);
-    void EnterPause(bool keep_receiver);
+    bool EnterPause();
     bool WaitForResume(bool keep_receiver);
     void Reload();
     void HonorRequests(const Migration &now) const;
@@ -198,6 +198,7 @@ class Coordinator {
     void PollSource(bool takes_requests = true);
     void ReadSourceFigures(source::Connection &source, const source::WaitObserver &observer);
     std::chrono::milliseconds Lag() const;
+    uint64_t LevelOfTables();
 
     // coordinator_columns.cpp
     std::vector<ChangedTable> FindChangedTables(source::Connection &source,

@@ -62,7 +62,8 @@ WillLookAgain(const Migration &migration) {
     pg::Transaction transaction;
     const std::optional<SharedSegment> segment =
         SharedSegment::Attach(migration.dsm_handle, migration.id);
-    const bool looks = segment && segment->state().stop.load() == 0;
+    const bool looks = segment && segment->state().coordinator_pid.load() != 0 &&
+                       segment->state().stop.load() == 0;
     transaction.Commit();
     return looks;
 }

@@ -138,10 +138,20 @@ Coordinator::Lag() const {
     return lag ? milliseconds(*lag / 1000) : milliseconds::max();
 }
 
+// Before it the tables are of different moments, and foreign keys between them need not hold.
+uint64_t
+Coordinator::LevelOfTables() {
+    pg::Transaction transaction;
+    const Lsn latest = LatestSnapshot(migration_.id);
+    transaction.Commit();
+    return latest.value;
+}
+
 void
 Coordinator::RunCatchupStage() {
     receiver_wanted_ = true;
     ForgetEnds(state_);
+    const uint64_t level = LevelOfTables();
     for (;;) {
         pool_.Ensure(WorkerKind::kReceiver, 1);
         if (!ApplyHasEnded()) {
@@ -156,7 +166,8 @@ Coordinator::RunCatchupStage() {
                               state_.received_lsn.load() + (1 << 20) >= state_.source_lsn.load();
         const bool caught_up =
             pool_.Running(WorkerKind::kApply) == migration_.settings.apply_jobs && received &&
-            state_.applied_lsn.load() != 0 && lag < pg::CaughtUpLag();
+            state_.applied_lsn.load() != 0 && AppliedUpTo(state_) >= level &&
+            lag < pg::CaughtUpLag();
         if (ApplyHasEnded() || caught_up) {
             break;
         }

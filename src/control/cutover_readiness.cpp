@@ -4,6 +4,7 @@
 
 #include "control/comparison.hpp"
 #include "control/shared_memory.hpp"
+#include "core/apply_progress.hpp"
 #include "core/operator_text.hpp"
 #include "core/replay_lag.hpp"
 #include "core/sql_text.hpp"
@@ -75,7 +76,7 @@ class ReadinessCheck {
         constexpr char kId[] = "replay_lag";
         constexpr char kWatch[] =
             "SELECT stage, replay_lag, lag_bytes, eta FROM livemigrate.migration_status();";
-        const uint64_t applied = std::max(state.applied_lsn.load(), state.drained_lsn.load());
+        const uint64_t applied = AppliedUpTo(state);
         const uint64_t source = std::max(state.source_lsn.load(), state.received_lsn.load());
         const bool drained = IsDrained(state);
         const Pace pace{state.apply_bytes_per_second.load(), state.source_bytes_per_second.load(),

@@ -2,6 +2,7 @@
 
 #include "control/lag_history.hpp"
 
+#include "core/apply_progress.hpp"
 #include "core/lsn.hpp"
 #include "core/replay_lag.hpp"
 #include "pg/spi.hpp"
@@ -26,7 +27,7 @@ OrNull(bool known, int64_t value) {
 void
 Insert(int32_t migration, Stage stage, const SharedState &state) {
     const std::optional<int64_t> lag = ReplayLag(state, GetCurrentTimestamp());
-    const uint64_t applied = std::max(state.applied_lsn.load(), state.drained_lsn.load());
+    const uint64_t applied = AppliedUpTo(state);
     const uint64_t source = std::max(state.source_lsn.load(), state.received_lsn.load());
     const bool behind = stage < Stage::kCutover && source > applied;
     pg::Query("INSERT INTO livemigrate.lag_sample (migration, stage, replay_lag, lag_bytes, "

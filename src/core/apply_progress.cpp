@@ -68,6 +68,11 @@ PublishApplyProgress(SharedState &state) {
 }
 
 uint64_t
+AppliedUpTo(const SharedState &state) {
+    return std::max(state.applied_lsn.load(), state.drained_lsn.load());
+}
+
+uint64_t
 FurthestCommit(const SharedState &state) {
     uint64_t furthest = 0;
     for (const ApplyWorkerState &worker : Workers(state)) {

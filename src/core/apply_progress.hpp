@@ -12,6 +12,10 @@ namespace livemigrate {
 // moved on; the common positions never go back, whatever order that happens in.
 void PublishApplyProgress(SharedState &state);
 
+// What the target has of the stream: the last commit, or, where nothing is left to apply, what has
+// been received.
+uint64_t AppliedUpTo(const SharedState &state);
+
 // The furthest position that any worker has announced to commit.
 uint64_t FurthestCommit(const SharedState &state);
 

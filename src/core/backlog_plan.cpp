@@ -40,7 +40,8 @@ BacklogPlan::Brought(const ChunkSize &size, Lsn reached) {
         return;
     }
     const uint64_t wal = reached.value - begin.value;
-    bytes_per_wal_ = std::max(bytes_per_wal_, size.bytes / wal);
+    // What ends in the chunk may have been written before it.
+    bytes_per_wal_ = std::max(bytes_per_wal_, size.bytes / (again_ + wal));
     sparse_ = size.changes < changes_ / kSparse && size.bytes < wal / kSparse;
     if (size.changes >= changes_) {
         changes_ = std::min(2 * changes_, kMostChanges);
@@ -66,6 +67,7 @@ BacklogPlan::NextChunk(const BacklogState &state) {
         return std::nullopt;
     }
     begin_ = state.received;
+    again_ = again;
     const uint64_t longest = kStretch * chunk_size_;
     const uint64_t stretched = sparse_ ? longest : std::clamp(again / 2, chunk_size_, longest);
     return Chunk{.end = Lsn{state.received.value + std::min({stretched, backlog, most - again})},

@@ -57,6 +57,7 @@ class BacklogPlan {
     // something to do soon, and always something while the next is waited for.
     uint64_t changes_;
     std::optional<Lsn> begin_; // of the last chunk
+    uint64_t again_ = 0;       // WAL before it that was decoded once more
     bool sparse_ = false;      // it brought little: to get to what apply can do takes a long one
     uint64_t bytes_per_wal_;
     bool brought_nothing_ = false;

@@ -38,25 +38,29 @@ WHERE t.relid <> t.root
 // number of any of these commands, and a change that was rolled back leaves its own number in what
 // it would have written. Without that nothing is forgotten. Else a number other than 0 is true; and
 // so is it that a partition was made as one if that was the transaction's command 1: what fills a
-// table comes after that.
+// table comes after that. VACUUM may take away what tells of a change that was rolled back: so all
+// columns must say the same, but those with a default, which were written once more.
 constexpr char kPartitionOrigins[] = R"sql(
-SELECT o.oid, o.is_created
-FROM (SELECT c.oid, (
-                 SELECT pg_catalog.bool_or(a.xmax::text = '0' AND a.cmin = s.cmin
-                                           AND (r.remembers OR s.cmin::text <> '0'
-                                                OR i.xmax::text = '0' AND i.cmin::text = '1'))
-                 FROM pg_catalog.pg_attribute a
-                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                   AND a.xmin = s.xmin) AS is_created,
-             r.remembers AND NOT EXISTS (
+SELECT o.oid, o.all_created
+FROM (SELECT c.oid, m.all_created,
+             r.remembers AND m.some_created IS NOT DISTINCT FROM m.all_created AND NOT EXISTS (
                  SELECT FROM pg_catalog.pg_attribute a
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.xmax::text <> '0') AS is_clear
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = -1
       JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND i.xmin = s.xmin,
-           (SELECT COALESCE(%mark% = %known%, false) AS remembers) r
+           (SELECT COALESCE(%mark% = %known%, false) AS remembers) r,
+           LATERAL (
+               SELECT pg_catalog.bool_or(f.is_first) AS some_created,
+                      pg_catalog.bool_and(f.is_first) AS all_created
+               FROM (SELECT a.xmax::text = '0' AND a.cmin = s.cmin
+                            AND (r.remembers OR s.cmin::text <> '0'
+                                 OR i.xmax::text = '0' AND i.cmin::text = '1') AS is_first
+                     FROM pg_catalog.pg_attribute a
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                       AND NOT a.atthasdef AND a.xmin = s.xmin) f) m
       WHERE c.relispartition) o
-WHERE o.is_created OR NOT o.is_clear
+WHERE o.all_created OR NOT o.is_clear
 )sql";
 
 // A key's collation, which may be another than the column's, is not in the condition: order depends

@@ -89,7 +89,8 @@ ok($pair->poll(sub { $figure->('worker_failures_total') == 1 }), 'a worker that 
 
 # --- and starts of the coordinator, over restarts of the server
 is($figure->('coordinator_starts_total'), '1', 'the coordinator was started once');
-$pair->target->restart('immediate');
+$pair->target->stop('immediate');
+$pair->target->start;
 $pair->wait_for_connections($pair->target);
 ok($pair->poll(sub { $figure->('coordinator_starts_total') == 2 }), 'and again with the server');
 ok($pair->poll(sub { $figure->('coordinator_running') == 1 }), 'it runs');

@@ -283,7 +283,7 @@ refused($own, 'SEC-07 one host', '42501',
         qr/refused/, 'SEC-07 a superuser is told more');
     refused($own, 'SEC-07 what the source says is told', '28P01',
         $own->start_sql(source => by_migrator($own, password => 'wrong'), roles => \'false'), qr/password authentication failed/);
-    kill 'TERM', @children;
+    kill 'KILL', @children; # on TERM they would end the servers as this process does
     waitpid $_, 0 for @children;
 }
 $target->safe_psql('own', "ALTER SYSTEM SET livemigrate.allowed_source_hosts = 'other.example, localhost'");

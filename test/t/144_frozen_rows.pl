@@ -30,7 +30,8 @@ SKIP: {
     my ($rc) = $pair->target->psql($pair->dbname, 'CREATE EXTENSION pg_visibility SCHEMA pg_catalog');
     skip 'pg_visibility is not installed', 2 if $rc != 0;
     for my $table (qw(whole partition)) {
-        is( $pair->target_sql("SELECT all_visible = pages AND all_frozen = pages
+        # From 16 on tables are extended by up to 64 pages at a time, which may be empty at the end.
+        is( $pair->target_sql("SELECT all_visible > pages - 64 AND all_frozen = all_visible
                 FROM pg_visibility_map_summary('$table'),
                     LATERAL (SELECT pg_relation_size('$table') / 8192 AS pages) p"),
             't', "$table: every page is frozen");

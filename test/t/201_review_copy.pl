@@ -187,7 +187,7 @@ my $second = $table->query('SELECT pg_backend_pid()');
 $rename->query_safe('ROLLBACK');
 $cut->end_session($rename);
 $cut->resume;
-says($cut, 'and that of a table', qr/^checking partitions: waiting for locks on the source: held by process $second /);
+says($cut, 'and that of a table', qr/^checking (?:partitions|publications): waiting for locks on the source: held by process $second /);
 $cut->pause;
 $cut->wait_state('paused');
 $cut->end_session($table);

@@ -59,6 +59,23 @@ is($pair->status_row->{message}, $message, 'with its message');
 $pair->resume;
 $pair->finish('resumed twice');
 
+# A pause that is taken back while the workers end is none.
+$pair = $pair->database('pausing');
+$pair->source_sql('CREATE TABLE t (id int PRIMARY KEY)');
+$pair->start;
+$pair->wait_stage('streaming');
+my $apply = $pair->worker_pid('apply');
+$receiver = $pair->worker_pid('receiver');
+kill 'STOP', $receiver;
+$pair->pause;
+ok($pair->poll(sub { !kill 0, $apply }), 'workers end for a pause') or $pair->diagnose('pausing');
+$pair->resume;
+kill 'CONT', $receiver;
+$pair->source_sql('INSERT INTO t VALUES (1)');
+ok($pair->poll(sub { $pair->target_sql('SELECT count(*) FROM t') eq '1' }), 'and a pause that is taken back then is none')
+  or $pair->diagnose('resumed');
+$pair->finish('resumed while it was to pause');
+
 # What keeps a coordinator from writing its first row must not harm its server.
 my $refused = $pair->database('refused');
 $refused->source_sql('CREATE TABLE t (id int PRIMARY KEY)');

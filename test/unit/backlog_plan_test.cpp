@@ -123,6 +123,13 @@ TEST(BacklogPlanTest, AnAnswerIsBoundedByWhatTheLastOneCameTo) {
     EXPECT_EQ(NextSize(plan, State(1000 * kMegabyte, 17 * kMegabyte)), 0U);
 }
 
+TEST(BacklogPlanTest, AnAnswerComesFromWhatIsDecodedAgain) {
+    BacklogPlan plan(64 * kMegabyte);
+    plan.NextChunk(State(1000 * kMegabyte, 198 * kMegabyte));
+    plan.Brought({.changes = 40'000, .bytes = 200 * kMegabyte}, Lsn{kStart + 2 * kMegabyte});
+    EXPECT_EQ(NextSize(plan, State(1000 * kMegabyte, 100 * kMegabyte)), 64U);
+}
+
 TEST(BacklogPlanTest, AnUnknownAnswerIsTakenForTwiceItsWal) {
     EXPECT_EQ(FirstSize(64 * kMegabyte, State(1000 * kMegabyte, 490 * kMegabyte)), 22U);
     EXPECT_EQ(FirstSize(64 * kMegabyte, State(1000 * kMegabyte, 500 * kMegabyte)), 0U);
