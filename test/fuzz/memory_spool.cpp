@@ -71,6 +71,9 @@ File::Sync() const {}
 void
 File::SyncData() const {}
 
+void
+File::StartWriteback(uint64_t, uint64_t) const {}
+
 // ---- core/spool_directory ----
 
 SpoolDirectory::SpoolDirectory(std::string path) : handle_(-1, std::move(path)) {}
