@@ -93,6 +93,16 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = b.oid)
 )sql";
 
+// Of rows that have nothing else.
+std::set<uint32_t>
+ReadOids(const pg::SqlResult &result) {
+    std::set<uint32_t> oids;
+    for (const pg::SqlRow &row : result.rows) {
+        oids.insert(pg::Number<uint32_t>(row, 0));
+    }
+    return oids;
+}
+
 } // namespace
 
 void
@@ -127,14 +137,8 @@ InsertPartitions(int32_t id, const std::map<uint32_t, source::SourcePartition> &
 
 std::set<uint32_t>
 PartitionsToAskFor(int32_t id) {
-    std::set<uint32_t> oids;
-    const pg::SqlResult result =
-        Query(std::string("WITH RECURSIVE ") + pg::kPartitionTree + kRoute + kToAskFor,
-              {std::to_string(id)});
-    for (const pg::SqlRow &row : result.rows) {
-        oids.insert(pg::Number<uint32_t>(row, 0));
-    }
-    return oids;
+    return ReadOids(Query(std::string("WITH RECURSIVE ") + pg::kPartitionTree + kRoute + kToAskFor,
+                          {std::to_string(id)}));
 }
 
 void
@@ -204,15 +208,9 @@ SetPartitionConditions(int32_t id, const std::map<int32_t, std::string> &conditi
 
 std::set<uint32_t>
 AcceptedPartitions(int32_t id) {
-    std::set<uint32_t> oids;
-    const pg::SqlResult result =
-        Query("SELECT key FROM livemigrate.conflict WHERE migration = $1::int "
-              "AND kind = 'partition' AND resolution = 'accepted'",
-              {std::to_string(id)});
-    for (const pg::SqlRow &row : result.rows) {
-        oids.insert(pg::Number<uint32_t>(row, 0));
-    }
-    return oids;
+    return ReadOids(Query("SELECT key FROM livemigrate.conflict WHERE migration = $1::int "
+                          "AND kind = 'partition' AND resolution = 'accepted'",
+                          {std::to_string(id)}));
 }
 
 void

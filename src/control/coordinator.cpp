@@ -21,11 +21,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-// Source objects of the migration that outlive an attempt are remade, so a failed stage may run
-// again at once; after this many transient failures in a row the delay is at its longest anyway.
-constexpr milliseconds kRequestInterval{500};
-
 // A worker that ends wakes the coordinator; everything else may wait this long.
+constexpr milliseconds kRequestInterval{500};
 
 } // namespace
 

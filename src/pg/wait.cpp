@@ -1,6 +1,5 @@
 #include "pg/wait.hpp"
 
-#include "pg/compat.hpp"
 #include "pg/guard.hpp"
 
 #include <algorithm>
