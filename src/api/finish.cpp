@@ -9,6 +9,7 @@
 #include "control/apply_origins.hpp"
 #include "control/advisory_lock.hpp"
 #include "control/catalog.hpp"
+#include "control/commit_actions.hpp"
 #include "control/policy_jobs.hpp"
 #include "control/shared_memory.hpp"
 #include "control/source_leftovers.hpp"
@@ -95,9 +96,7 @@ CleanSource(const Migration &migration) {
         source::Connection source =
             source::Connection::Open(migration.settings.source, source::ConnectionKind::kSql);
         CheckIsTheSource(source, migration);
-        for (const std::string &statement : statements) {
-            control::RunRemoval(source, migration.slot_name, statement);
-        }
+        control::RemoveLeftovers(source, migration);
         return true;
     } catch (const Error &error) {
         if (error.sqlstate() == sqlstate::kQueryCanceled) {
@@ -167,9 +166,11 @@ Abort(FunctionCallInfo fcinfo) {
             .Hint("COMMIT; SELECT livemigrate.migration_abort();");
     }
     const int32_t id = control::ResolveMigration(TextArgument(fcinfo, 0), true);
-    RequireOwner(LoadExisting(id, false));
+    Migration migration = LoadExisting(id, false);
+    RequireOwner(migration);
+    control::StartCoordinatorAtRollback(id, migration.owner);
     StopCoordinator(id);
-    Migration migration = LoadExisting(id, true);
+    migration = LoadExisting(id, true);
     if (migration.state == State::kDone) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "migration \"" + migration.settings.name + "\" is done")

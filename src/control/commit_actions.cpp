@@ -22,7 +22,7 @@ namespace {
 constexpr int kRoomForMigration = 6;
 
 struct Action {
-    enum class Kind { kStart, kWake, kEndpos } kind;
+    enum class Kind { kStart, kWake, kEndpos, kGoOn } kind;
     int32_t migration;
     uint32_t owner;
     uint32_t dsm_handle;
@@ -97,6 +97,8 @@ RunBeforeCommit() {
         case Action::Kind::kWake:
             FindCoordinator(action);
             break;
+        case Action::Kind::kGoOn:
+            break;
         }
     }
 }
@@ -108,6 +110,26 @@ RunAfterCommit() {
     for (const Action &action : *pending) {
         if (PGPROC *process = BackendPidGetProc(action.wake_pid)) {
             SetLatch(&process->procLatch);
+        }
+    }
+}
+
+// What is rolled back cannot fail: without a free worker slot it is left to migration_resume().
+void
+GoOn(const Action &action) {
+    if (!pg::StartWorker(CoordinatorSpec(MyDatabaseId, action.owner, action.migration), nullptr)) {
+        ereport(LOG, (errmsg("livemigrate: the server has no free background worker slot for the "
+                             "coordinator of migration %d",
+                             action.migration),
+                      errhint("Run: SELECT livemigrate.migration_resume();")));
+    }
+}
+
+void
+RunAfterRollback() {
+    for (const Action &action : *pending) {
+        if (action.kind == Action::Kind::kGoOn) {
+            GoOn(action);
         }
     }
 }
@@ -130,6 +152,7 @@ AtTransactionEvent(XactEvent event, void *) {
         pending->clear();
         break;
     case XACT_EVENT_ABORT:
+        pg::Entry(RunAfterRollback);
         pending->clear();
         break;
     default:
@@ -173,6 +196,11 @@ StartCoordinatorAtCommit(int32_t migration, uint32_t owner, int64_t checked_at) 
     Action action{Action::Kind::kStart, migration, owner, 0, {}};
     action.checked_at = checked_at;
     Add(action);
+}
+
+void
+StartCoordinatorAtRollback(int32_t migration, uint32_t owner) {
+    Add({Action::Kind::kGoOn, migration, owner, 0, {}});
 }
 
 void
