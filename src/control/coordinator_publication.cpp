@@ -110,14 +110,14 @@ Coordinator::CreatePublications(source::Connection &source, const std::vector<Co
     const std::string generated = source.server_version() >= source::kSendsGeneratedVersion
                                       ? "publish_generated_columns = stored"
                                       : "";
-    source.Query("CREATE PUBLICATION " + QuoteIdentifier(name) +
+    source.Query(stage::CreatePublicationCommand(name) +
                      (full.empty() ? "" : " FOR TABLE " + full) +
                      (generated.empty() ? "" : " WITH (" + generated + ")"),
                  show_holders);
     publications_made_.push_back(name);
     if (!insert_only.empty()) {
         const std::string truncate = source.server_version() >= 110000 ? ", truncate" : "";
-        source.Query("CREATE PUBLICATION " + QuoteIdentifier(name + stage::kInsertsOnlySuffix) +
+        source.Query(stage::CreatePublicationCommand(name + stage::kInsertsOnlySuffix) +
                          " FOR TABLE " + insert_only + " WITH (publish = 'insert" + truncate + "'" +
                          (generated.empty() ? "" : ", " + generated) + ")",
                      show_holders);

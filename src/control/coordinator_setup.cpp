@@ -346,10 +346,7 @@ Coordinator::MarkSent(bool &sent) {
 // What an earlier attempt of this stage left on the source.
 void
 Coordinator::DropLeftovers(source::ReplicationStream &stream) {
-    const std::string slot = migration_.slot_name;
-    for (const std::string &statement : RemovalStatements(migration_)) {
-        RunRemoval(stream.connection(), slot, statement, [&] { CheckRequests(); });
-    }
+    RemoveLeftovers(stream.connection(), migration_, [&] { CheckRequests(); });
     migration_.slot_sent = false;
     migration_.publications_sent = false;
     pg::Transaction transaction;

@@ -13,11 +13,12 @@ namespace livemigrate::control {
 // what was never sent: what bears its name there is somebody else's.
 std::vector<std::string> RemovalStatements(const Migration &migration);
 
-// Runs one of them. A walsender may outlive its connection, in which case the slot is in use: for a
-// moment, or while it makes the slot and waits for a transaction. After a second it is ended, if it
-// is one of livemigrate's, of our role. `waiting` is called between the attempts. Throws Error
-// 55006 when the slot is still in use after 15 seconds.
-void RunRemoval(source::Connection &source, const std::string &slot, const std::string &statement,
-                const source::WaitObserver &waiting = {});
+// Runs them. What an earlier attempt left at work on the source is ended first, if it is one of
+// livemigrate's, of our role: a session that waits for a lock to make a publication does not notice
+// that nobody wants it any more, and would make it when the lock is free. So is a walsender that
+// has the slot in use for longer than a second: it makes the slot, and waits for a transaction.
+// `waiting` is called between attempts. Throws Error 55006 when either is there after 15 seconds.
+void RemoveLeftovers(source::Connection &source, const Migration &migration,
+                     const source::WaitObserver &waiting = {});
 
 } // namespace livemigrate::control

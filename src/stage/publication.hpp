@@ -3,6 +3,7 @@
 // without an error; and what was put right again may have been wrong for a while.
 #pragma once
 
+#include "core/sql_text.hpp"
 #include "source/connection.hpp"
 
 #include <cstdint>
@@ -13,6 +14,12 @@ namespace livemigrate::stage {
 
 // Of the publication for tables whose UPDATE and DELETE it cannot send.
 inline constexpr char kInsertsOnlySuffix[] = "_insert";
+
+// How the statement that makes a publication begins; a session at work on it is known by that.
+inline std::string
+CreatePublicationCommand(const std::string &name) {
+    return "CREATE PUBLICATION " + QuoteIdentifier(name);
+}
 
 struct PublicationQuestion {
     std::vector<std::string> publications;

@@ -126,6 +126,10 @@ my $new_snapshots = 0;
 for my $cut (@cuts) {
     my ($label, $disturb) = @$cut;
     $pair->wait_for_load(10);
+
+    # Copies are committed without waiting for the disk: a crash may lose the last of them, whole.  This
+    # commit waits for it, and so for all before it.
+    $pair->target_sql('UPDATE gates.gate SET open = open');
     my $before = complete_tables();
     $disturb->();
     $pair->wait_for_connections($target);
