@@ -16,7 +16,7 @@
 #include "pg/watched_table.hpp"
 #include "pg/wait.hpp"
 #include "stage/copy_format.hpp"
-#include "stage/copy_insert.hpp"
+#include "stage/copy_statement.hpp"
 
 #include <cstring>
 
@@ -187,7 +187,6 @@ CopyToCommand(const CopyTask &task, const std::vector<CopyColumn> &columns, bool
            task.condition + ")" + to;
 }
 
-// COPY FROM as far as it reads.
 CopyFromState
 BeginCopy(Relation relation, const char *const *columns, size_t count, bool binary, bool freeze) {
     ParseState *state = make_parsestate(nullptr);
@@ -212,6 +211,23 @@ BeginCopy(Relation relation, const char *const *columns, size_t count, bool bina
     return BeginCopyFrom(state, relation, nullptr, nullptr, false, ReadCopyData, names, options);
 }
 
+// COPY FROM below SQL.
+uint64
+CopyFromRows(Oid relid, const std::vector<CopyColumn> &columns, bool binary, bool freeze) {
+    std::vector<const char *> names;
+    for (const CopyColumn &column : columns) {
+        names.push_back(column.name.c_str());
+    }
+    return pg::Call([&] {
+        Relation relation = table_open(relid, RowExclusiveLock);
+        CopyFromState copy = BeginCopy(relation, names.data(), names.size(), binary, freeze);
+        const uint64 rows = CopyFrom(copy);
+        EndCopyFrom(copy);
+        table_close(relation, NoLock);
+        return rows;
+    });
+}
+
 // Nothing was ever written to it.
 bool
 HasNoPages(Oid relid) {
@@ -221,19 +237,6 @@ HasNoPages(Oid relid) {
         table_close(relation, NoLock);
         return empty;
     });
-}
-
-// Citus's planner knows no tables but relations, so rows for it go through one of the session: COPY
-// fills it as any heap, and one INSERT sends its rows to the shards by Citus's own COPY.
-constexpr char kPartTable[] = "pg_temp.livemigrate_part";
-
-Oid
-MakePartTable(const std::string &table, const std::string &columns) {
-    pg::Execute(std::string("DROP TABLE IF EXISTS ") + kPartTable);
-    pg::Execute(std::string("CREATE TEMPORARY TABLE livemigrate_part ON COMMIT DROP AS SELECT ") +
-                columns + " FROM " + table + " WITH NO DATA");
-    return pg::Number<Oid>(
-        pg::Query("SELECT $1::pg_catalog.regclass::pg_catalog.oid", {kPartTable}).rows.at(0), 0);
 }
 
 // As TRUNCATE locks it. Nobody who reads the table is waited for.
@@ -303,7 +306,7 @@ FinishSource(source::Connection &source, const CopyStream &stream, CopyTrace &tr
     return sent;
 }
 
-// Nothing else tells that a trigger or rule has left rows out.
+// Nothing else tells that a trigger has left rows out.
 void
 CheckWritten(Oid relid, uint64_t sent, uint64_t written) {
     if (written == sent) {
@@ -312,7 +315,7 @@ CheckWritten(Oid relid, uint64_t sent, uint64_t written) {
     const std::string silence = pg::SilenceRowFilters(relid, CMD_INSERT);
     throw Error("27000", "the target has written " + std::to_string(written) + " of " +
                              std::to_string(sent) + " rows")
-        .Detail("A trigger or rule of the target that is ENABLE ALWAYS or REPLICA leaves rows out.")
+        .Detail("A trigger of the target that is ENABLE ALWAYS or REPLICA leaves rows out.")
         .Hint((silence.empty() ? "When the cause is gone: " : silence + " ") +
               "SELECT livemigrate.migration_resume();");
 }
@@ -337,18 +340,9 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     if (freeze) {
         pg::TruncateTables({relid});
     }
-    std::vector<const char *> names;
-    std::string list;
-    for (const CopyColumn &column : columns) {
-        names.push_back(column.name.c_str());
-        list += (list.empty() ? "" : ", ") + QuoteIdentifier(column.name);
-    }
-    const bool through_part = manager == pg::TableManager::kCitus && !columns.empty();
-    const std::string table = QualifiedName(task.target_schema, task.target_name);
-    const Oid filled = through_part ? MakePartTable(table, list) : relid;
-    const std::string insert =
-        is_watched && !through_part && !columns.empty() ? InsertOfRowSet(relid) : "";
     const bool binary = CanCopyBinary(columns, relid, source.server_version());
+    const std::string statement =
+        is_watched && !columns.empty() ? CopyFromCommand(relid, columns, binary) : "";
     trace.command = CopyToCommand(task, columns, binary);
     source.StartCopy(trace.command, PGRES_COPY_OUT);
     CopyStream stream = {source.raw(), &source.input_wait(), nullptr, 0, 0, 0, 0, 0, progress,
@@ -358,18 +352,9 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
         const ActiveStream active(stream);
         const pg::ActiveSnapshot snapshot;
         try {
-            const pg::AsOwner owner(pg::OwnerToWriteAs(filled));
-            copied.rows = pg::Call([&] {
-                Relation relation = table_open(filled, RowExclusiveLock);
-                CopyFromState copy =
-                    BeginCopy(relation, names.data(), names.size(), binary, freeze);
-                const uint64 rows = insert.empty()
-                                        ? CopyFrom(copy)
-                                        : InsertRows(copy, relation, insert.c_str(), stream.bytes);
-                EndCopyFrom(copy);
-                table_close(relation, NoLock);
-                return rows;
-            });
+            const pg::AsOwner owner(pg::OwnerToWriteAs(relid));
+            copied.rows = statement.empty() ? CopyFromRows(relid, columns, binary, freeze)
+                                            : CopyFromStatement(statement, ReadCopyData);
         } catch (const Error &) {
             if (stream.ended) {
                 FinishSource(source, stream, trace);
@@ -382,12 +367,6 @@ CopyRows(source::Connection &source, const CopyTask &task, const std::vector<Cop
     const uint64_t sent = FinishSource(source, stream, trace);
     if (manager == pg::TableManager::kCitus) {
         pg::FlushCommitBeforeNodes();
-    }
-    if (through_part) {
-        copied.rows = pg::Query("INSERT INTO " + table + " (" + list +
-                                ") OVERRIDING SYSTEM VALUE SELECT " + list + " FROM " + kPartTable)
-                          .processed;
-        pg::Execute(std::string("DROP TABLE ") + kPartTable);
     }
     CheckWritten(relid, sent, copied.rows);
     if (progress.rows != nullptr) {

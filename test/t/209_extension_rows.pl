@@ -86,7 +86,7 @@ SQL
     $kept->cleanup;
 }
 
-# Statements of more than one, as triggers count them, are more than COPY, which is one.
+# As the server's view of it has it, COPY as a statement reads from a client, the other kind from a callback.
 my $one = $pair->database('watched');
 $one->source_sql(join '', map {"CREATE TABLE $_ (id int PRIMARY KEY, v text);
     INSERT INTO $_ SELECT g, 'v' FROM generate_series(1, 25000) g;"} qw(plain watched depending other_method));
@@ -103,7 +103,12 @@ CREATE TABLE parted_a PARTITION OF parted FOR VALUES FROM (1) TO (20000) USING o
 CREATE TABLE parted_b PARTITION OF parted DEFAULT;
 CREATE TABLE counted (what text);
 CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS
-    $$BEGIN INSERT INTO public.counted VALUES (TG_TABLE_NAME); RETURN NULL; END$$;
+    $$BEGIN
+        PERFORM pg_stat_clear_snapshot();
+        INSERT INTO public.counted
+            SELECT concat_ws(' ', TG_TABLE_NAME, lower(type)) FROM pg_stat_progress_copy WHERE pid = pg_backend_pid();
+        RETURN NULL;
+    END$$;
 CREATE TRIGGER look AFTER INSERT ON watched FOR EACH ROW EXECUTE FUNCTION watch.look();
 CREATE FUNCTION own_look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER look AFTER INSERT ON depending FOR EACH ROW EXECUTE FUNCTION own_look();
@@ -115,9 +120,9 @@ SQL
 $one->resume(['data']);
 $one->wait_stage('data');
 $one->wait_state('paused');
-is($one->target_sql("SELECT string_agg(what || ' ' || n, ', ' ORDER BY what) FROM (SELECT what, count(*) AS n
-        FROM counted GROUP BY 1) t"), 'depending 2, other_method 2, parted 2, plain 1, watched 2',
-    'rows of tables that an extension may watch over come by statements');
+is($one->target_sql("SELECT string_agg(what, ', ' ORDER BY what) FROM counted"),
+    'depending pipe, other_method pipe, parted pipe, plain callback, watched pipe',
+    'rows of tables that an extension may watch over come by a statement');
 $one->target_sql('DROP TRIGGER counts ON plain; DROP TRIGGER counts ON watched; DROP TRIGGER counts ON depending;
     DROP TRIGGER counts ON other_method; DROP TRIGGER counts ON parted');
 $one->resume([]);
