@@ -121,17 +121,17 @@ $one->finish('ahead');
 # they read the first row.
 $one = $pair->database('pausing');
 $one->source_sql($shapes . <<'SQL');
-CREATE FUNCTION waits(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN
+CREATE FUNCTION waits(i int, lock int DEFAULT 7) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN
     IF i = 1 THEN
         RAISE LOG 'an index is built with % by % more', pg_catalog.current_setting('maintenance_work_mem'),
             pg_catalog.current_setting('max_parallel_maintenance_workers');
-        PERFORM pg_catalog.pg_advisory_lock_shared(7); PERFORM pg_catalog.pg_advisory_unlock_shared(7);
+        PERFORM pg_catalog.pg_advisory_lock_shared(lock); PERFORM pg_catalog.pg_advisory_unlock_shared(lock);
     END IF;
     RETURN i;
 END$$;
 CREATE TABLE a_medium (id int PRIMARY KEY, filler text);
 INSERT INTO a_medium SELECT g, repeat('x', 200) FROM generate_series(1, 10000) g;
-CREATE INDEX ON a_medium (filler);
+CREATE INDEX ON a_medium (waits(id, 8)); CREATE INDEX ON a_medium (waits(id, 8), filler);
 CREATE INDEX waits_first ON big (waits(id)); CREATE INDEX waits_second ON big (waits(id), small);
 CREATE INDEX waits_third ON big (id, waits(id));
 SQL
@@ -142,6 +142,7 @@ $one->wait_state('paused');
 is($one->target_sql("SELECT count(*) FROM pg_index WHERE indrelid::regclass::text
     IN ('small', 'big')"), '0', 'pausing: no index yet');
 my $held     = $one->session($target, 'SELECT pg_advisory_lock(7)');
+my $behind   = $one->session($target, 'SELECT pg_advisory_lock(8)');
 my $position = -s $target->logfile;
 $one->resume([]);
 ok( $one->poll(
@@ -159,12 +160,15 @@ my @shares = slurp_file($target->logfile, $position) =~ /an index is built with 
 is("@shares", '100MB by 3 100MB by 3',
     'order: each worker has its share of livemigrate.index_memory and livemigrate.index_parallelism');
 $one->end_session($held);
+my $waiting = q{SELECT string_agg(DISTINCT table_name, ', ') FROM livemigrate.index_progress
+    WHERE kind = 'index' AND state = 'running' HAVING count(*) = 2};
+ok($one->poll(sub { $one->target_sql($waiting) eq 'a_medium' }), 'order: then those of the next largest')
+  or $one->diagnose('a_medium');
+is( $one->target_sql("SELECT string_agg(DISTINCT table_name, ', ') FROM livemigrate.index_progress
+        WHERE kind = 'index' AND state <> 'pending'"),
+    'a_medium, big', 'order: before any other');
+$one->end_session($behind);
 $one->wait_stage('streaming');
-is( $one->target_sql(
-        "SELECT string_agg(DISTINCT table_name, ', ') FROM livemigrate.index_progress
-            WHERE kind = 'index' AND started_at < (SELECT max(started_at) FROM livemigrate.index_progress
-                WHERE table_name = 'a_medium' AND kind = 'index')"),
-    'a_medium, big', 'order: and the next largest behind it');
 $one->finish('pausing');
 
 # --- C14: rows that one table does not take; the others are completed, then it stops, and a resume
