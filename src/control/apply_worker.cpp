@@ -336,7 +336,7 @@ SettingsOf(const Migration &migration, uint32_t database, uint32_t worker) {
         settings.dealings = LoadDealings(migration.id);
     }
     settings.join_nodes = pg::JoinNodesSql();
-    pg::AdaptTimescaledb();
+    pg::AdaptExtensions();
     transaction.Commit();
     return settings;
 }

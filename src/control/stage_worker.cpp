@@ -316,7 +316,7 @@ RunCopy(WorkerContext &context) {
     pg::SetConfig("session_replication_role", "replica");
     {
         pg::Transaction transaction;
-        pg::AdaptTimescaledb();
+        pg::AdaptExtensions();
         transaction.Commit();
     }
     SetDoing(context.slot, "connecting to the source");

@@ -172,10 +172,11 @@ NodesAreJoined() {
 
 // That the query is planned makes TimescaleDB load the library that defines the parameters.
 void
-AdaptTimescaledb() {
+AdaptExtensions() {
     for (const auto &[parameter, value] :
          {std::pair("timescaledb.max_tuples_decompressed_per_dml_transaction", "0"),
-          std::pair("timescaledb.skip_cagg_invalidation", "off")}) {
+          std::pair("timescaledb.skip_cagg_invalidation", "off"),
+          std::pair("citus.multi_shard_modify_mode", "sequential")}) {
         Query("SELECT pg_catalog.set_config($1, $2, false) "
               "WHERE pg_catalog.current_setting($1, true) IS NOT NULL",
               {parameter, value});

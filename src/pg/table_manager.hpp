@@ -45,11 +45,12 @@ bool NodesAreJoined();
 // transaction.
 void FlushCommitBeforeNodes();
 
-// Takes TimescaleDB's limit of rows that one transaction may decompress off for the session (from
-// 2.14 on), since what the source has done in one transaction is done in one here; and lets
-// continuous aggregates be told of what is written, whatever the database is set to (from 2.28 on).
-// REQUIRES: an open transaction.
-void AdaptTimescaledb();
+// Has the extensions take, in one transaction of the session, whatever the source has done in one:
+// TimescaleDB does not limit the rows that it decompresses (from 2.14 on), and Citus writes a
+// table's shards one by one, since it refuses a change of a reference table behind one of several
+// shards at once that refer to it. And lets continuous aggregates be told of what is written,
+// whatever the database is set to (from 2.28 on). REQUIRES: an open transaction.
+void AdaptExtensions();
 
 // The relation's schema and name. REQUIRES: an open transaction; it exists.
 std::pair<std::string, std::string> NameOf(Oid relid);

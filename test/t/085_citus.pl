@@ -136,7 +136,9 @@ SQL
 $keys->target_sql($status->{hint});
 $keys->wait_stage('streaming');
 $keys->source_sql("UPDATE account SET mail = 'new' WHERE id = 7; DELETE FROM account WHERE id = 8;
-    INSERT INTO account VALUES (101, 1, 'more'); UPDATE note SET body = 'm' WHERE visit % 3 = 0");
+    INSERT INTO account VALUES (101, 1, 'more'); UPDATE note SET body = 'm' WHERE visit % 3 = 0;
+    BEGIN; TRUNCATE visit CASCADE; UPDATE country SET name = 'new'; INSERT INTO visit VALUES (1, 1, 5);
+    UPDATE country SET name = 'newer' WHERE id = 5; INSERT INTO mark VALUES (1, 1); COMMIT");
 $keys->set_endpos;
 $keys->wait_stage('done');
 is($keys->target_sql('SELECT relation FROM livemigrate.compare_data() WHERE NOT equal'), '',
