@@ -59,7 +59,7 @@ new_databases() { # new_databases managed|plain
         managed.distributed)
             for c in $NODES tgt; do sql $c $TGT_DB -c 'create extension citus'; done
             lm "select citus_set_coordinator_host('127.0.0.1', $(port_of tgt))" >/dev/null
-            for c in $NODES; do lm "select citus_add_node('127.0.0.1', $(port_of $c))" >/dev/null; done ;;
+            for c in $NODES; do lm "select citus_add_node('127.0.0.1', $(port_of $c))" >/dev/null || die "no node $c"; done ;;
     esac
     lm 'create extension livemigrate'
 }
@@ -67,7 +67,7 @@ manage() {
     case $KIND in
         hypertable) lm "select create_hypertable('m', 'time', chunk_time_interval => interval '1 day', create_default_indexes => false)" ;;
         distributed) lm "select create_distributed_table('m', 'device', shard_count => 8)" ;;
-    esac >/dev/null
+    esac >/dev/null || die "the table cannot be made one of the extension's"
 }
 plain_copy() { sql src $SRC_DB -c 'copy m to stdout (format binary)' | sql tgt $TGT_DB -c 'copy m from stdin (format binary)'; }
 start() { # start [OPTIONS]
@@ -115,3 +115,4 @@ for rep in $(seq "$REPS"); do
 done
 set_streaming on
 for c in src tgt $NODES; do drop_db $c $([ $c = src ] && echo $SRC_DB || echo $TGT_DB); done
+for c in $NODES; do cluster_stop $c; done

@@ -364,10 +364,11 @@ RunApplyWorker(const Migration &migration, uint32_t database, SharedState &state
     };
     pg::SetConfig("session_replication_role", "replica");
     pg::SetConfig("synchronous_commit", "off");
-    // Every statement finds one row by its key, thousands of times: one plan, through the index,
-    // also where a table is so small that a scan would look cheaper now.
+    // Every statement finds rows by their key, thousands of times: through the index, also where a
+    // table is so small that a scan would look cheaper now. Whether a plan is for all values is
+    // said when a statement is prepared.
     pg::SetConfig("enable_seqscan", "off");
-    pg::SetConfig("plan_cache_mode", "force_generic_plan");
+    pg::SetConfig("plan_cache_mode", "auto");
     SharedApplyObserver observer(state, slot);
     stage::ApplyFailure failure;
     try {

@@ -240,7 +240,9 @@ void
 ApplyWriter::WriteGroup(const ChangeBatch &batch, Group &group) {
     if (group.effect) {
         const pg::AsOwner owner(group.table->sql.owner());
-        group.table->batch->Write(*group.effect);
+        TargetRelation &table = group.table->sql;
+        group.table->batch->Write(*group.effect,
+                                  [&table](const RowChange &change) { table.Write(change); });
         return;
     }
     for (const Item *item : group.items) {
@@ -259,14 +261,7 @@ ApplyWriter::WriteRow(const ChangeBatch &batch, const Item &item) {
         fired_ = {batch.relation(item), item.transaction};
     }
     try {
-        switch (item.row.kind) {
-        case ChangeKind::kInsert:
-            return table.Insert(item.row);
-        case ChangeKind::kUpdate:
-            return table.Update(item.row);
-        default:
-            return table.Delete(item.row);
-        }
+        table.Write(item.row);
     } catch (const Error &error) {
         failure_.Set(CommandName(item.row.kind), item, table.ShowKey(item.row));
         throw failure_.Describe(error);

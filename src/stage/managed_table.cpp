@@ -4,69 +4,49 @@
 #include "core/sql_text.hpp"
 #include "pg/equality_operator.hpp"
 #include "pg/guard.hpp"
-#include "pg/local_settings.hpp"
-#include "pg/row_set.hpp"
 #include "pg/table_manager.hpp"
+#include "stage/chunked_table.hpp"
+#include "stage/distributed_table.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace livemigrate::stage {
 
 namespace {
 
-// Types of placement columns whose values are integers inside, so that a batch's least and greatest
-// are found without their operators.
 bool
-IsOrdered(Oid type) {
-    return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID || type == INT8OID ||
-           type == INT4OID || type == INT2OID;
+IsSame(const ColumnValue &one, const ColumnValue &other) {
+    return one.kind == other.kind && one.data == other.data;
 }
 
-int64
-OrderOf(Oid type, Datum value) {
-    switch (type) {
-    case INT2OID:
-        return DatumGetInt16(value);
-    case INT4OID:
-    case DATEOID:
-        return DatumGetInt32(value);
-    default:
-        return DatumGetInt64(value);
-    }
-}
+// What the catalog says of a column. C-like.
+struct Attribute {
+    AttrNumber number; // 0 if there is none of the name
+    bool not_null;
+    char generated;
+    char identity;
+};
 
-// Which of the values are sent: rows for which the same are go into one statement.
-std::string
-SentColumns(TupleView values) {
-    std::string sent;
-    for (const ColumnValue &value : values) {
-        sent += IsSent(value) ? '1' : '0';
+Attribute
+FindAttribute(Oid relid, const char *name) {
+    const AttrNumber number = get_attnum(relid, name);
+    HeapTuple tuple = number > 0 ? SearchSysCacheAttNum(relid, number) : nullptr;
+    if (!HeapTupleIsValid(tuple)) {
+        return {};
     }
-    return sent;
+    const auto *form = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
+    const Attribute found = {number, form->attnotnull, form->attgenerated, form->attidentity};
+    ReleaseSysCache(tuple);
+    return found;
 }
 
 } // namespace
 
-struct ManagedTable::Statement {
-    struct Source {
-        bool from_key = false;
-        size_t column = 0;
-    };
-
-    std::string sql;
-    std::vector<Source> sources; // of the row set's columns
-    std::vector<size_t> bounds;  // the sources whose least and greatest value are parameters
-
-    // The column of the row set that has this.
-    std::string
-    Add(bool from_key, size_t column) {
-        sources.push_back({from_key, column});
-        return "r.s" + std::to_string(sources.size() - 1);
-    }
-};
-
-ManagedTable::ManagedTable(const RemoteRelation &remote, const ValueFormat &format)
-    : remote_(remote), format_(format), name_(QualifiedName(remote.schema, remote.name)) {
+ManagedTable::ManagedTable(Oid relid, const RemoteRelation &remote, const ValueFormat &format)
+    : relid_(relid), remote_(remote), format_(format) {
+    const auto [schema, name] = pg::NameOf(relid);
+    name_ = QualifiedName(schema, name);
     context_ = pg::Call([] {
         return AllocSetContextCreate(TopMemoryContext, "livemigrate managed table",
                                      ALLOCSET_SMALL_SIZES);
@@ -79,61 +59,60 @@ ManagedTable::~ManagedTable() {
 
 std::unique_ptr<ManagedTable>
 ManagedTable::Open(Oid relid, const RemoteRelation &remote, const ValueFormat &format) {
-    if (remote.replica_identity == 'f' || pg::ManagerOf(relid) != pg::TableManager::kTimescaledb) {
+    if (remote.replica_identity == 'f') {
         return nullptr;
     }
-    std::unique_ptr<ManagedTable> table(new ManagedTable(remote, format));
-    return table->Resolve(relid) ? std::move(table) : nullptr;
+    std::unique_ptr<ManagedTable> table;
+    switch (pg::ManagerOf(relid)) {
+    case pg::TableManager::kTimescaledb:
+        table = std::make_unique<ChunkedTable>(relid, remote, format);
+        break;
+    case pg::TableManager::kCitus:
+        table = std::make_unique<DistributedTable>(relid, remote, format);
+        break;
+    case pg::TableManager::kNone:
+        return nullptr;
+    }
+    return table->Resolve() ? std::move(table) : nullptr;
 }
 
-void
-ManagedTable::ReadColumn(Column &column, Oid relid, AttrNumber attribute,
-                         const RemoteColumn &remote) {
-    pg::Call([&] {
-        Oid type = InvalidOid;
-        int32 type_modifier = -1;
-        get_atttypetypmodcoll(relid, attribute, &type, &type_modifier, &column.collation);
-        PrepareInput(column.input, type, type_modifier, remote, remote_.binary, context_);
+// False if there is no such column: what that means is said change by change.
+bool
+ManagedTable::ReadColumn(Column &column, const RemoteColumn &remote) {
+    const Attribute found = pg::Call([&] {
+        const Attribute attribute = FindAttribute(relid_, remote.name.c_str());
+        if (attribute.number > 0) {
+            Oid type = InvalidOid;
+            int32 type_modifier = -1;
+            get_atttypetypmodcoll(relid_, attribute.number, &type, &type_modifier,
+                                  &column.collation);
+            PrepareInput(column.input, type, type_modifier, remote, remote_.binary, context_);
+        }
+        return attribute;
     });
+    if (found.number == 0) {
+        return false;
+    }
+    column.name = QuoteIdentifier(remote.name);
     column.equality = pg::EqualityOperator(column.input.type);
+    column.generated = found.generated != '\0';
+    column.not_null = found.not_null;
+    column.fixed = found.identity == ATTRIBUTE_IDENTITY_ALWAYS;
+    return true;
 }
 
 bool
-ManagedTable::Resolve(Oid relid) {
-    const std::vector<std::string> placement =
-        pg::PlacementColumns(relid, pg::TableManager::kTimescaledb);
+ManagedTable::Resolve() {
+    const std::vector<std::string> placement = pg::PlacementColumns(relid_, pg::ManagerOf(relid_));
     for (size_t i = 0; i < remote_.columns.size(); i++) {
         const RemoteColumn &remote = remote_.columns[i];
         Column &column = columns_.emplace_back();
-        column.name = QuoteIdentifier(remote.name);
-        struct Found {
-            AttrNumber number;
-            char generated;
-            char identity;
-        };
-        const Found found = pg::Call([&]() -> Found {
-            const AttrNumber number = get_attnum(relid, remote.name.c_str());
-            if (number <= 0) {
-                return {0, '\0', '\0'};
-            }
-            HeapTuple tuple = SearchSysCacheAttNum(relid, number);
-            if (!HeapTupleIsValid(tuple)) {
-                return {0, '\0', '\0'};
-            }
-            const auto *form = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
-            const Found result = {number, form->attgenerated, form->attidentity};
-            ReleaseSysCache(tuple);
-            return result;
-        });
-        if (found.number == 0) {
-            return false; // what that means is said change by change
+        if (!ReadColumn(column, remote)) {
+            return false;
         }
-        ReadColumn(column, relid, found.number, remote);
-        const bool places =
+        column.places =
             std::find(placement.begin(), placement.end(), remote.name) != placement.end();
-        column.generated = found.generated != '\0';
-        column.fixed = places || found.identity == ATTRIBUTE_IDENTITY_ALWAYS;
-        column.ordered = places && IsOrdered(column.input.type);
+        column.fixed = column.fixed || column.places;
         if ((remote.is_key || column.fixed) && column.equality.empty()) {
             return false;
         }
@@ -144,21 +123,39 @@ ManagedTable::Resolve(Oid relid) {
     return true;
 }
 
-// A column of the table `t` has the value of the row set `r`. The range of these values in the
-// batch lets the planner leave chunks out.
+// Which columns are written: rows for which the same are go into one statement. A key that stays as
+// it is need not be.
+std::string
+ManagedTable::WrittenColumns(const NetEffect::Row &row) const {
+    std::string written;
+    for (size_t i = 0; i < columns_.size(); i++) {
+        const bool is_kept =
+            !row.key.empty() && remote_.columns[i].is_key && IsSame(row.key[i], row.values[i]);
+        written += IsSent(row.values[i]) && !columns_[i].generated && !is_kept ? '1' : '0';
+    }
+    return written;
+}
+
+std::string
+ManagedTable::Add(Statement &statement, bool from_key, size_t column) const {
+    statement.sources.push_back({from_key, column});
+    return Value(statement, statement.sources.size() - 1);
+}
+
+// A column of the table `t` has the value of the rows `r`. One that is no key may have none.
 std::string
 ManagedTable::Equality(Statement &statement, bool from_key, size_t index) const {
     const Column &column = columns_[index];
-    std::string condition =
-        "t." + column.name + " " + column.equality + " " + statement.Add(from_key, index);
-    if (column.ordered) {
-        const size_t parameter = 2 * statement.bounds.size();
-        condition += " AND t." + column.name + " OPERATOR(pg_catalog.>=) $" +
-                     std::to_string(parameter + 1) + " AND t." + column.name +
-                     " OPERATOR(pg_catalog.<=) $" + std::to_string(parameter + 2);
-        statement.bounds.push_back(statement.sources.size() - 1);
+    const std::string value = Add(statement, from_key, index);
+    const std::string name = "t." + column.name;
+    const std::string equality = name + " " + column.equality + " " + value;
+    if (!from_key && !column.not_null) {
+        return "(" + equality + " OR (" + name + " IS NULL AND " + value + " IS NULL))";
     }
-    return condition;
+    if (column.places) {
+        statement.placed.push_back(statement.sources.size() - 1);
+    }
+    return equality;
 }
 
 std::string
@@ -173,82 +170,56 @@ ManagedTable::KeyCondition(Statement &statement) const {
 ManagedTable::Statement
 ManagedTable::DeleteStatement() const {
     Statement statement;
-    statement.sql = "DELETE FROM " + name_ + " AS t USING " + pg::kRowSetName + " AS r WHERE ";
-    statement.sql += KeyCondition(statement);
+    statement.kind = ChangeKind::kDelete;
+    statement.before = "DELETE FROM " + name_ + " AS t USING ";
+    statement.behind = " WHERE " + KeyCondition(statement);
     return statement;
 }
 
 // A fixed column that the key does not have must have its new value already. If it has not, the row
 // is not found, and whoever writes change by change moves it. For one of the key see IsMoved().
 ManagedTable::Statement
-ManagedTable::UpdateStatement(const std::string &sent) const {
+ManagedTable::UpdateStatement(const std::string &written) const {
     Statement statement;
+    statement.kind = ChangeKind::kUpdate;
     std::string condition = KeyCondition(statement);
     std::string assignments;
     for (size_t i = 0; i < columns_.size(); i++) {
         const Column &column = columns_[i];
-        if (column.generated || sent[i] == '0' || (column.fixed && remote_.columns[i].is_key)) {
+        if (written[i] == '0') {
             continue;
         }
         if (column.fixed) {
             condition += " AND " + Equality(statement, false, i);
         } else {
             assignments +=
-                (assignments.empty() ? "" : ", ") + column.name + " = " + statement.Add(false, i);
+                (assignments.empty() ? "" : ", ") + column.name + " = " + Add(statement, false, i);
         }
     }
-    const std::string rows = std::string(pg::kRowSetName) + " AS r";
     // Where nothing may be set, the rows must be there all the same.
-    statement.sql = assignments.empty()
-                        ? "SELECT FROM " + name_ + " AS t, " + rows
-                        : "UPDATE " + name_ + " AS t SET " + assignments + " FROM " + rows;
-    statement.sql += " WHERE " + condition;
+    statement.before = assignments.empty()
+                           ? "SELECT FROM " + name_ + " AS t, "
+                           : "UPDATE " + name_ + " AS t SET " + assignments + " FROM ";
+    statement.behind = " WHERE " + condition;
     return statement;
 }
 
 ManagedTable::Statement
-ManagedTable::InsertStatement(const std::string &sent) const {
+ManagedTable::InsertStatement(const std::string &written) const {
     Statement statement;
     std::string names;
     std::string values;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (!columns_[i].generated && sent[i] == '1') {
+        if (written[i] == '1') {
             names += (names.empty() ? "" : ", ") + columns_[i].name;
-            values += (values.empty() ? "" : ", ") + statement.Add(false, i);
+            values += (values.empty() ? "" : ", ") + Add(statement, false, i);
         }
     }
-    statement.sql = "INSERT INTO " + name_ +
-                    (names.empty() ? "" : " (" + names + ") OVERRIDING SYSTEM VALUE") + " SELECT " +
-                    values + " FROM " + pg::kRowSetName + " AS r";
+    statement.before = "INSERT INTO " + name_ +
+                       (names.empty() ? "" : " (" + names + ") OVERRIDING SYSTEM VALUE") +
+                       " SELECT " + values + " FROM ";
     return statement;
 }
-
-namespace {
-
-// The least and greatest value of a column of the row set, as parameters of a statement. C-like.
-struct Bounds {
-    Datum *values;
-    char *nulls;
-    Oid *types;
-};
-
-void
-Widen(const Bounds &bounds, size_t bound, Oid type, Datum value) {
-    Datum *least = &bounds.values[2 * bound];
-    if (bounds.nulls[2 * bound] == 'n') {
-        bounds.nulls[2 * bound] = bounds.nulls[2 * bound + 1] = ' ';
-        least[0] = least[1] = value;
-        return;
-    }
-    if (OrderOf(type, value) < OrderOf(type, least[0])) {
-        least[0] = value;
-    }
-    if (OrderOf(type, value) > OrderOf(type, least[1])) {
-        least[1] = value;
-    }
-}
-
-} // namespace
 
 // Which row it is, and whether it only has to move, shows change by change.
 void
@@ -256,85 +227,49 @@ ManagedTable::ThrowMissing() const {
     throw Error("P0002", "rows to write are not on the target: table " + name_);
 }
 
-void
-ManagedTable::Run(Statement &statement, const std::vector<NetEffect::Row> &rows) {
-    std::vector<std::string> names;
-    std::vector<pg::RowSetColumn> set_columns;
-    names.reserve(statement.sources.size());
-    for (const Statement::Source &source : statement.sources) {
-        const Column &column = columns_[source.column];
-        names.push_back("s" + std::to_string(names.size()));
-        set_columns.push_back({names.back().c_str(), column.input.type, column.input.type_modifier,
-                               column.collation});
-    }
-    // Rows are found through an index, for each its own: a chunk may be far larger than the batch.
-    const pg::LocalSettings settings({{"enable_hashjoin", "off"}, {"enable_mergejoin", "off"}});
-    const uint64 processed = pg::Call([&]() -> uint64 {
-        SPI_connect();
-        PushActiveSnapshot(GetTransactionSnapshot());
-        const size_t count = statement.sources.size();
-        const size_t parameters = 2 * statement.bounds.size();
-        pg::RowSet *set = pg::MakeRowSet(set_columns.data(), static_cast<int>(count));
-        auto *values = static_cast<Datum *>(palloc0(sizeof(Datum) * (count + 1)));
-        auto *nulls = static_cast<bool *>(palloc0(sizeof(bool) * (count + 1)));
-        Bounds bounds = {static_cast<Datum *>(palloc0(sizeof(Datum) * (parameters + 1))),
-                         static_cast<char *>(palloc(parameters + 1)),
-                         static_cast<Oid *>(palloc0(sizeof(Oid) * (parameters + 1)))};
-        memset(bounds.nulls, 'n', parameters);
-        const MemoryContext row_context =
-            AllocSetContextCreate(CurrentMemoryContext, "livemigrate row", ALLOCSET_DEFAULT_SIZES);
-        for (const NetEffect::Row &row : rows) {
-            CHECK_FOR_INTERRUPTS();
-            const MemoryContext outer = MemoryContextSwitchTo(row_context);
-            for (size_t i = 0; i < count; i++) {
-                const Statement::Source &source = statement.sources[i];
-                const ColumnValue &value =
-                    source.from_key ? row.key[source.column] : row.values[source.column];
-                values[i] = ReadValue(columns_[source.column].input, value, format_);
-                nulls[i] = value.kind == ValueKind::kNull;
-            }
-            for (size_t i = 0; i < statement.bounds.size(); i++) {
-                const size_t source = statement.bounds[i];
-                if (!nulls[source]) {
-                    Widen(bounds, i, set_columns[source].type, values[source]);
-                }
-            }
-            pg::PutRow(set, values, nulls);
-            MemoryContextSwitchTo(outer);
-            MemoryContextReset(row_context);
-        }
-        for (size_t i = 0; i < parameters; i++) {
-            bounds.types[i] = set_columns[statement.bounds[i / 2]].type;
-        }
-        const int code = SPI_execute_with_args(statement.sql.c_str(), static_cast<int>(parameters),
-                                               bounds.types, bounds.values, bounds.nulls, false, 0);
-        if (code < 0) {
-            elog(ERROR, "SPI_execute_with_args: %s", SPI_result_code_string(code));
-        }
-        const uint64 result = SPI_processed;
-        PopActiveSnapshot();
-        SPI_finish();
-        return result;
-    });
-    if (processed != rows.size()) {
-        ThrowMissing();
-    }
-}
-
 // Whether an update would have to set a column of the key that cannot be set.
 bool
 ManagedTable::IsMoved(const NetEffect::Row &row) const {
     return std::any_of(key_.begin(), key_.end(), [&](size_t column) {
         return columns_[column].fixed && IsSent(row.values[column]) &&
-               row.key[column].data != row.values[column].data;
+               !IsSame(row.key[column], row.values[column]);
     });
+}
+
+// As the stream has it: nothing but the columns of the key.
+Tuple
+ManagedTable::KeyOf(const NetEffect::Row &row) const {
+    if (row.key.empty()) {
+        return {};
+    }
+    Tuple key(columns_.size());
+    for (const size_t column : key_) {
+        key[column] = row.key[column];
+    }
+    return key;
+}
+
+void
+ManagedTable::WritePart(const Statement &statement, const Part &part, const RowWriter &write_row) {
+    if (part.together) {
+        if (Execute(statement, part.rows) != part.rows.size()) {
+            ThrowMissing();
+        }
+        return;
+    }
+    for (const NetEffect::Row &row : part.rows) {
+        const Tuple key = KeyOf(row);
+        write_row({.kind = statement.kind,
+                   .relation = &remote_,
+                   .old_tuple = key,
+                   .new_tuple = row.values});
+    }
 }
 
 // Deletes first, then updates, then inserts: a value that a unique index holds is given up before
 // another row takes it. Where that is not enough, the caller goes through the changes in order.
 void
-ManagedTable::Write(const NetEffect &effect) {
-    using Rows = std::vector<NetEffect::Row>;
+ManagedTable::Write(const NetEffect &effect, const RowWriter &write_row) {
     Rows deletes;
     std::map<std::string, Rows> updates;
     std::map<std::string, Rows> inserts;
@@ -343,21 +278,27 @@ ManagedTable::Write(const NetEffect &effect) {
         if (IsMoved(row)) {
             ThrowMissing();
         }
-        updates[SentColumns(row.values)].push_back(row);
+        updates[WrittenColumns(row)].push_back(row);
     });
     effect.ForEachInsert(
-        [&](const NetEffect::Row &row) { inserts[SentColumns(row.values)].push_back(row); });
+        [&](const NetEffect::Row &row) { inserts[WrittenColumns(row)].push_back(row); });
+    const auto write = [&](Statement statement, Rows &rows) {
+        statement.rows = std::move(rows);
+        if (statement.rows.size() < kManyRows) {
+            return WritePart(statement, {statement.rows, false}, write_row);
+        }
+        for (const Part &part : Divide(statement)) {
+            WritePart(statement, part, write_row);
+        }
+    };
     if (!deletes.empty()) {
-        Statement statement = DeleteStatement();
-        Run(statement, deletes);
+        write(DeleteStatement(), deletes);
     }
-    for (const auto &[sent, rows] : updates) {
-        Statement statement = UpdateStatement(sent);
-        Run(statement, rows);
+    for (auto &[written, rows] : updates) {
+        write(UpdateStatement(written), rows);
     }
-    for (const auto &[sent, rows] : inserts) {
-        Statement statement = InsertStatement(sent);
-        Run(statement, rows);
+    for (auto &[written, rows] : inserts) {
+        write(InsertStatement(written), rows);
     }
 }
 

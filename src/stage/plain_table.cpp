@@ -451,7 +451,7 @@ PlainTable::Writer::FlushInserts() {
 // Deletes first, then updates, then inserts: a value that a unique index holds is given up before
 // another row takes it. Where that is not enough, the caller goes through the changes in order.
 void
-PlainTable::Write(const NetEffect &effect) {
+PlainTable::Write(const NetEffect &effect, const RowWriter & /*write_row*/) {
     pg::Call([this, &effect] {
         MemoryContextReset(write_context_);
         MemoryContextReset(row_context_);

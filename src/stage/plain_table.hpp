@@ -32,7 +32,7 @@ class PlainTable final : public BatchTable {
     finds_rows() const override {
         return OidIsValid(key_index_);
     }
-    void Write(const NetEffect &effect) override;
+    void Write(const NetEffect &effect, const RowWriter &write_row) override;
 
   private:
     class Writer;

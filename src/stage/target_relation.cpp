@@ -237,9 +237,13 @@ TargetRelation::Prepare(const RowChange &change, Way way) const {
     for (const Parameter &parameter : plan.parameters) {
         types.push_back(columns_[parameter.column].type);
     }
+    // One plan for thousands of rows; but of a hypertable's, TimescaleDB needs the values: without,
+    // it looks into every chunk, and decompresses all of those that are compressed.
+    const bool needs_values = is_hypertable_ && change.kind != ChangeKind::kInsert;
+    const int options = needs_values ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN;
     plan.plan = pg::Call([&] {
         SPIPlanPtr prepared =
-            SPI_prepare(sql.c_str(), static_cast<int>(types.size()), types.data());
+            SPI_prepare_cursor(sql.c_str(), static_cast<int>(types.size()), types.data(), options);
         if (prepared == nullptr) {
             elog(ERROR, "SPI_prepare: %s", SPI_result_code_string(SPI_result));
         }
@@ -266,6 +270,9 @@ TargetRelation::PlanFor(const RowChange &change, Way way) {
         const ColumnValue &value = change.new_tuple[i];
         const bool by_null = value.kind == ValueKind::kNull && by_new && remote_->columns[i].is_key;
         plan_key_ += by_null ? 'n' : IsSent(value) ? 'v' : '-';
+        if (change.kind == ChangeKind::kUpdate && NeedNotSet(change, i)) {
+            plan_key_ += '=';
+        }
     }
     if (last_plan_ != nullptr && plan_key_ == last_plan_key_) {
         return *last_plan_;
@@ -426,6 +433,18 @@ void
 TargetRelation::Delete(const RowChange &change) {
     if (!RunForOneRow(change)) {
         ThrowMissingRow(*remote_, relid_, CMD_DELETE);
+    }
+}
+
+void
+TargetRelation::Write(const RowChange &change) {
+    switch (change.kind) {
+    case ChangeKind::kInsert:
+        return Insert(change);
+    case ChangeKind::kUpdate:
+        return Update(change);
+    default:
+        return Delete(change);
     }
 }
 

@@ -29,14 +29,12 @@ class TargetRelation {
     TargetRelation(const TargetRelation &) = delete;
     TargetRelation &operator=(const TargetRelation &) = delete;
 
-    // Each applies one row change inside the open transaction and SPI connection. Throws Error
+    // Applies one row change inside the open transaction and SPI connection. Throws Error
     // P0002 when the row to update or delete is not there, 21000 when it is several, 27000 when a
     // trigger or rule has left out the row to insert, 42703 when the target lacks a column that has
     // a value, and what the statement raises. Values must be followed by a NUL byte, see
     // ChangeBatch.
-    void Insert(const RowChange &change);
-    void Update(const RowChange &change);
-    void Delete(const RowChange &change);
+    void Write(const RowChange &change);
 
     // What identifies the row, "(id)=(5)", as the server's own messages show keys. Looks nothing
     // up, so that it can be called after an error.
@@ -100,7 +98,7 @@ class TargetRelation {
         std::vector<Parameter> parameters;
     };
 
-    enum class Fixed : uint8_t { kKept, kChanged, kUnknown };
+    enum class ColumnState : uint8_t { kKept, kChanged, kUnknown };
 
     void Resolve();
     void ReadColumns(Relation relation);
@@ -126,11 +124,15 @@ class TargetRelation {
     bool NamesWholeRow(const RowChange &change) const;
     std::string KeepOthers(const RowChange &change) const;
     std::vector<std::string> WrittenColumns() const;
-    Fixed StateOf(const RowChange &change, size_t column) const;
+    ColumnState StateOf(const RowChange &change, size_t column) const;
+    bool NeedNotSet(const RowChange &change, size_t column) const;
     bool MustReplace(const RowChange &change) const;
     bool Replace(const RowChange &change);
     // Returns the number of rows.
     uint64 Run(const RowChange &change, Way way = Way::kPlain);
+    void Insert(const RowChange &change);
+    void Update(const RowChange &change);
+    void Delete(const RowChange &change);
     bool RunForOneRow(const RowChange &change, Way way = Way::kPlain);
 
     std::shared_ptr<const RemoteRelation> remote_;

@@ -158,26 +158,35 @@ TargetRelation::RowCondition(const RowChange &change, std::vector<Parameter> &pa
     return condition;
 }
 
-// What is known of a column that UPDATE cannot set: a GENERATED ALWAYS identity, or what says where
-// a row is kept.
-TargetRelation::Fixed
+// Whether an update changes a column, as far as the stream tells: of one that UPDATE cannot set (a
+// GENERATED ALWAYS identity, or what says where a row is kept), and of the key.
+TargetRelation::ColumnState
 TargetRelation::StateOf(const RowChange &change, size_t column) const {
     if (change.old_tuple.empty()) {
-        return remote_->columns[column].is_key ? Fixed::kKept : Fixed::kUnknown;
+        return remote_->columns[column].is_key ? ColumnState::kKept : ColumnState::kUnknown;
     }
     const ColumnValue &before = change.old_tuple[column];
     const ColumnValue &after = change.new_tuple[column];
     if (!IsSent(before)) {
-        return Fixed::kUnknown;
+        return ColumnState::kUnknown;
     }
-    return before.kind == after.kind && before.data == after.data ? Fixed::kKept : Fixed::kChanged;
+    return before.kind == after.kind && before.data == after.data ? ColumnState::kKept
+                                                                  : ColumnState::kChanged;
+}
+
+// TimescaleDB fails on rows of compressed chunks whose key is set to what it is. In an identity
+// FULL any column may have changed or not: that would be too many kinds of statements.
+bool
+TargetRelation::NeedNotSet(const RowChange &change, size_t column) const {
+    const bool is_key = remote_->columns[column].is_key && !change.old_tuple_is_full;
+    return (columns_[column].fixed || is_key) && StateOf(change, column) == ColumnState::kKept;
 }
 
 bool
 TargetRelation::MustReplace(const RowChange &change) const {
     for (size_t i = 0; has_fixed_columns_ && i < columns_.size(); i++) {
         if (columns_[i].fixed && IsSent(change.new_tuple[i]) &&
-            StateOf(change, i) == Fixed::kChanged) {
+            StateOf(change, i) == ColumnState::kChanged) {
             return true;
         }
     }
@@ -191,10 +200,7 @@ TargetRelation::UpdateSql(const RowChange &change, std::vector<Parameter> &param
     std::string assignments;
     std::string kept;
     for (size_t i = 0; i < columns_.size(); i++) {
-        if (columns_[i].generated || !IsSent(change.new_tuple[i])) {
-            continue;
-        }
-        if (columns_[i].fixed && StateOf(change, i) == Fixed::kKept) {
+        if (columns_[i].generated || !IsSent(change.new_tuple[i]) || NeedNotSet(change, i)) {
             continue;
         }
         const std::string name = QuoteIdentifier(columns_[i].name);
