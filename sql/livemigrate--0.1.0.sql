@@ -125,6 +125,7 @@ CREATE TABLE table_copy (
   replica_identity "char" NOT NULL,  -- pg_class.relreplident
   identity_usable boolean NOT NULL,  -- UPDATE and DELETE can be replicated
   copy_data boolean NOT NULL,
+  replaced boolean NOT NULL DEFAULT false, -- on the source, by another table of the name: left as it is
   is_extension_config boolean NOT NULL,
   state text NOT NULL DEFAULT 'pending', -- pending, copying, done, skipped
   schema_name text COLLATE "C" NOT NULL,

@@ -6,6 +6,7 @@
 #include "control/apply_hold.hpp"
 #include "control/apply_origins.hpp"
 #include "control/new_partitions.hpp"
+#include "control/replaced_tables.hpp"
 #include "control/shared_memory.hpp"
 #include "control/spool_identity.hpp"
 #include "control/table_selection.hpp"
@@ -286,10 +287,26 @@ WithSourceColumns(const Migration &migration, const stage::ApplySettings &settin
                      .Context(error.context());
 }
 
+// The migration goes on without the table when it is resumed.
+Error
+LeaveReplacedOut(const Migration &migration, const stage::ApplySettings &settings,
+                 const stage::ApplyFailure &failure, const Error &error) {
+    const auto table =
+        std::find_if(settings.tables.begin(), settings.tables.end(),
+                     [&](const CopyTable &one) { return one.id == failure.replaced_table; });
+    pg::Transaction transaction;
+    LeaveReplacedTableOut(migration.id, *table);
+    transaction.Commit();
+    return TablesReplaced({*table}).Context(error.context());
+}
+
 // The error, or a better one where it is about columns and the source can be asked.
 Error
 Explain(const Migration &migration, const stage::ApplySettings &settings,
         const stage::ApplyFailure &failure, const Error &error) {
+    if (failure.replaced_table != 0) {
+        return LeaveReplacedOut(migration, settings, failure, error);
+    }
     const bool is_about_columns =
         failure.set && (!failure.columns.empty() || error.sqlstate() == sqlstate::kUndefinedColumn);
     if (!is_about_columns) {

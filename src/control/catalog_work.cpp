@@ -100,7 +100,7 @@ LoadTables(int32_t id) {
               "t.pages, t.bytes, t.rows_estimate, t.filenode, t.replica_identity, "
               "t.identity_usable, t.copy_data, t.state, t.snapshot_lsn, t.parts, t.row_condition, "
               "t.is_extension_config, t.rows_changed, p.root_schema, p.root_name, p.through_root, "
-              "p.condition, p.bounds FROM livemigrate.table_copy t LEFT JOIN "
+              "p.condition, p.bounds, t.replaced FROM livemigrate.table_copy t LEFT JOIN "
               "livemigrate.table_partition p "
               "ON p.migration = t.migration AND p.table_id = t.id WHERE t.migration = $1::int "
               "ORDER BY t.id",
@@ -135,6 +135,7 @@ LoadTables(int32_t id) {
         table.target_name = through_root ? table.root_name : table.name;
         table.partition_condition = Text(row, 22);
         table.bounds = Text(row, 23);
+        table.replaced = pg::Flag(row, 24);
         tables.push_back(std::move(table));
     }
     return tables;

@@ -205,6 +205,7 @@ class Coordinator {
                                                 const source::WaitObserver &observer);
     [[noreturn]] void ThrowChangedTables(source::Connection &source,
                                          const std::vector<ChangedTable> &changed);
+    void CheckReplacedTables(source::Connection &source, const source::WaitObserver &observer);
     void CheckColumnTypes();
     void CheckColumns(source::Connection &source, const source::WaitObserver &observer = {});
     void LookForChangedTables(source::Connection &source, const source::WaitObserver &observer);

@@ -5,6 +5,7 @@
 
 #include "control/coordinator.hpp"
 
+#include "control/replaced_tables.hpp"
 #include "core/sql_text.hpp"
 #include "pg/sql_row.hpp"
 #include "pg/transaction.hpp"
@@ -173,10 +174,26 @@ Coordinator::ThrowChangedTables(source::Connection &source,
         .Hint(error.hint());
 }
 
+// Apply meets those that are published too, as one is by FOR ALL TABLES; others nobody would.
+void
+Coordinator::CheckReplacedTables(source::Connection &source, const source::WaitObserver &observer) {
+    const source::TableOids now = source::ListTableOids(source, observer);
+    pg::Transaction transaction;
+    const std::vector<CopyTable> replaced = FindReplacedTables(LoadTables(migration_.id), now);
+    for (const CopyTable &table : replaced) {
+        LeaveReplacedTableOut(migration_.id, table);
+    }
+    transaction.Commit();
+    if (!replaced.empty()) {
+        throw TablesReplaced(replaced);
+    }
+}
+
 // At cutover, when everything is applied. The change stream stops at a table that was changed only
 // if it has a row for it; wal2json does not tell types at all.
 void
 Coordinator::CheckColumns(source::Connection &source, const source::WaitObserver &observer) {
+    CheckReplacedTables(source, observer);
     const std::vector<ChangedTable> changed = FindChangedTables(source, observer);
     if (!changed.empty()) {
         ThrowChangedTables(source, changed);
@@ -216,6 +233,7 @@ Coordinator::WatchColumns() {
     next_columns_check_ = begin + kColumnsInterval;
     AskMonitor(kMostColumnsTime, [&](source::Connection &source, const auto &observer) {
         CheckIdentities(source, observer);
+        CheckReplacedTables(source, observer);
         LookForChangedTables(source, observer);
     });
     const Clock::time_point end = Clock::now();

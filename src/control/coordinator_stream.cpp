@@ -5,6 +5,7 @@
 #include "control/coordinator.hpp"
 
 #include "control/check_record.hpp"
+#include "control/replaced_tables.hpp"
 #include "control/table_selection.hpp"
 #include "core/apply_progress.hpp"
 #include "core/operator_text.hpp"
@@ -560,6 +561,7 @@ Coordinator::FindUnknownTables(source::Connection &source, const TableFilter &fi
     }
     pg::Transaction transaction;
     stage::FindNewSourceTables(source, known, report);
+    WarnOfLostTables(LoadTables(migration_.id), source::ListTableOids(source), report.warnings);
     transaction.Commit();
 }
 

@@ -24,6 +24,7 @@ struct CopyTable {
     char replica_identity = 'd';
     bool identity_usable = true;
     bool copy_data = true;
+    bool replaced = false; // on the source, by another of its name: not followed any more
     // Of an extension's configuration table: which rows are the user's, as an SQL condition; the
     // others come with CREATE EXTENSION.
     std::string row_condition;

@@ -450,6 +450,8 @@ class Applier {
         case ApplySelection::Choice::kChanged:
             CheckColumns(relation);
             return true;
+        case ApplySelection::Choice::kReplaced:
+            RefuseReplaced(*relation);
         case ApplySelection::Choice::kUnknown:
             break;
         }
@@ -459,6 +461,17 @@ class Applier {
             ApplySelection::ThrowUnknown(*relation, begin_commit_lsn_);
         }
         return is_first();
+    }
+
+    // What there is to do about it, the caller says.
+    [[noreturn]] void
+    RefuseReplaced(const RemoteRelation &relation) {
+        target_.CommitComplete();
+        failure_.Set(relation, CommandName(change_.kind), {xid_, begin_commit_lsn_});
+        failure_.replaced_table = selection_.TableOf(relation).id;
+        throw failure_.Describe(Error(sqlstate::kObjectNotInPrerequisiteState,
+                                      "table " + QualifiedName(relation.schema, relation.name) +
+                                          " was replaced on the source"));
     }
 
     void

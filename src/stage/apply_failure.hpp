@@ -21,6 +21,7 @@ struct ApplyFailure {
     uint32_t xid = 0;
     Lsn commit_lsn;
     uint32_t unclear_partition = 0;    // its OID on the source, see UnclearPartition()
+    int32_t replaced_table = 0;        // CopyTable::id of the one in whose place another has come
     std::vector<ColumnChange> columns; // of the table, that the target has not followed
 
     void Set(const RemoteRelation &relation, const char *what,

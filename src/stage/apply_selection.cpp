@@ -38,7 +38,7 @@ ApplySelection::Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn co
         Find(relation);
     }
     // Rows copied under a later snapshot have this transaction's effects already.
-    const bool is_written = last_choice_ == Choice::kApply || last_choice_ == Choice::kChanged;
+    const bool is_written = last_choice_ != Choice::kPassOver && last_choice_ != Choice::kUnknown;
     return is_written && last_snapshot_lsn_.valid() && commit_lsn < last_snapshot_lsn_
                ? Choice::kCopied
                : last_choice_;
@@ -54,9 +54,9 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
         // A partitioned table comes along with its partitions in a TRUNCATE, from wal2json. They
         // have the rows, each with a snapshot of its own, and TRUNCATE of the whole would know no
         // difference.
-        last_choice_ = table.relkind == 'p' ? Choice::kCopied
-                       : table.copy_data    ? OfWritten(relation, table)
-                                            : Choice::kPassOver;
+        last_choice_ = table.relkind == 'p'                 ? Choice::kCopied
+                       : table.copy_data && !table.replaced ? OfWritten(relation, table)
+                                                            : Choice::kPassOver;
         last_snapshot_lsn_ = table.snapshot_lsn;
     } else {
         const bool is_left_out =
@@ -68,6 +68,10 @@ ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
 ApplySelection::Choice
 ApplySelection::OfWritten(const std::shared_ptr<const RemoteRelation> &relation,
                           const CopyTable &table) const {
+    if (relation->remote_id != 0 && relation->remote_id != table.source_oid &&
+        !table.through_root()) {
+        return Choice::kReplaced;
+    }
     return followed_.contains(relation) || ChangesOf(*relation, table).empty() ? Choice::kApply
                                                                                : Choice::kChanged;
 }
@@ -81,6 +85,11 @@ ApplySelection::ChangesOf(const RemoteRelation &relation, const CopyTable &table
                : std::vector<ColumnChange>();
 }
 
+const CopyTable &
+ApplySelection::TableOf(const RemoteRelation &relation) const {
+    return *tables_.at({relation.schema, relation.name});
+}
+
 std::vector<ColumnChange>
 ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
                             bool in_transaction) {
@@ -88,7 +97,7 @@ ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relatio
     if (!in_transaction) {
         own.emplace();
     }
-    const CopyTable &table = *tables_.at({relation->schema, relation->name});
+    const CopyTable &table = TableOf(*relation);
     std::vector<ColumnChange> changes =
         stage::NotFollowed(table.target_schema, table.target_name, ChangesOf(*relation, table));
     if (own) {

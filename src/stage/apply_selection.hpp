@@ -23,10 +23,11 @@ class ApplySelection {
   public:
     enum class Choice : uint8_t {
         kApply,
-        kPassOver, // left out by the user: to be counted
+        kPassOver, // left out: to be counted
         kCopied,   // the copied rows have it, or there are none
         kChanged, // the table's columns are others than those of its copied rows; see NotFollowed()
-        kUnknown, // see AcceptUnknown()
+        kReplaced, // another table of the source has the copied one's name; needs pgoutput
+        kUnknown,  // see AcceptUnknown()
     };
 
     // By CopyTable::id: what the columns were when the rows were copied. Not known of tables that
@@ -50,6 +51,10 @@ class ApplySelection {
     // a column that was dropped. `in_transaction`: one is open.
     std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
                                           bool in_transaction);
+
+    // The migration's table that the stream's is. REQUIRES: it is not kUnknown, nor left out by its
+    // name.
+    const CopyTable &TableOf(const RemoteRelation &relation) const;
 
     // Throws the Error for a table that was not accepted.
     [[noreturn]] static void ThrowUnknown(const RemoteRelation &relation, Lsn commit_lsn);
