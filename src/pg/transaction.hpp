@@ -3,6 +3,12 @@
 
 #include "pg/prelude.hpp"
 
+#include <optional>
+
+extern "C" {
+#include "access/xact.h"
+}
+
 namespace livemigrate::pg {
 
 // Starts a transaction; the destructor aborts it unless Commit() was called. Allocations made
@@ -19,6 +25,27 @@ class Transaction {
 
   private:
     bool open_ = true;
+};
+
+// The transaction that is open, or else one of its own.
+class OpenOrOwnTransaction {
+  public:
+    OpenOrOwnTransaction() {
+        if (!IsTransactionState()) {
+            own_.emplace();
+        }
+    }
+
+    // Nothing where it is not its own.
+    void
+    Commit() {
+        if (own_) {
+            own_->Commit();
+        }
+    }
+
+  private:
+    std::optional<Transaction> own_;
 };
 
 // Gives the transaction an active snapshot, for code that runs outside SPI and the executor.

@@ -455,7 +455,7 @@ class Applier {
         case ApplySelection::Choice::kUnknown:
             break;
         }
-        if (is_first() && !selection_.AcceptUnknown(*relation, target_.holds_open())) {
+        if (is_first() && !selection_.AcceptUnknown(*relation)) {
             target_.CommitComplete();
             failure_.Set(*relation, "change", {xid_, begin_commit_lsn_});
             ApplySelection::ThrowUnknown(*relation, begin_commit_lsn_);
@@ -476,8 +476,7 @@ class Applier {
 
     void
     CheckColumns(const std::shared_ptr<const RemoteRelation> &relation) {
-        const std::vector<ColumnChange> changes =
-            selection_.NotFollowed(relation, target_.holds_open());
+        const std::vector<ColumnChange> changes = selection_.NotFollowed(relation);
         if (changes.empty()) {
             return;
         }
@@ -485,7 +484,7 @@ class Applier {
         failure_.Set(*relation, CommandName(change_.kind), {xid_, begin_commit_lsn_});
         failure_.columns = changes;
         const std::string table = QualifiedName(relation->schema, relation->name);
-        pg::Transaction transaction;
+        pg::OpenOrOwnTransaction transaction;
         const std::vector<ColumnDefinition> definitions = DefinitionsOf(changes);
         transaction.Commit();
         throw failure_.Describe(

@@ -9,7 +9,6 @@
 #include "stage/followed_columns.hpp"
 
 #include <algorithm>
-#include <optional>
 
 namespace livemigrate::stage {
 
@@ -91,18 +90,12 @@ ApplySelection::TableOf(const RemoteRelation &relation) const {
 }
 
 std::vector<ColumnChange>
-ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
-                            bool in_transaction) {
-    std::optional<pg::Transaction> own;
-    if (!in_transaction) {
-        own.emplace();
-    }
+ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relation) {
+    pg::OpenOrOwnTransaction transaction;
     const CopyTable &table = TableOf(*relation);
     std::vector<ColumnChange> changes =
         stage::NotFollowed(table.target_schema, table.target_name, ChangesOf(*relation, table));
-    if (own) {
-        own->Commit();
-    }
+    transaction.Commit();
     // Rows need not wait for a column that only the target still has, and those of the transaction
     // that dropped it may need it: the cutover asks for it.
     if (std::all_of(changes.begin(), changes.end(), [](const ColumnChange &change) {
@@ -116,15 +109,12 @@ ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relatio
 }
 
 bool
-ApplySelection::AcceptUnknown(const RemoteRelation &relation, bool in_transaction) {
+ApplySelection::AcceptUnknown(const RemoteRelation &relation) {
     const Name name = {relation.schema, relation.name};
     if (accepted_.contains(name)) {
         return true;
     }
-    std::optional<pg::Transaction> own;
-    if (!in_transaction) {
-        own.emplace();
-    }
+    pg::OpenOrOwnTransaction transaction;
     // One that is an extension's on the target is not the one that was created on the source.
     const bool exists = pg::Query("SELECT pg_catalog.to_regclass($1) IS NOT NULL AND NOT EXISTS ("
                                   "SELECT FROM pg_catalog.pg_depend "
@@ -132,9 +122,7 @@ ApplySelection::AcceptUnknown(const RemoteRelation &relation, bool in_transactio
                                   "AND objid = pg_catalog.to_regclass($1)::oid AND deptype = 'e')",
                                   {QualifiedName(relation.schema, relation.name)})
                             .Scalar() == "t";
-    if (own) {
-        own->Commit();
-    }
+    transaction.Commit();
     if (exists) {
         accepted_.insert(name);
     }

@@ -43,14 +43,12 @@ class ApplySelection {
 
     // A table that nobody knows of was created on the source after the migration began. Once
     // somebody has made it on the target, its changes can be applied: returns whether so.
-    // `in_transaction`: one is open.
-    bool AcceptUnknown(const RemoteRelation &relation, bool in_transaction);
+    bool AcceptUnknown(const RemoteRelation &relation);
 
     // What became of the columns of a table whose choice is kChanged, and the target's table has
     // not followed; nothing if its changes can be applied, as they can be to a table that still has
-    // a column that was dropped. `in_transaction`: one is open.
-    std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation,
-                                          bool in_transaction);
+    // a column that was dropped.
+    std::vector<ColumnChange> NotFollowed(const std::shared_ptr<const RemoteRelation> &relation);
 
     // The migration's table that the stream's is. REQUIRES: it is not kUnknown, nor left out by its
     // name.

@@ -90,6 +90,17 @@ applied($pair, 'L05 each row as it was defined then',
     '2001,before 2002,between,5 2003,6');
 $pair->target_sql('ALTER TABLE s.t DROP COLUMN v');
 
+# The same late in a transaction that is written piece by piece.
+$pair->source_sql("BEGIN; INSERT INTO s.t SELECT 3000 + g, 7 FROM generate_series(1, 50000) g; ALTER TABLE s.t ADD d int;
+    INSERT INTO s.t VALUES (60000, 8, 9); COMMIT");
+$pair->wait_state('failed');
+like($pair->status_row->{message}, qr/column "d"/, 'L05 it says which column, late in a large transaction');
+is($pair->target_sql('SELECT count(*) FROM s.t WHERE id > 3000'), '0', 'L05 with nothing of it');
+my ($add) = $pair->status_row->{hint} =~ /(ALTER TABLE .*?;)/;
+$pair->target_sql($add);
+$pair->resume;
+applied($pair, 'L05 all of it', 'SELECT count(*), max(c), max(d) FROM s.t WHERE id > 3000', '50001|8|9');
+
 # --- L06
 $pair->source_sql('BEGIN; INSERT INTO late VALUES (2); ALTER TABLE late RENAME TO later; INSERT INTO later VALUES (3); COMMIT');
 $pair->wait_state('failed');
