@@ -44,6 +44,17 @@ CopyText(char (&to)[N], const std::string &from) {
     to[length] = '\0';
 }
 
+// A hint is SQL that can be run as it is: no statement may end in the middle.
+std::string
+FittingHint(const std::string &hint, size_t size) {
+    static constexpr std::string_view kMore = "\n-- and more, which is said after that";
+    if (hint.size() < size) {
+        return hint;
+    }
+    const size_t end = hint.rfind(';', size - kMore.size() - 2);
+    return end == std::string::npos ? hint : hint.substr(0, end + 1) + std::string(kMore);
+}
+
 } // namespace
 
 SharedSegment::SharedSegment(dsm_segment *segment, SharedState *state)
@@ -114,7 +125,7 @@ StoreError(SharedError &shared, const Error &error) {
     CopyText(shared.sqlstate, error.sqlstate());
     CopyText(shared.message, error.message());
     CopyText(shared.detail, error.detail());
-    CopyText(shared.hint, error.hint());
+    CopyText(shared.hint, FittingHint(error.hint(), sizeof(shared.hint)));
     CopyText(shared.context, error.context());
 }
 

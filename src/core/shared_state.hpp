@@ -27,8 +27,8 @@ enum class WorkerOutcome : uint32_t {
 struct SharedError {
     char sqlstate[6];
     char message[1024];
-    char detail[1024];
-    char hint[1024];
+    char detail[4096];
+    char hint[16384]; // statements for every column of a table that was changed
     char context[1024];
 };
 
@@ -65,7 +65,7 @@ struct ApplyWorkerState {
 
 inline constexpr size_t kMaxApplyWorkers = 32;
 inline constexpr size_t kMaxWorkers = 96;
-inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303036; // "LMSHM006"
+inline constexpr uint64_t kSharedStateMagic = 0x4c4d53484d303037; // "LMSHM007"
 
 // How much of copy and indexes there is and is done.
 struct WorkFigures {

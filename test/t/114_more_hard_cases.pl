@@ -101,6 +101,15 @@ $pair->target_sql($add);
 $pair->resume;
 applied($pair, 'L05 all of it', 'SELECT count(*), max(c), max(d) FROM s.t WHERE id > 3000', '50001|8|9');
 
+# And many at once.
+my $many = join ', ', map {"ADD a_column_with_quite_a_long_name_$_ numeric(12, 4) DEFAULT $_"} 1 .. 40;
+$pair->source_sql("ALTER TABLE s.t $many; INSERT INTO s.t VALUES (60001)");
+$pair->wait_state('failed');
+my ($statements) = $pair->status_row->{hint} =~ /(ALTER TABLE .*)/s;
+$pair->target_sql($statements);
+applied($pair, 'L05 many columns are followed by what the hint says',
+    'SELECT a_column_with_quite_a_long_name_40 FROM s.t WHERE id = 60001', '40.0000');
+
 # --- L06
 $pair->source_sql('BEGIN; INSERT INTO late VALUES (2); ALTER TABLE late RENAME TO later; INSERT INTO later VALUES (3); COMMIT');
 $pair->wait_state('failed');
