@@ -315,7 +315,9 @@ class Applier {
                 return true;
             }
         }
-        if (!in_transaction_ && target_.OriginIsOld()) {
+        // Also inside a transaction of which nothing is written yet: the spool's limit may keep the
+        // rest of it waiting for what is behind the origin to be removed.
+        if (!target_.holds_open() && target_.OriginIsOld()) {
             target_.AdvanceOrigin();
         }
         target_.ReportFlushed();

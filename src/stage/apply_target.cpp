@@ -90,6 +90,9 @@ ApplyTarget::Refuse(const Change &change, const Error &error) {
 
 void
 ApplyTarget::WriteOpen() {
+    if (!target_) {
+        AdvanceOrigin(); // it cannot be before this transaction ends
+    }
     OpenTarget();
     in_source_order_ += writer_.Write(batch_, batch_.items());
     batch_.Clear();
