@@ -78,7 +78,6 @@ CREATE TABLE migration (
   snapshot_name text,                -- exported; only while snapshot_held
   endpos pg_lsn,
   schema_restored boolean NOT NULL DEFAULT false,
-  paused_jobs int[] NOT NULL DEFAULT '{}', -- of TimescaleDB, to be scheduled again
   spool_token text,
   dsm_handle bigint,                 -- of the running coordinator
   coordinator_starts bigint NOT NULL DEFAULT 0,
@@ -103,6 +102,11 @@ CREATE TABLE migration (
 ) WITH (fillfactor = 50);            -- room in its page for an error when the disk is full
 CREATE UNIQUE INDEX migration_active_name ON migration (name)
   WHERE state NOT IN ('done', 'aborted');
+
+-- Jobs of TimescaleDB that are to be scheduled again when the last migration has ended.
+CREATE TABLE paused_job (
+  id int PRIMARY KEY
+);
 
 -- With ten thousand tables the views are read as fast as memory gives the rows of table_copy and
 -- schema_job, and these can be taken apart. Hence names without padding (text, not name), columns of

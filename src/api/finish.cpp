@@ -176,14 +176,17 @@ Abort(FunctionCallInfo fcinfo) {
                     "migration \"" + migration.settings.name + "\" is done")
             .Hint(control::NamedHint(id, "SELECT livemigrate.migration_cleanup();"));
     }
-    if (migration.state != State::kAborted) {
+    const bool ends_now = migration.state != State::kAborted;
+    if (ends_now) {
         control::TransitionTo(migration, State::kAborted);
         control::RecordEvent(id, "info", migration.stage, "aborted", ByCaller());
         control::KeepWork(id, std::pair(control::SumTables(id), control::SumJobs(id)));
-        control::ResumePolicyJobs(id);
         control::SetMessage(id, "aborted in stage " + std::string(StageName(migration.stage)));
     }
     CleanUp(migration);
+    if (ends_now) {
+        control::ResumePolicyJobs(id); // last: others wait for it until the transaction's end
+    }
     return ReturnName(migration.settings.name);
 }
 

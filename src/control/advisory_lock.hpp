@@ -1,5 +1,5 @@
-// Session locks that keep processes of one migration apart, in a key space of our own: no SQL
-// function can take them.
+// Locks that keep processes of one migration apart, or migrations of one database, in a key space
+// of our own: no SQL function can take them.
 #pragma once
 
 #include "pg/prelude.hpp"
@@ -10,7 +10,11 @@ enum class LockClass : uint32 {
     kCoordinator = 1, // exclusive: the one coordinator, or a session that ends the migration
     kClaims = 3,      // exclusive: a worker that takes a job
     kWorkers = 2,     // shared: every worker; exclusive: the coordinator, to see the old ones gone
+    kPolicyJobs = 4,  // exclusive, of kAllMigrations: who pauses TimescaleDB's jobs or resumes them
 };
+
+// In place of a migration.
+inline constexpr int32 kAllMigrations = 0;
 
 enum class LockStrength { kShared, kExclusive };
 

@@ -13,8 +13,10 @@ namespace livemigrate::control {
 // Runs transactions of its own.
 bool PausePolicyJobs(int32_t migration, bool stop_scheduler);
 
-// Schedules the jobs again that were paused, as far as it may, and starts the scheduler, which
-// waits for the transaction's end. Nothing where none was. REQUIRES: an open transaction.
+// For a migration that ends with the open transaction. If it is the last, schedules the jobs again
+// that any has paused, as far as it may; otherwise an event tells what they wait for. Starts the
+// scheduler, at the transaction's end, unless a superuser's migration is left. Until then other
+// migrations that want to pause or end wait.
 void ResumePolicyJobs(int32_t migration);
 
 } // namespace livemigrate::control

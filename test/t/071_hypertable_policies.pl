@@ -122,4 +122,51 @@ $aborted->abort;
 is($aborted->target_sql($scheduled), '1', 'abort: scheduled again');
 ok($aborted->poll(sub { $aborted->target_sql($ran) eq '1' }), 'abort: and it runs');
 
+# Of several migrations the last to end schedules what any of them paused.
+my $first = $db->database('several', migration => 'first');
+my ($second, $third) = map { bless { %$first, migration => $_ }, ref $first } qw(second third);
+$first->source_sql(join '', map { "CREATE SCHEMA $_; CREATE TABLE $_.metrics (time timestamptz PRIMARY KEY, v int);
+    INSERT INTO $_.metrics SELECT timestamptz '2020-01-01' + g * interval '1 h', g FROM generate_series(1, 300) g;" }
+    qw(first second third));
+my $scheduler = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'several'
+    AND application_name = 'TimescaleDB Background Worker Scheduler'";
+my $is_quiet = sub {
+    my ($when) = @_;
+    is($first->target_sql("SELECT ($scheduled), ($ran), ($scheduler)"), '0|0|0', "$when: no job is scheduled, has run or can run");
+};
+ok($first->poll(sub { $first->target_sql($scheduler) eq '1' }), 'several: the scheduler runs before');
+for my $migration ($first, $second, $third) {
+    my $schema = $migration->name;
+    $migration->start(include_tables => ["$schema.*"], roles => \'false', pause_after => ['schema']);
+    $migration->wait_state('paused');
+    $migration->target_sql("SELECT create_hypertable('$schema.metrics', 'time');
+        SELECT add_retention_policy('$schema.metrics', drop_after => interval '100 years')");
+    ok($migration->poll(sub { $migration->target_sql($scheduled) eq '0' }), "several: $schema pauses its job");
+}
+$third->abort;
+$is_quiet->('one is aborted');
+$second->resume(['catchup']);
+$second->wait_stage('catchup');
+$first->resume([]);
+$first->wait_stage('streaming');
+$first->set_endpos;
+$first->wait_stage('done');
+is($first->target_sql("SELECT migration || ' ' || message || '; ' || detail FROM livemigrate.events WHERE message ~ 'stay paused' ORDER BY at"),
+    'third 3 jobs of TimescaleDB stay paused; They are scheduled when the other migrations have ended: "first", "second".' . "\n"
+  . 'first 3 jobs of TimescaleDB stay paused; They are scheduled when the other migrations have ended: "second".',
+    'several: events say what they wait for');
+# Also when nobody works on the one that is left.
+$second->pause;
+ok($second->poll(sub { $second->target_sql("SELECT count(*) FROM livemigrate.workers") eq '0' }), 'several: nobody is at work');
+$is_quiet->('one is done');
+$second->resume([]);
+$second->wait_stage('streaming');
+$is_quiet->('the last one goes on');
+$second->set_endpos;
+$second->wait_stage('done');
+is($first->target_sql($scheduled), '3', 'several: the last to end schedules all jobs');
+ok($first->poll(sub { $first->target_sql($ran) eq '3' }), '... and they run');
+is($first->target_sql("SELECT string_agg(relation || ' ' || equal, ', ') FROM (VALUES ('first'), ('second')) m(name),
+        livemigrate.compare_data(m.name)"), 'first.metrics true, second.metrics true', 'several: equal tables');
+
 done_testing();
