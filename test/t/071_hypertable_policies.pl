@@ -169,4 +169,44 @@ ok($first->poll(sub { $first->target_sql($ran) eq '3' }), '... and they run');
 is($first->target_sql("SELECT string_agg(relation || ' ' || equal, ', ') FROM (VALUES ('first'), ('second')) m(name),
         livemigrate.compare_data(m.name)"), 'first.metrics true, second.metrics true', 'several: equal tables');
 
+# What is set up when all is done works, too, while nobody has cleaned up and after it.
+my $later = $db->database('later');
+$later->source_sql(<<'SQL');
+CREATE TABLE metrics (time timestamptz NOT NULL, device int NOT NULL, value int, PRIMARY KEY (device, time));
+INSERT INTO metrics SELECT timestamptz '2020-01-01 00:00+00' + g * interval '1 h', g % 5, g FROM generate_series(1, 480) g;
+INSERT INTO metrics SELECT timestamptz '2000-01-01 00:00+00' + g * interval '1 h', g % 5, g FROM generate_series(1, 48) g;
+SQL
+$later->start(options => { hypertables => [ { table => 'metrics', time_column => 'time', chunk_interval => '1 day' } ] });
+$later->wait_stage('streaming');
+$later->source_sql("INSERT INTO metrics SELECT timestamptz '2020-02-01 00:00+00' + g * interval '1 h', g % 5, g FROM generate_series(1, 48) g;
+    UPDATE metrics SET value = -value WHERE device = 1; DELETE FROM metrics WHERE device = 2");
+$later->set_endpos;
+$later->wait_stage('done');
+$later->assert_equal_tables('later: equal tables', relations => 0);
+# One after the other: side by side they may deadlock.
+my $work = sub {
+    my ($label, $policy, $done) = @_;
+    my ($rc, $out, $err) = $later->target->psql($later->dbname, $policy);
+    is($rc, 0, "later: $label") or diag $err;
+    ok($later->poll(sub { $later->target_sql("SELECT $done") eq 't' }), '... works');
+};
+my $rows = 'SELECT count(*), sum(value) FROM metrics';
+$work->('retention', "SELECT add_retention_policy('metrics', drop_after => interval '15 years')",
+    "min(time) > '2010-01-01' FROM metrics");
+my $kept = $later->source_sql("$rows WHERE time > '2010-01-01'");
+is($later->target_sql($rows), $kept, 'later: retention drops what is old, and nothing else');
+$work->('compression', "ALTER TABLE metrics SET (timescaledb.compress, timescaledb.compress_segmentby = 'device');
+    SELECT add_compression_policy('metrics', compress_after => interval '1 month')",
+    'bool_and(is_compressed) FROM timescaledb_information.chunks WHERE hypertable_name = $$metrics$$');
+is($later->target_sql($rows), $kept, 'later: all rows are there, compressed');
+$later->cleanup;
+$work->('a continuous aggregate', 'CREATE MATERIALIZED VIEW daily WITH (timescaledb.continuous, timescaledb.materialized_only) AS
+    SELECT time_bucket($$1 day$$, time) AS day, device, sum(value) AS total, count(*) AS n FROM metrics GROUP BY 1, 2 WITH NO DATA',
+    'true');
+is($later->target_sql("SELECT add_continuous_aggregate_policy('daily', start_offset => NULL, end_offset => interval '1 day',
+        schedule_interval => interval '1 hour') > 0"), 't', 'later: a refresh policy');
+ok($later->poll(sub { $later->target_sql('SELECT sum(n) FROM daily') eq $later->target_sql('SELECT count(*) FROM metrics') }),
+    '... works');
+is($later->target_sql($difference), '0|0', 'later: the aggregate is exact');
+
 done_testing();
