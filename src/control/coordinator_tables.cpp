@@ -139,7 +139,9 @@ Coordinator::CheckPlacedTables() {
         problems.insert(problems.end(), found.begin(), found.end());
     }
     size_t keys = problems.size();
+    std::vector<stage::TableProblem> slow;
     if (distributed) {
+        slow = stage::FindWideIdentities(*snapshot_session_, tables);
         const auto found = stage::FindForeignKeyProblems(*snapshot_session_, tables);
         problems.insert(problems.end(), found.begin(), found.end());
         keys = problems.size();
@@ -150,6 +152,9 @@ Coordinator::CheckPlacedTables() {
     problems.insert(problems.end(), found.begin(), found.end());
     transaction.Commit();
     if (problems.empty()) {
+        for (const stage::TableProblem &problem : slow) {
+            Event("warning", problem.message, stage::LateFix(problem));
+        }
         return;
     }
     std::string detail;

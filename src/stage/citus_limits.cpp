@@ -328,7 +328,68 @@ FindPolicies(Limits &limits) {
                    });
 }
 
+// The columns of the index by which a table's rows are found, one a row, with the table's kind.
+constexpr char kIdentitiesQuery[] =
+    "SELECT c.oid, a.attname, c.relkind FROM pg_catalog.pg_class c "
+    "JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND CASE c.relreplident "
+    "WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END "
+    "CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY AS u(attnum, n) "
+    "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum "
+    "WHERE NOT c.relispartition AND u.n <= "
+    "COALESCE((pg_catalog.to_jsonb(i)->>'indnkeyatts')::pg_catalog.int4, i.indnatts) "
+    "ORDER BY c.oid, u.n";
+
+struct Identity {
+    std::vector<std::string> columns;
+    bool is_partitioned = false;
+};
+
+std::string
+IdentityFix(const PlacedTable &table, const Identity &identity) {
+    const std::string column = QuoteIdentifier(table.distribution.column);
+    if (identity.is_partitioned) {
+        return Comment("give each partition of " + NameOf(table) + " a unique index with " +
+                       column + " among its columns, and REPLICA IDENTITY USING INDEX");
+    }
+    std::string columns;
+    for (const std::string &name : identity.columns) {
+        columns += QuoteIdentifier(name) + ", ";
+    }
+    const std::string index = QuoteIdentifier(table.table + "_identity");
+    const std::string alter = "ALTER TABLE " + NameOf(table) + " ";
+    return "CREATE UNIQUE INDEX CONCURRENTLY " + index + " ON " + NameOf(table) + " (" + columns +
+           column + ");\n" + alter + "ALTER COLUMN " + column + " SET NOT NULL;\n" + alter +
+           "REPLICA IDENTITY USING INDEX " + index + ";";
+}
+
 } // namespace
+
+std::vector<TableProblem>
+FindWideIdentities(source::Connection &source, const std::vector<PlacedTable> &tables) {
+    std::map<uint32_t, Identity> identities;
+    Limits limits(source, tables);
+    limits.Examine(kIdentitiesQuery, [&](const PlacedTable &table, const pg::SqlRow &row) {
+        Identity &identity = identities[table.source_oid];
+        identity.columns.push_back(pg::Text(row, 1));
+        identity.is_partitioned = row[2] == "p";
+    });
+    std::vector<TableProblem> problems;
+    for (const PlacedTable &table : tables) {
+        const std::string &column = table.distribution.column;
+        const auto found = identities.find(table.source_oid);
+        if (column.empty() || found == identities.end() ||
+            std::count(found->second.columns.begin(), found->second.columns.end(), column) > 0) {
+            continue;
+        }
+        problems.push_back({NameOf(table),
+                            "the replica identity of " + NameOf(table) + " lacks " +
+                                QuoteIdentifier(column) +
+                                ": each UPDATE and DELETE of a row goes to all shards, which is "
+                                "slow",
+                            IdentityFix(table, found->second), true});
+    }
+    return problems;
+}
 
 std::vector<TableProblem>
 FindForeignKeyProblems(source::Connection &source, const std::vector<PlacedTable> &tables) {

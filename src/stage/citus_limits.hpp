@@ -26,6 +26,12 @@ std::vector<TableProblem> FindForeignKeyProblems(source::Connection &source,
 std::vector<TableProblem> FindCitusLimits(source::Connection &source,
                                           const std::vector<PlacedTable> &tables);
 
+// Distributed tables whose rows are found by a key of the source without the distribution column:
+// the key that the target has may be another one. What is slow with that, no more. REQUIRES: an
+// open transaction on the target.
+std::vector<TableProblem> FindWideIdentities(source::Connection &source,
+                                             const std::vector<PlacedTable> &tables);
+
 // Those that the target has with all their rows in one shard: distributed without a column, or in a
 // distributed schema (from Citus 12 on). REQUIRES: an open transaction on the target.
 std::vector<TableProblem> FindSingleShards(const std::vector<PlacedTable> &tables);

@@ -295,6 +295,10 @@ CheckLimits(PreflightRun &run, const std::vector<PlacedTable> &tables) {
             CheckIdentity(run, run.result.tables[i]);
         }
     }
+    for (const TableProblem &problem : FindWideIdentities(run.source, tables)) {
+        run.Warning("citus_limits", problem.table, problem.message,
+                    "-- on the source:\n" + problem.fix);
+    }
     if (run.settings.on_existing != OnExisting::kError || run.settings.existing_slot) {
         return; // Nothing else is made there.
     }

@@ -274,4 +274,49 @@ $limits->source_sql('ALTER TABLE visit REPLICA IDENTITY FULL');
 $error = $limits->target_error($limits->start_sql(on_existing => 'truncate'));
 like($error->{message}, qr/^table "public"\."visit" has REPLICA IDENTITY FULL/, 'tables that are there: the identity');
 
+# --- an identity without the distribution column: the target's key has it, the source's changes have not
+my $wide = $pair->database('wide');
+$wide->source_sql(<<'SQL');
+CREATE TABLE "By id" (id int PRIMARY KEY, tenant int, v text);
+CREATE TABLE by_index (id int NOT NULL, tenant int NOT NULL, v text, PRIMARY KEY (tenant, id));
+CREATE UNIQUE INDEX by_index_id ON by_index (id); ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_id;
+CREATE TABLE with_tenant (id int, tenant int, PRIMARY KEY (id, tenant));
+INSERT INTO "By id" SELECT g, g % 9, 'v' FROM generate_series(1, 90) g; INSERT INTO by_index SELECT id, tenant, v FROM "By id";
+SQL
+my %wide = (pause_after => ['schema'], options => { distributed_tables => [
+    map { { table => $_, column => 'tenant' } } 'By id', 'by_index', 'with_tenant' ] });
+my $slow = sub { "the replica identity of \"public\".\"$_[0]\" lacks \"tenant\": each UPDATE and DELETE of a row goes to all shards, which is slow" };
+my %fix = (
+    'By id' => <<'SQL', by_index => <<'SQL');
+CREATE UNIQUE INDEX CONCURRENTLY "By id_identity" ON "public"."By id" ("id", "tenant");
+ALTER TABLE "public"."By id" ALTER COLUMN "tenant" SET NOT NULL;
+ALTER TABLE "public"."By id" REPLICA IDENTITY USING INDEX "By id_identity";
+SQL
+CREATE UNIQUE INDEX CONCURRENTLY "by_index_identity" ON "public"."by_index" ("id", "tenant");
+ALTER TABLE "public"."by_index" ALTER COLUMN "tenant" SET NOT NULL;
+ALTER TABLE "public"."by_index" REPLICA IDENTITY USING INDEX "by_index_identity";
+SQL
+is(checked($wide, $wide{options}, 'warning') =~ s/(?<=;)\z/\n/r =~ s/^column .*\n//r, join('', map { $slow->($_) . "|-- on the source:\n$fix{$_}" } 'By id', 'by_index'),
+    'wide: told of, with the fix');
+delete $wide{options};
+$wide->start(%wide);
+$wide->wait_state('paused');
+$wide->target_sql(q{SELECT create_distributed_table(format('%I', t), 'tenant') FROM unnest(ARRAY['By id', 'by_index', 'with_tenant']) t;
+    ALTER TABLE "By id" ADD CONSTRAINT "By id_pkey" PRIMARY KEY (id, tenant); CREATE UNIQUE INDEX by_index_id ON by_index (id, tenant)});
+$wide->resume([]);
+$wide->wait_stage('streaming');
+is($wide->target_sql("SELECT message, detail FROM livemigrate.events WHERE severity = 'warning' AND stage = 'data' ORDER BY message"),
+    join("\n", map { $slow->($_) . '|' . ("on the source, then start anew: $fix{$_}" =~ s/^/-- /mgr =~ s/\n\z//r) } 'By id', 'by_index'),
+    'wide: told of tables that are distributed at the pause');
+$wide->source_sql(qq{UPDATE "$_" SET v = 'w' WHERE id % 3 = 0; UPDATE "$_" SET tenant = tenant + 1 WHERE id % 7 = 0; DELETE FROM "$_" WHERE id % 5 = 0;
+    UPDATE "$_" SET id = id + 1000 WHERE id % 11 = 0}) for 'By id', 'by_index';
+$wide->set_endpos;
+$wide->wait_stage('done');
+$wide->assert_equal_rows('wide', '"By id"', 'by_index');
+$wide->cleanup;
+# The fixes run as they are.
+for my $statement (map { split /\n/ } @fix{ 'By id', 'by_index' }) { $wide->source_sql($statement) }
+$wide->target_sql('DROP TABLE "By id", by_index, with_tenant');
+unlike(checked($wide, { distributed_tables => [ { table => 'By id', column => 'tenant' } ] }, '.'), qr/which is slow/, 'wide: with the fix nothing is found');
+
 done_testing();
