@@ -97,7 +97,7 @@ is( $pair->target_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AN
     '3', 'foreign keys are there');
 is($pair->target_sql("INSERT INTO task (tenant_id, body) VALUES (1, 'next') RETURNING id"),
     $pair->source_sql("SELECT nextval('task_id_seq')"), 'sequences go on');
-$pair->cleanup;
+$pair->target_sql($command{cleanup});
 $pair->assert_nothing_left('nothing left');
 
 # --- keys that Citus does not take are found before the copy, each with what puts it right

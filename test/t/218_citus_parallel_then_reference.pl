@@ -27,9 +27,14 @@ BEGIN; TRUNCATE tenant; UPDATE plan SET name = name || '+';
 INSERT INTO tenant SELECT g, 1 + g % 5, 'again ' || g FROM generate_series(1, 40) g; COMMIT;
 BEGIN; UPDATE note SET body = body || '+' WHERE id % 3 = 0; UPDATE plan SET name = name || '*'; COMMIT;
 BEGIN; DELETE FROM note WHERE id % 7 = 0; INSERT INTO plan VALUES (6, 'six');
+INSERT INTO plan SELECT g, 'many' FROM generate_series(100, 130) g;
+INSERT INTO tenant SELECT g, g, 'of many' FROM generate_series(100, 130) g;
 UPDATE tenant SET plan = 6 WHERE id = 3; COMMIT;
 SQL
     'the reference table first' => <<'SQL',
+BEGIN; INSERT INTO plan SELECT g, 'many' FROM generate_series(200, 230) g;
+UPDATE plan SET name = name || '.'; INSERT INTO tenant SELECT g, g, 'of many' FROM generate_series(200, 230) g;
+DELETE FROM tenant WHERE id < 20; UPDATE plan SET name = name || '.'; COMMIT;
 BEGIN; INSERT INTO plan VALUES (7, 'seven'); TRUNCATE tenant;
 INSERT INTO tenant SELECT g, 7, 'later ' || g FROM generate_series(1, 40) g; COMMIT;
 BEGIN; UPDATE plan SET name = name || '-'; UPDATE note SET body = body || '-' WHERE id % 5 = 0;
