@@ -198,7 +198,7 @@ ManagedTable::UpdateStatement(const std::string &written) const {
     }
     // Where nothing may be set, the rows must be there all the same.
     statement.before = assignments.empty()
-                           ? "SELECT FROM " + name_ + " AS t, "
+                           ? "SELECT 1 FROM " + name_ + " AS t, "
                            : "UPDATE " + name_ + " AS t SET " + assignments + " FROM ";
     statement.behind = " WHERE " + condition;
     return statement;
