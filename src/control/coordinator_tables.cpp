@@ -208,14 +208,15 @@ Coordinator::CheckTablesEmpty(const std::vector<CopyTable> &tables) {
 }
 
 // What the user made of the tables since the schema stage, where changes could not follow: a row
-// without a key is found by its place, which Citus's planner does not take.
+// without a key is found by its place, which Citus's planner takes only of a local table.
 void
 Coordinator::CheckDistributedTables() {
     pg::Transaction transaction;
     std::set<std::string> distributed;
     for (const CopyTable &table : LoadTables(migration_.id)) {
         if (table.copy_data && table.replica_identity == 'f' &&
-            pg::ManagerOf(table.target_schema, table.target_name) == pg::TableManager::kCitus) {
+            stage::DistributionOf(table.target_schema, table.target_name).kind !=
+                stage::Distribution::Kind::kLocal) {
             distributed.insert(QualifiedName(table.target_schema, table.target_name));
         }
     }

@@ -8,6 +8,7 @@
 #include "pg/replica_role.hpp"
 #include "pg/table_manager.hpp"
 #include "pg/table_owner.hpp"
+#include "stage/distribution.hpp"
 
 #include <algorithm>
 
@@ -20,6 +21,13 @@ extern "C" {
 namespace livemigrate::stage {
 
 namespace {
+
+// Citus's, with all rows in one shard on this node.
+bool
+IsCitusLocal(Oid relid) {
+    const auto [schema, table] = pg::NameOf(relid);
+    return DistributionOf(schema, table).kind == Distribution::Kind::kLocal;
+}
 
 // More kinds of changes to one table (which values are sent, which are NULL) are rare, and plans of
 // wide tables are large.
@@ -137,13 +145,14 @@ TargetRelation::Resolve() {
     const pg::TableManager manager = pg::ManagerOf(relid_);
     is_hypertable_ = manager == pg::TableManager::kTimescaledb;
     distributed_ = manager == pg::TableManager::kCitus;
+    citus_local_ = distributed_ && IsCitusLocal(relid_);
     if (distributed_ && !pg::NodesAreJoined()) {
         throw Error(sqlstate::kObjectNotInPrerequisiteState,
                     "table " + target + " was distributed while changes were applied")
             .Hint("SELECT livemigrate.migration_resume();");
     }
-    one_heap_ = is_table && manager == pg::TableManager::kNone;
-    target_name_ = (one_heap_ ? "ONLY " : "") + target;
+    one_heap_ = is_table && (manager == pg::TableManager::kNone || citus_local_);
+    target_name_ = (one_heap_ && !distributed_ ? "ONLY " : "") + target;
     owner_ = pg::OwnerToWriteAs(relid_);
     FixColumns(pg::PlacementColumns(relid_, manager));
     invalidations_seen_ = invalidations;

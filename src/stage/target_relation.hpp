@@ -117,6 +117,7 @@ class TargetRelation {
     std::string ReplaceSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string DeleteSql(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string RowCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
+    std::string ImageCondition(const std::string &one, const std::string &other) const;
     std::string FullCondition(const RowChange &change, std::vector<Parameter> &parameters) const;
     std::string AddParameter(bool from_old, size_t column,
                              std::vector<Parameter> &parameters) const;
@@ -145,6 +146,7 @@ class TargetRelation {
     bool one_heap_ = false; // all rows lie in it alone
     bool is_hypertable_ = false;
     bool distributed_ = false; // by Citus, which writes no row by what another statement returns
+    bool citus_local_ = false; // that, and its rows lie in one shard on this node
     bool fires_triggers_ = false;
     std::string sql_name_; // without ONLY
     std::string target_name_;

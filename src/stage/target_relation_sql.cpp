@@ -44,6 +44,15 @@ TargetRelation::InsertSql(const RowChange &change, std::vector<Parameter> &param
            ")";
 }
 
+// The casts keep the parser from comparing column by column, which not every type can. What Citus
+// sends to a shard has lost them, so it gets the operator's function.
+std::string
+TargetRelation::ImageCondition(const std::string &one, const std::string &other) const {
+    return citus_local_ ? "pg_catalog.record_image_eq(" + one + ", " + other + ")"
+                        : one + "::pg_catalog.record OPERATOR(pg_catalog.*=) " + other +
+                              "::pg_catalog.record";
+}
+
 // For replica identity FULL: exactly one of the rows whose image is the old row's.
 std::string
 TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &parameters) const {
@@ -66,11 +75,8 @@ TargetRelation::FullCondition(const RowChange &change, std::vector<Parameter> &p
             equalities += name + " " + columns_[i].equality + " " + parameter + " AND ";
         }
     }
-    // The casts keep the parser from comparing column by column, which not every type can.
     const std::string image =
-        columns.empty() ? "true"
-                        : "ROW(" + columns + ")::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(" +
-                              values + ")::pg_catalog.record";
+        columns.empty() ? "true" : ImageCondition("ROW(" + columns + ")", "ROW(" + values + ")");
     if (is_hypertable_) {
         return equalities + image; // compressed chunks have no ctid; see KeepOthers()
     }
@@ -92,12 +98,13 @@ TargetRelation::IsWholeRow(TupleView tuple) const {
     return true;
 }
 
-// Citus's planner takes no row by its place; there the columns of a key that is the
-// whole row are a key like any other.
+// Citus's planner takes no row by its place where there are several; there the columns of a key
+// that is the whole row are a key like any other.
 bool
 TargetRelation::NamesWholeRow(const RowChange &change) const {
     return !change.old_tuple.empty() &&
-           (change.old_tuple_is_full || (!distributed_ && IsWholeRow(change.old_tuple)));
+           (change.old_tuple_is_full ||
+            ((!distributed_ || citus_local_) && IsWholeRow(change.old_tuple)));
 }
 
 // Of a hypertable's rows with the same image, all are taken out, and all but one put back.
