@@ -85,9 +85,7 @@ SpoolWriter::ContinueSpool(const SpoolScan &found) {
     file_.SyncData();
     directory_.Sync();
     synced_offset_ = file_offset_;
-    if (found.streamed) {
-        PutReset();
-    }
+    streams_unknown_ = found.streamed;
     AppendReset();
     Sync();
 }
@@ -233,11 +231,12 @@ SpoolWriter::AppendStreamAbort(Lsn lsn, std::string_view payload, const Transact
 
 void
 SpoolWriter::AppendReset() {
-    if (in_transaction_ || !streams_.empty()) {
+    if (in_transaction_ || has_streams()) {
         PutReset();
     }
     relations_.Clear();
     streams_.clear();
+    streams_unknown_ = false;
     chunk_xid_ = 0;
     in_transaction_ = false;
     dropping_ = false;
@@ -513,7 +512,7 @@ SpoolWriter::CreateSegment(uint64_t segment) {
                                                            .segment = segment,
                                                            .base_lsn = last_end_lsn_,
                                                            .in_transaction = in_transaction_,
-                                                           .streamed = !streams_.empty(),
+                                                           .streamed = has_streams(),
                                                            .blocks = options_.compress,
                                                            .previous_size = file_offset_});
     File file = directory_.Create(segment);

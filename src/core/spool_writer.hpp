@@ -144,6 +144,10 @@ class SpoolWriter {
     }
 
   private:
+    bool
+    has_streams() const {
+        return streams_unknown_ || !streams_.empty();
+    }
     void ContinueSpool(const SpoolScan &found);
     void BeginSpool();
     bool AppendBegin(Lsn lsn, std::string_view payload, Lsn commit_lsn);
@@ -203,8 +207,9 @@ class SpoolWriter {
     Lsn synced_end_lsn_;
     // Streamed transactions that are open, and the segment where each begins.
     std::map<uint32_t, uint64_t> streams_;
-    uint32_t chunk_xid_ = 0;     // whose chunk is open; 0: none
-    uint64_t chunk_segment_ = 0; // the latest that has a stream start of that chunk
+    bool streams_unknown_ = false; // there may be others, of before the spool was opened
+    uint32_t chunk_xid_ = 0;       // whose chunk is open; 0: none
+    uint64_t chunk_segment_ = 0;   // the latest that has a stream start of that chunk
 
     uint64_t duplicate_transactions_ = 0;
     uint64_t truncated_bytes_ = 0;

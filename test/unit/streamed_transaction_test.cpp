@@ -329,6 +329,26 @@ TEST_F(StreamedTransactions, DescriptionsCountFromTheCommitOn) {
                      "begin 500", "newest=7", "commit 510"}));
 }
 
+// Also if the record that does so begins a segment, and a crash leaves no more than that one's
+// header.
+TEST_F(StreamedTransactions, OpeningTheSpoolAgainTakesThemBack) {
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "lost")});
+    writer().Sync();
+    writer_.reset();
+    SpoolOptions options = Pgoutput();
+    options.verify_all = false;
+    options.segment_size = 1;
+    writer_ = std::make_unique<SpoolWriter>(options);
+    ASSERT_EQ(writer().written().segment, 2U);
+    writer_.reset();
+    std::filesystem::resize_file(Path(2), kSegmentHeaderSize);
+    options.segment_size = segment_size_;
+    writer_ = std::make_unique<SpoolWriter>(options);
+    Chunk(50, true, {Relation(50, "a"), Insert(50, "again")});
+    Append(StreamCommit(50, 300));
+    EXPECT_EQ(Read(), (Steps{"begin 300", "a=again", "commit 310"}));
+}
+
 TEST_F(StreamedTransactions, CanBeReadAgainFromTheirBegin) {
     Chunk(50, true, {Relation(50, "a"), Insert(50, "1"), Relation(50, "b"), Insert(50, "2")});
     Append(StreamCommit(50, 300));
