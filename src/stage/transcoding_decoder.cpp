@@ -4,6 +4,7 @@
 
 #include "core/wal2json_transaction.hpp"
 #include "pg/guard.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
 
 #include <algorithm>
@@ -40,11 +41,10 @@ TranscodingDecoder::Decode(Lsn lsn, std::string_view payload, Change &change) {
     }
     // The payload lies in the spool reader's buffer, without a terminating NUL.
     converted_.assign(payload);
-    const bool may_fail = !IsTransactionState();
     try {
         Convert();
     } catch (const Error &error) {
-        if (!may_fail || !IsAboutCharacters(error)) {
+        if (!IsAboutCharacters(error)) {
             throw;
         }
         problem_ = error;
@@ -58,9 +58,12 @@ void
 TranscodingDecoder::Convert() {
     auto *input = reinterpret_cast<unsigned char *>(converted_.data());
     const auto length = static_cast<int>(converted_.size());
-    // Conversion functions are found in the catalog.
+    // Conversion functions are found in the catalog. What is open already outlives an error.
     std::optional<pg::Transaction> transaction;
-    if (!IsTransactionState()) {
+    std::optional<pg::Subtransaction> part;
+    if (IsTransactionState()) {
+        part.emplace();
+    } else {
         transaction.emplace();
     }
     struct Converted {
@@ -78,6 +81,8 @@ TranscodingDecoder::Convert() {
     }
     if (transaction) {
         transaction->Commit();
+    } else {
+        part->Commit();
     }
 }
 

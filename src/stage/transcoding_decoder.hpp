@@ -13,8 +13,8 @@ namespace livemigrate::stage {
 class TranscodingDecoder final : public ChangeDecoder {
   public:
     // `encoding` is a pg_enc of a server encoding. A character that UTF-8 does not have (22P05), or
-    // bytes that are not of the encoding (22021), are a problem() of the change; in an open
-    // transaction, which has to be rolled back then, Decode() throws.
+    // bytes that are not of the encoding (22021), are a problem() of the change; a transaction that
+    // is open goes on.
     TranscodingDecoder(std::unique_ptr<ChangeDecoder> decoder, int encoding);
 
     void Decode(Lsn lsn, std::string_view payload, Change &change) override;
