@@ -2,7 +2,10 @@
 
 #include "pg/portable_type.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <string_view>
 
 namespace livemigrate::stage {
 
@@ -30,6 +33,22 @@ IsAsciiOnly(Oid type) {
     default:
         return false;
     }
+}
+
+// Eight bytes at a time: it is done to most values there are.
+bool
+IsPlainAscii(const char *text, size_t length) {
+    constexpr uint64_t kOnes = 0x0101010101010101;
+    constexpr uint64_t kHighs = 0x80 * kOnes;
+    for (; length >= sizeof(uint64_t); text += sizeof(uint64_t), length -= sizeof(uint64_t)) {
+        uint64_t bytes = 0;
+        memcpy(&bytes, text, sizeof(bytes));
+        if (((bytes | (bytes - kOnes)) & kHighs) != 0) { // beyond ASCII, or NUL
+            return false;
+        }
+    }
+    return std::all_of(text, text + length,
+                       [](char byte) { return static_cast<signed char>(byte) > 0; });
 }
 
 // The receiver has put types that are made of others in terms of built-in ones, see
@@ -73,6 +92,18 @@ Receive(FmgrInfo *function, Oid parameter, int32 type_modifier, const ColumnValu
                         errmsg("incorrect binary data format in the change stream")));
     }
     return result;
+}
+
+// It may be what was refused for its bytes.
+char *
+ShowText(std::string_view value) {
+    char *text = pnstrdup(value.data(), value.size());
+    if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(strlen(text)), true)) {
+        for (char *byte = text; *byte != '\0'; byte++) {
+            *byte = IS_HIGHBIT_SET(*byte) ? '?' : *byte;
+        }
+    }
+    return text;
 }
 
 char *
@@ -134,7 +165,7 @@ ReadValue(ValueInput &input, const ColumnValue &value, const ValueFormat &format
         prefixed[1] = 'x';
         memcpy(prefixed + 2, text, value.data.size() + 1);
         text = prefixed;
-    } else if (input.ascii_only) {
+    } else if (input.ascii_only && IsPlainAscii(text, value.data.size())) {
         // no encoding to care for
     } else if (format.stream_encoding == GetDatabaseEncoding()) {
         pg_verify_mbstr(GetDatabaseEncoding(), text, length, false);
@@ -150,7 +181,7 @@ ShowValue(ValueInput &input, const ColumnValue &value) {
         return "null";
     }
     if (value.kind == ValueKind::kText || input.binary == ValueInput::Binary::kLabel) {
-        return pnstrdup(value.data.data(), value.data.size());
+        return ShowText(value.data);
     }
     return value.kind == ValueKind::kBinary && input.can_be_shown ? WireText(input, value)
                                                                   : nullptr;

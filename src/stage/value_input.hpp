@@ -22,7 +22,7 @@ struct ValueInput {
     Oid type = InvalidOid;
     Oid io_parameter = InvalidOid;
     int32 type_modifier = -1;
-    // The input function takes nothing but ASCII, so there is no encoding to verify.
+    // The input function takes nothing but ASCII: of that there is no encoding to verify.
     bool ascii_only = false;
 
     // What binary values are.
@@ -50,8 +50,9 @@ void PrepareInput(ValueInput &input, Oid type, int32 type_modifier, const Remote
 // C-like, may ereport. REQUIRES: an active snapshot, since checks of domains may run queries.
 Datum ReadValue(ValueInput &input, const ColumnValue &value, const ValueFormat &format);
 
-// The value as text, in the current memory context. Looks nothing up, so that it can be called
-// after an error; null for what would take that. C-like, may ereport.
+// The value as text in the database's encoding, in the current memory context: up to a NUL byte,
+// and with question marks if its bytes are not of that encoding. Looks nothing up, so that it can
+// be called after an error; null for what would take that. C-like, may ereport.
 const char *ShowValue(ValueInput &input, const ColumnValue &value);
 
 } // namespace livemigrate::stage

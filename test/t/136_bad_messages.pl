@@ -39,11 +39,16 @@ my @cases = (
         message => 'column without name or value', begins => '7b 22 61 63 74 69 6f 6e 22 3a 22 49 22',
         change  => sub { s/"value":"d21_member"/"valve":"d21_member"/ } });
 
+# A number, sent as text that is none: the message is whole, and only its value is not.
+my @values = map { my ($what, $bytes, $key) = @$_;
+    { what => $what, key => $key, change => sub { s/(I....N\0\x02)b\0\0\0\x04....([tb]\0\0\0\x09$what)/$1t\0\0\0\x04$bytes$2/s } }
+  } ([ sec17_nul => "12\0x", '12' ], [ sec17_not => "12\xff\xfe", '12??' ]);
+
 # While there is a file of its name, a row is changed.
 my $bad = tempdir(CLEANUP => 1);
 sub spoil { my $file = "$bad/$_[0]{what}"; open my $made, '>', $file or die "$file: $!"; return $file }
 my $pooler = LiveMigrate::Pooler->start($pair->source, tamper => sub {
-    for my $case (@cases) { $case->{change}->() if -e "$bad/$case->{what}" } # each in $_
+    for my $case (@cases, @values) { $case->{change}->() if -e "$bad/$case->{what}" } # each in $_
 });
 
 for my $case (@cases) {
@@ -79,6 +84,21 @@ for my $case (@cases) {
             $case->{at} eq 'apply' ? 1 : 4, "$number $what: tried as often as it may help");
         like($hint, qr/migration_resume/, "$number $what: the hint says how to go on") if $case->{at} eq 'receiver';
     }
+    $one->abort;
+}
+for my $case (@values) {
+    my $what = $case->{what};
+    my $file = spoil($case);
+    my $one  = $pair->database($what);
+    $one->source_sql('CREATE TABLE t (id int PRIMARY KEY, v text)');
+    $one->start(source => $pooler->conninfo($what), plugin => 'pgoutput');
+    $one->wait_stage('streaming');
+    $one->source_sql("INSERT INTO t VALUES (3, '$what')");
+    my $ends = $one->poll(sub { $one->target_sql(q{SELECT state <> 'running' OR EXISTS (SELECT FROM t) FROM livemigrate.migration_status()}) eq 't' });
+    ok($ends, "SEC-17 $what: it comes to an end") or $one->diagnose($what);
+    is($one->target_sql('SELECT last_error_sqlstate, (SELECT count(*) FROM t) FROM livemigrate.migrations'), '22021|0',
+        "SEC-17 $what: no value is made of it");
+    is($one->target_sql('SELECT key FROM livemigrate.conflicts'), "(id)=($case->{key})", "SEC-17 $what: what is shown of it");
     $one->abort;
 }
 $pooler->stop;
