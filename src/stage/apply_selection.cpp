@@ -14,6 +14,10 @@ namespace livemigrate::stage {
 
 namespace {
 
+// Descriptions of tables that are kept: a stream that describes them anew all the time must not
+// fill the memory.
+constexpr size_t kMostDescribed = 10'000;
+
 // What belongs to the server, and to ourselves: wal2json sends changes of all tables, and these are
 // on the target under the same names.
 bool
@@ -33,46 +37,55 @@ ApplySelection::ApplySelection(const std::vector<CopyTable> &tables, const Colum
 
 ApplySelection::Choice
 ApplySelection::Of(const std::shared_ptr<const RemoteRelation> &relation, Lsn commit_lsn) {
-    if (last_ != relation) {
-        Find(relation);
-    }
+    const Described &one = Find(relation);
     // Rows copied under a later snapshot have this transaction's effects already.
-    const bool is_written = last_choice_ != Choice::kPassOver && last_choice_ != Choice::kUnknown;
-    return is_written && last_snapshot_lsn_.valid() && commit_lsn < last_snapshot_lsn_
-               ? Choice::kCopied
-               : last_choice_;
+    const bool is_written = one.choice != Choice::kPassOver && one.choice != Choice::kUnknown;
+    return is_written && one.snapshot_lsn.valid() && commit_lsn < one.snapshot_lsn ? Choice::kCopied
+                                                                                   : one.choice;
 }
 
-void
+const ApplySelection::Described &
 ApplySelection::Find(const std::shared_ptr<const RemoteRelation> &relation) {
-    last_ = relation;
-    last_snapshot_lsn_ = {};
+    if (last_ != nullptr && last_->relation == relation) {
+        return *last_;
+    }
+    auto found = described_.find(relation.get());
+    if (found == described_.end()) {
+        if (described_.size() >= kMostDescribed) {
+            last_ = nullptr;
+            described_.clear();
+        }
+        found = described_.emplace(relation.get(), Describe(relation)).first;
+    }
+    last_ = &found->second;
+    return *last_;
+}
+
+ApplySelection::Described
+ApplySelection::Describe(const std::shared_ptr<const RemoteRelation> &relation) const {
     const auto known = tables_.find({relation->schema, relation->name});
-    if (known != tables_.end()) {
-        const CopyTable &table = *known->second;
-        // A partitioned table comes along with its partitions in a TRUNCATE, from wal2json. They
-        // have the rows, each with a snapshot of its own, and TRUNCATE of the whole would know no
-        // difference.
-        last_choice_ = table.relkind == 'p'                 ? Choice::kCopied
-                       : table.copy_data && !table.replaced ? OfWritten(relation, table)
-                                                            : Choice::kPassOver;
-        last_snapshot_lsn_ = table.snapshot_lsn;
-    } else {
+    if (known == tables_.end()) {
         const bool is_left_out =
             !filter_.Selects(relation->schema, relation->name) || IsServers(relation->schema);
-        last_choice_ = is_left_out ? Choice::kPassOver : Choice::kUnknown;
+        return {relation, is_left_out ? Choice::kPassOver : Choice::kUnknown, {}};
     }
+    const CopyTable &table = *known->second;
+    // A partitioned table comes along with its partitions in a TRUNCATE, from wal2json. They have
+    // the rows, each with a snapshot of its own, and TRUNCATE of the whole would know no
+    // difference.
+    const Choice choice = table.relkind == 'p'                 ? Choice::kCopied
+                          : table.copy_data && !table.replaced ? OfWritten(*relation, table)
+                                                               : Choice::kPassOver;
+    return {relation, choice, table.snapshot_lsn};
 }
 
 ApplySelection::Choice
-ApplySelection::OfWritten(const std::shared_ptr<const RemoteRelation> &relation,
-                          const CopyTable &table) const {
-    if (relation->remote_id != 0 && relation->remote_id != table.source_oid &&
+ApplySelection::OfWritten(const RemoteRelation &relation, const CopyTable &table) const {
+    if (relation.remote_id != 0 && relation.remote_id != table.source_oid &&
         !table.through_root()) {
         return Choice::kReplaced;
     }
-    return followed_.contains(relation) || ChangesOf(*relation, table).empty() ? Choice::kApply
-                                                                               : Choice::kChanged;
+    return ChangesOf(relation, table).empty() ? Choice::kApply : Choice::kChanged;
 }
 
 std::vector<ColumnChange>
@@ -101,8 +114,8 @@ ApplySelection::NotFollowed(const std::shared_ptr<const RemoteRelation> &relatio
     if (std::all_of(changes.begin(), changes.end(), [](const ColumnChange &change) {
             return change.kind == ColumnChange::Kind::kDropped;
         })) {
-        followed_.insert(relation);
-        last_.reset();
+        Find(relation);
+        described_.at(relation.get()).choice = Choice::kApply;
         changes.clear();
     }
     return changes;

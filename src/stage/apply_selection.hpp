@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -65,9 +66,16 @@ class ApplySelection {
   private:
     using Name = std::pair<std::string, std::string>;
 
-    void Find(const std::shared_ptr<const RemoteRelation> &relation);
-    Choice OfWritten(const std::shared_ptr<const RemoteRelation> &relation,
-                     const CopyTable &table) const;
+    // What holds of a description whatever the position.
+    struct Described {
+        std::shared_ptr<const RemoteRelation> relation; // keeps its address from being used again
+        Choice choice = Choice::kUnknown;
+        Lsn snapshot_lsn;
+    };
+
+    const Described &Find(const std::shared_ptr<const RemoteRelation> &relation);
+    Described Describe(const std::shared_ptr<const RemoteRelation> &relation) const;
+    Choice OfWritten(const RemoteRelation &relation, const CopyTable &table) const;
     std::vector<ColumnChange> ChangesOf(const RemoteRelation &relation,
                                         const CopyTable &table) const;
 
@@ -75,11 +83,8 @@ class ApplySelection {
     const ColumnsById &columns_;
     std::map<Name, const CopyTable *> tables_;
     std::set<Name> accepted_;
-    std::set<std::shared_ptr<const RemoteRelation>> followed_;
-    // Changes of a table come in runs: the last one, and what holds whatever the position.
-    std::shared_ptr<const RemoteRelation> last_;
-    Choice last_choice_ = Choice::kUnknown;
-    Lsn last_snapshot_lsn_;
+    std::unordered_map<const RemoteRelation *, Described> described_;
+    const Described *last_ = nullptr; // changes of a table come in runs
 };
 
 } // namespace livemigrate::stage
