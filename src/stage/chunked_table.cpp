@@ -249,12 +249,8 @@ ChunkedTable::Execute(const Statement &statement, const Rows &rows) {
         for (size_t i = 0; i < parameters; i++) {
             bounds.types[i] = placed[i / 2].type;
         }
-        const int code = SPI_execute_with_args(sql.c_str(), static_cast<int>(parameters),
-                                               bounds.types, bounds.values, bounds.nulls, false, 0);
-        if (code < 0) {
-            elog(ERROR, "SPI_execute_with_args: %s", SPI_result_code_string(code));
-        }
-        const uint64 processed = SPI_processed;
+        const uint64 processed = Run(sql.c_str(), static_cast<int>(parameters), bounds.types,
+                                     bounds.values, bounds.nulls);
         PopActiveSnapshot();
         SPI_finish();
         return processed;

@@ -191,12 +191,8 @@ DistributedTable::Execute(const Statement &statement, const Rows &rows) {
             }
             arguments[i] = makeArrayResult(array, CurrentMemoryContext);
         }
-        const int code = SPI_execute_with_args(sql.c_str(), static_cast<int>(count), types,
-                                               arguments, nullptr, false, 0);
-        if (code < 0) {
-            elog(ERROR, "SPI_execute_with_args: %s", SPI_result_code_string(code));
-        }
-        const uint64 processed = SPI_processed;
+        const uint64 processed =
+            Run(sql.c_str(), static_cast<int>(count), types, arguments, nullptr);
         PopActiveSnapshot();
         SPI_finish();
         return processed;

@@ -123,6 +123,15 @@ ManagedTable::Resolve() {
     return true;
 }
 
+uint64
+ManagedTable::Run(const char *sql, int count, Oid *types, Datum *values, const char *nulls) {
+    const int code = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
+    if (code < 0) {
+        elog(ERROR, "SPI_execute_with_args: %s", SPI_result_code_string(code));
+    }
+    return SPI_processed;
+}
+
 // Which columns are written: rows for which the same are go into one statement. A key that stays as
 // it is need not be.
 std::string

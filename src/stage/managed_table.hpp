@@ -83,6 +83,9 @@ class ManagedTable : public BatchTable {
     // Executes the statement for rows of one part, and returns how many it has found or inserted.
     virtual uint64 Execute(const Statement &statement, const Rows &rows) = 0;
 
+    // The same of SQL that has been put together. C-like. REQUIRES: an SPI connection.
+    static uint64 Run(const char *sql, int count, Oid *types, Datum *values, const char *nulls);
+
     const ColumnValue &
     ValueOf(const Statement &statement, size_t source, const NetEffect::Row &row) const {
         const Source &from = statement.sources[source];
